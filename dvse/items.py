@@ -1,0 +1,91 @@
+"""What a user hands in: `Text`, `Image`, `Audio`.
+
+Plain descriptions of inputs. Nothing is opened here: a path that does not exist is reported by
+the tokenizer when it reads it, so that one bad item never costs the others. Knows no torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, TypeAlias
+
+from dvse.errors import ItemTypeError
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of text, taken literally: `<|begin_of_image|>` inside it stays eighteen characters.
+
+    >>> Text("hello").text
+    'hello'
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise ItemTypeError(
+                f"dvse.Text takes a str, received {type(self.text).__name__}; decode bytes first"
+            )
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture: a path, the bytes of a file, a PIL image, or a uint8 array [H, W] or [H, W, 3|4].
+
+    >>> Image("cat.jpg").source
+    'cat.jpg'
+    """
+
+    source: str | PathLike[str] | bytes | Any
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A recording: a path, the bytes of a file, or a float array [samples] or [samples, channels].
+
+    An array needs its `sample_rate_hz`; a file brings its own.
+
+    >>> Audio("seven.wav").source
+    'seven.wav'
+    """
+
+    source: str | PathLike[str] | bytes | Any
+    sample_rate_hz: int | None = None
+
+
+Item: TypeAlias = Text | Image | Audio
+MODALITIES = ("text", "image", "audio")
+
+
+def as_sequence(item: Item | Sequence[Item]) -> tuple[Item, ...]:
+    """Return one row of input as a tuple of items.
+
+    Raises:
+        ItemTypeError: anything but `Text`, `Image`, `Audio` or a list of them.
+
+    >>> as_sequence(Text("a"))
+    (Text(text='a'),)
+    """
+    sequence = (item,) if isinstance(item, Text | Image | Audio) else item
+    if isinstance(sequence, str | bytes | PathLike) or not isinstance(sequence, Sequence):
+        raise ItemTypeError(
+            "expected dvse.Text, dvse.Image, dvse.Audio or a list of them, received "
+            f"{type(item).__name__} {_short(item)}; say which it is, "
+            'for example dvse.Text("hello") or dvse.Image("cat.jpg")'
+        )
+    if not sequence:
+        raise ItemTypeError("expected at least one item in a row, received an empty list")
+    for part in sequence:
+        if not isinstance(part, Text | Image | Audio):
+            raise ItemTypeError(
+                "expected dvse.Text, dvse.Image or dvse.Audio inside a row, received "
+                f"{type(part).__name__} {_short(part)}; say which it is, "
+                'for example dvse.Text("hello") or dvse.Image("cat.jpg")'
+            )
+    return tuple(sequence)
+
+
+def _short(value: Any) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
