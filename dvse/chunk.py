@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-Modality: TypeAlias = Literal["text", "image", "audio"]
+Modality: TypeAlias = Literal["text", "image", "audio", "special"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class Chunk:
     Attributes:
         modality: which encoder it needs.
         part: position of its item in the row (0 for a row of one item).
-        data: text `str`; image `uint8 [H, W, 3]`; audio `float32 [samples]` at the bundle's rate.
+        data: text and special `str`; image `uint8 [H, W, 3]`; audio `float32 [samples]` at the
+            bundle's rate.
         keep: the half-open range of this chunk's own code positions that belong to the input
             (windows overlap); `None` keeps all.
         grid: rows and columns of codes of a picture.
@@ -46,7 +47,8 @@ class EncodedChunk:
     """What became of a `Chunk`.
 
     Attributes:
-        codes: text `int32 [n]` of ids; media `int32 [n, num_levels]` of codes local to a level.
+        codes: text and special `int32 [n]` of ids; media `int32 [n, num_levels]` of codes, local
+            to a level.
         part, grid, duration_s: as in the chunk.
     """
 

@@ -1,7 +1,8 @@
 """A codebook: residual levels of centroids, and the nearest-code search in fp32.
 
 Codes are local, 0 … K-1 within a level. Level 0 codes the features, level l codes what the levels
-before it left over (residual vector quantization, Juang & Gray 1982; Zeghidour et al. 2021, SoundStream).
+before it left over (residual vector quantization: Juang & Gray 1982; SoundStream, Zeghidour et al.
+2021).
 """
 
 from pathlib import Path

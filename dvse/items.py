@@ -1,4 +1,4 @@
-"""What a user hands in: `Text`, `Image`, `Audio`.
+"""What a user hands in: `Text`, `Image`, `Audio` (and `Special`, which chat templates add).
 
 Plain descriptions of inputs. Nothing is opened here: a path that does not exist is reported by
 the tokenizer when it reads it, so that one bad item never costs the others. Knows no torch.
@@ -54,7 +54,18 @@ class Audio:
     sample_rate_hz: int | None = None
 
 
-Item: TypeAlias = Text | Image | Audio
+@dataclass(frozen=True)
+class Special:
+    """A special token by name, as chat templates put between turns; never made from user text.
+
+    >>> Special("<|user|>").name
+    '<|user|>'
+    """
+
+    name: str
+
+
+Item: TypeAlias = Text | Image | Audio | Special
 MODALITIES = ("text", "image", "audio")
 
 
@@ -67,7 +78,7 @@ def as_sequence(item: Item | Sequence[Item]) -> tuple[Item, ...]:
     >>> as_sequence(Text("a"))
     (Text(text='a'),)
     """
-    sequence = (item,) if isinstance(item, Text | Image | Audio) else item
+    sequence = (item,) if isinstance(item, Text | Image | Audio | Special) else item
     if isinstance(sequence, str | bytes | PathLike) or not isinstance(sequence, Sequence):
         raise ItemTypeError(
             "expected dvse.Text, dvse.Image, dvse.Audio or a list of them, received "
@@ -77,7 +88,7 @@ def as_sequence(item: Item | Sequence[Item]) -> tuple[Item, ...]:
     if not sequence:
         raise ItemTypeError("expected at least one item in a row, received an empty list")
     for part in sequence:
-        if not isinstance(part, Text | Image | Audio):
+        if not isinstance(part, Text | Image | Audio | Special):
             raise ItemTypeError(
                 "expected dvse.Text, dvse.Image or dvse.Audio inside a row, received "
                 f"{type(part).__name__} {_short(part)}; say which it is, "

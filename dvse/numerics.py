@@ -1,0 +1,137 @@
+"""The numerics profile: all that may change the last bits of a feature besides the bytes of a file.
+
+Two runs with equal profiles give equal tokens. The profile is pinned while an encoder runs and
+written into every token shard, so that a job is not continued under another one unnoticed.
+"""
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from dvse.errors import ConfigError
+
+_LIBRARIES = (
+    "torch",
+    "torchaudio",
+    "timm",
+    "transformers",
+    "numpy",
+    "pillow",
+    "soundfile",
+    "sentencepiece",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumericsProfile:
+    """Device kind, dtype, threads, processor features and library versions.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        dtype: what encoders compute in, `float32`.
+        threads: intra-op threads of one encoder.
+        processor: instruction set on a CPU (`x86_64 AVX2`), name of the GPU on CUDA.
+        versions: installed versions of the libraries that compute.
+
+    >>> profile = NumericsProfile.current(threads=1)
+    >>> profile.differences(NumericsProfile.current(threads=2))
+    ['threads: 1 here, 2 there']
+    """
+
+    device: str
+    dtype: str
+    threads: int
+    processor: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def current(cls, *, device: str = "cpu", threads: int | None = None) -> "NumericsProfile":
+        """Return the profile of this machine.
+
+        Args:
+            device: `cpu`, `cuda` or `cuda:N`.
+            threads: intra-op threads; by default the processors this process may use.
+
+        Raises:
+            ConfigError: no such device here, or fewer than one thread.
+        """
+        threads = _usable_processors() if threads is None else threads
+        if threads < 1:
+            raise ConfigError(f"expected at least 1 thread, received {threads}")
+        kind = device.partition(":")[0]
+        if kind == "cuda":
+            if not torch.cuda.is_available():
+                raise ConfigError("device cuda: torch finds no CUDA device here; use cpu")
+            processor = torch.cuda.get_device_name(device)
+        elif kind == "cpu":
+            processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        else:
+            raise ConfigError(f"expected device cpu, cuda or cuda:N, received {device!r}")
+        return cls(
+            device=kind,
+            dtype="float32",
+            threads=threads,
+            processor=processor,
+            versions={name: metadata.version(name) for name in _LIBRARIES},
+        )
+
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Compute under this profile: its threads, full fp32 products, no gradients."""
+        threads = torch.get_num_threads()
+        precision = torch.get_float32_matmul_precision()
+        tf32 = torch.backends.cudnn.allow_tf32
+        try:
+            if threads != self.threads:
+                torch.set_num_threads(self.threads)
+            torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False
+            with torch.inference_mode():
+                yield
+        finally:
+            if threads != self.threads:
+                torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(precision)
+            torch.backends.cudnn.allow_tf32 = tf32
+
+    def differences(self, other: "NumericsProfile") -> list[str]:
+        """Return a line for each field that differs; empty means equal tokens."""
+        mine, theirs = (_flat(asdict(p)) for p in (self, other))
+        return [
+            f"{name}: {mine.get(name, 'missing')} here, {theirs.get(name, 'missing')} there"
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "NumericsProfile":
+        """Read the JSON form.
+
+        Raises:
+            ConfigError: missing or unknown fields.
+        """
+        try:
+            return cls(**document)
+        except TypeError as error:
+            raise ConfigError(f"not a numerics profile: {error}") from None
+
+
+def _usable_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    versions = document["versions"]
+    return {k: v for k, v in document.items() if k != "versions"} | dict(versions)

@@ -1,0 +1,1 @@
+"""Text ↔ ids: SentencePiece, or a Hugging Face `tokenizer.json`. Knows no other modality."""

@@ -1,0 +1,175 @@
+"""SentencePiece (Kudo & Richardson 2018), trained and used so that no character is lost.
+
+*Deviations* from the defaults: identity normalisation, no dummy prefix, no whitespace removed,
+byte fallback on, no control pieces. SentencePiece writes a space as `▁` (U+2581) and would read a
+`▁` of the text back as a space; such characters are therefore coded as their three bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import sentencepiece
+
+from dvse.errors import BundleFormatError, ConfigError, IdRangeError, TrainingError
+from dvse.text.tokenizer import TextTokenizer, check_unicode
+
+_FILE = "spiece.model"
+_SPACE = "▁"
+_LONGEST_SENTENCE = 16384
+
+
+class SentencePieceText(TextTokenizer):
+    r"""A SentencePiece model.
+
+    Args:
+        model: the serialised model (the bytes of a `.model` file).
+
+    Raises:
+        BundleFormatError: no SentencePiece model, or one without byte fallback, which could not
+            hold every string.
+
+    >>> model = SentencePieceText.train(["one two three"] * 50, vocab_size=280)
+    >>> model.decode(model.encode(" one\n▁ 三 "))
+    ' one\n▁ 三 '
+    """
+
+    special_tokens: dict[str, int] = {}  # noqa: RUF012 - SentencePiece pieces are all text here
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except Exception as error:
+            raise BundleFormatError(f"{_FILE}: expected a SentencePiece model; {error}") from None
+        self.size = self._processor.GetPieceSize()
+        self._bytes = self._byte_pieces()
+        self._space_ids = [self._bytes_to_id[b] for b in _SPACE.encode()]
+
+    @classmethod
+    def train(
+        cls,
+        lines: Iterable[str],
+        *,
+        vocab_size: int,
+        model_type: Literal["unigram", "bpe"] = "unigram",
+        character_coverage: float = 0.9995,
+        num_threads: int = 1,
+    ) -> "SentencePieceText":
+        """Train a model on lines of text.
+
+        Args:
+            lines: an iterator; read once.
+            vocab_size: number of pieces, 256 byte pieces included.
+            model_type: `unigram` (Kudo 2018) or `bpe` (Sennrich et al. 2016).
+            character_coverage: share of the text whose characters get a piece of their own.
+            num_threads: of the trainer; the result does not depend on it.
+
+        Raises:
+            TrainingError: too little text for so many pieces.
+            ConfigError: a setting outside its values.
+        """
+        if model_type not in ("unigram", "bpe"):
+            raise ConfigError(f"expected model_type 'unigram' or 'bpe', received {model_type!r}")
+        if vocab_size < 260:
+            raise ConfigError(
+                f"expected vocab_size of at least 260 (256 bytes and a few), received {vocab_size}"
+            )
+        buffer = BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.Train(
+                sentence_iterator=(line for line in lines if line.strip()),
+                model_writer=buffer,
+                vocab_size=vocab_size,
+                model_type=model_type,
+                character_coverage=character_coverage,
+                num_threads=num_threads,
+                normalization_rule_name="identity",
+                remove_extra_whitespaces=False,
+                add_dummy_prefix=False,
+                allow_whitespace_only_pieces=True,
+                byte_fallback=True,
+                split_digits=True,
+                max_sentence_length=_LONGEST_SENTENCE,
+                unk_id=0,
+                bos_id=-1,
+                eos_id=-1,
+                pad_id=-1,
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError, StopIteration) as error:
+            reason = str(error).strip().split("] ")[-1] or type(error).__name__
+            raise TrainingError(
+                f"SentencePiece could not train {vocab_size} pieces: {reason}; "
+                "give more text or a smaller vocabulary"
+            ) from None
+        return cls(buffer.getvalue())
+
+    @classmethod
+    def load(cls, folder: Path) -> "SentencePieceText":
+        """Read `spiece.model` in `folder`.
+
+        Raises:
+            BundleFormatError: it is missing or no SentencePiece model.
+        """
+        try:
+            return cls((folder / _FILE).read_bytes())
+        except OSError as error:
+            raise BundleFormatError(f"text/{_FILE}: cannot be read; {error.strerror}") from None
+
+    def encode(self, text: str) -> np.ndarray:
+        """See `TextTokenizer.encode`."""
+        stretches = check_unicode(text).split(_SPACE)
+        ids = self._processor.EncodeAsIds(stretches[0])
+        for stretch in stretches[1:]:
+            ids = ids + self._space_ids + self._processor.EncodeAsIds(stretch)
+        return np.asarray(ids, dtype=np.int32)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """See `TextTokenizer.decode`.
+
+        Raises:
+            IdRangeError: an id outside 0 … size-1.
+        """
+        ids = np.asarray(ids, dtype=np.int64)
+        if ids.size and not (0 <= ids.min() and ids.max() < self.size):
+            raise IdRangeError(
+                f"expected text ids in 0..{self.size - 1}, received {ids.min()}..{ids.max()}"
+            )
+        return b"".join([self._bytes[i] for i in ids.tolist()]).decode("utf-8", errors="replace")
+
+    def piece(self, token_id: int) -> str:
+        """See `TextTokenizer.piece`."""
+        return self._processor.IdToPiece(int(token_id))
+
+    def spec(self) -> dict[str, Any]:
+        """See `TextTokenizer.spec`."""
+        return {"type": "sentencepiece"}
+
+    def save_files(self, folder: Path) -> None:
+        """See `TextTokenizer.save_files`."""
+        (folder / _FILE).write_bytes(self._model)
+
+    def _byte_pieces(self) -> list[bytes]:
+        """Bytes of each piece; also fills `_bytes_to_id`."""
+        self._bytes_to_id: dict[int, int] = {}
+        pieces = []
+        for i in range(self.size):
+            piece = self._processor.IdToPiece(i)
+            if self._processor.IsByte(i):
+                value = int(piece[3:5], 16)
+                self._bytes_to_id[value] = i
+                pieces.append(bytes([value]))
+            elif self._processor.IsUnknown(i) or self._processor.IsControl(i):
+                pieces.append(b"")
+            else:
+                pieces.append(piece.replace(_SPACE, " ").encode())
+        if len(self._bytes_to_id) != 256:
+            raise BundleFormatError(
+                f"{_FILE}: expected a SentencePiece model with byte fallback (256 byte pieces), "
+                f"received {len(self._bytes_to_id)}; train it with dvse train text"
+            )
+        return pieces

@@ -1,0 +1,442 @@
+"""The shared vocabulary: which id means what, for text, specials, pictures and speech.
+
+    0 ─ text pieces ─┬─ 256 reserved specials ─┬─ image codes ─┬─ audio codes ─┬─ unused ─ size
+                     (SentencePiece ids stay)    (a block a residual level)     (multiple of 128)
+
+Blocks are only ever appended, so growing a vocabulary never moves an id. It alone converts codes
+(local to one codebook) to ids (global) and back, and checks every range both ways. It knows no
+media, no text pieces and no torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dvse.errors import IdRangeError, VocabularyError
+from dvse.special_tokens import GRID_TOKENS, NAMED_TOKENS
+
+FORMAT_VERSION = 1
+NUM_RESERVED = 256
+MULTIPLE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A run of ids with one meaning.
+
+    Attributes:
+        name: `text`, `special`, `image` or `audio`.
+        first_id: the id of its first entry.
+        size: how many ids it has.
+        level: residual level of a code block.
+        first_code: the code that `first_id` stands for (above 0 in a block that was added when a
+            codebook grew).
+    """
+
+    name: str
+    first_id: int
+    size: int
+    level: int = 0
+    first_code: int = 0
+
+    def __post_init__(self) -> None:
+        if self.name not in ("text", "special", "image", "audio"):
+            raise VocabularyError(
+                f"expected a block text, special, image or audio, received {self.name!r}"
+            )
+        fields = (self.first_id, self.size, self.level, self.first_code)
+        if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in fields):
+            raise VocabularyError(
+                f"expected whole numbers from 0 in block {self.name!r}, received {fields}"
+            )
+
+    @property
+    def stop_id(self) -> int:
+        """One past its last id."""
+        return self.first_id + self.size
+
+
+class Vocabulary:
+    """An append-only list of blocks and the ids of the special tokens.
+
+    Args:
+        blocks: contiguous from id 0, in order of ids.
+        special_tokens: name → id; ids lie in the special block, or in the text block where the
+            text tokenizer already defines the token.
+
+    Raises:
+        VocabularyError: gaps, overlaps, a level without its predecessor, a special outside the
+            text and special blocks, or two specials on one id.
+
+    >>> v = Vocabulary.create(text_size=1000, image=(1024, 1), audio=(200, 1))
+    >>> v.image_ids([0, 1023]).tolist()
+    [1256, 2279]
+    >>> v.special_tokens["<|begin_of_image|>"], v.size
+    (1009, 2560)
+    >>> v.name_of(1273)
+    '<|image_17|>'
+    """
+
+    def __init__(self, blocks: Sequence[Block], special_tokens: Mapping[str, int]) -> None:
+        self.blocks = tuple(blocks)
+        self.special_tokens = dict(special_tokens)
+        _check_blocks(self.blocks)
+        _check_specials(self.special_tokens, self.blocks)
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        text_size: int,
+        image: tuple[int, int] | None = None,
+        audio: tuple[int, int] | None = None,
+        text_specials: Mapping[str, int] | None = None,
+    ) -> "Vocabulary":
+        """Lay out a new vocabulary.
+
+        Args:
+            text_size: number of text ids (for a `tokenizer.json`, its highest id + 1).
+            image, audio: `(num_codes, num_levels)` of the codebook, or `None`.
+            text_specials: specials that the text tokenizer defines itself, with its ids.
+        """
+        known = dict(text_specials or {})
+        missing = [name for name in (*NAMED_TOKENS, *GRID_TOKENS) if name not in known]
+        specials = {name: text_size + i for i, name in enumerate(missing)}
+        blocks = [
+            Block(name="text", first_id=0, size=text_size),
+            Block(name="special", first_id=text_size, size=NUM_RESERVED),
+        ]
+        names = {n: i for n, i in known.items() if n in NAMED_TOKENS or n in GRID_TOKENS}
+        vocabulary = cls(blocks, names | specials)
+        for name, shape in (("image", image), ("audio", audio)):
+            if shape is not None:
+                vocabulary = vocabulary.grow(name, num_codes=shape[0], num_levels=shape[1])
+        return vocabulary
+
+    def grow(self, name: str, *, num_codes: int, num_levels: int = 1) -> "Vocabulary":
+        """Return a vocabulary in which modality `name` has this codebook; no id moves.
+
+        A new modality, more codes in each level, or more levels are appended behind what is there.
+
+        Raises:
+            VocabularyError: the codebook would shrink, or `name` is not `image` or `audio`.
+
+        >>> v = Vocabulary.create(text_size=10, image=(4, 1))
+        >>> v.grow("image", num_codes=6).image_ids([3, 4]).tolist()
+        [269, 270]
+        """
+        if name not in ("image", "audio"):
+            raise VocabularyError(f"expected to grow 'image' or 'audio', received {name!r}")
+        if num_codes < max(1, self.num_codes(name)) or num_levels < max(1, self.num_levels(name)):
+            raise VocabularyError(
+                f"{name}: a codebook can only grow; it has {self.num_levels(name)} levels of "
+                f"{self.num_codes(name)} codes, received {num_levels} of {num_codes}"
+            )
+        blocks = list(self.blocks)
+        for level in range(num_levels):
+            have = sum(b.size for b in self.blocks if (b.name, b.level) == (name, level))
+            if have < num_codes:
+                blocks.append(
+                    Block(
+                        name=name,
+                        first_id=blocks[-1].stop_id,
+                        size=num_codes - have,
+                        level=level,
+                        first_code=have,
+                    )
+                )
+        return Vocabulary(blocks, self.special_tokens)
+
+    @property
+    def num_ids(self) -> int:
+        """Number of ids that mean something."""
+        return self.blocks[-1].stop_id
+
+    @property
+    def size(self) -> int:
+        """Rows of the embedding: `num_ids` rounded up to a multiple of 128."""
+        return -(-self.num_ids // MULTIPLE) * MULTIPLE
+
+    @property
+    def text_size(self) -> int:
+        """Number of text ids, 0 … text_size-1."""
+        return self.blocks[0].size
+
+    @property
+    def id_dtype(self) -> np.dtype:
+        """The smallest of uint16 and uint32 that holds every id."""
+        return np.dtype(np.uint16 if self.size <= 2**16 else np.uint32)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the canonical JSON."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def num_codes(self, name: str) -> int:
+        """Codes in each level of `image` or `audio`; 0 where the modality is missing."""
+        return sum(b.size for b in self.blocks if b.name == name and b.level == 0)
+
+    def num_levels(self, name: str) -> int:
+        """Residual levels of `image` or `audio`; 0 where the modality is missing."""
+        return len({b.level for b in self.blocks if b.name == name})
+
+    def code_ids(self, name: str, codes: Any, *, level: int = 0) -> np.ndarray:
+        """Return the ids `int64` (shape of `codes`) of codes of one level.
+
+        Raises:
+            IdRangeError: a code outside 0 … num_codes-1, or no such level.
+        """
+        table = self._ids_by_code.get((name, level))
+        if table is None:
+            raise IdRangeError(
+                f"this vocabulary has {self.num_levels(name)} {name} levels, received level {level}"
+            )
+        codes = _whole_numbers(codes, f"{name} codes")
+        if codes.size and not (0 <= codes.min() and codes.max() < len(table)):
+            raise IdRangeError(
+                f"expected {name} codes in 0..{len(table) - 1}, received "
+                f"{codes.min()}..{codes.max()}"
+            )
+        return table[codes]
+
+    def image_ids(self, codes: Any, *, level: int = 0) -> np.ndarray:
+        """`code_ids` of pictures."""
+        return self.code_ids("image", codes, level=level)
+
+    def audio_ids(self, codes: Any, *, level: int = 0) -> np.ndarray:
+        """`code_ids` of speech."""
+        return self.code_ids("audio", codes, level=level)
+
+    def codes_of(self, name: str, ids: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return `(codes, levels)`, both int64, of ids that all belong to one modality's blocks.
+
+        Raises:
+            IdRangeError: an id of another block.
+        """
+        ids = self.check_ids(ids)
+        wrong = ids[self._name_by_id[ids] != _KINDS.index(name)]
+        if wrong.size:
+            raise IdRangeError(
+                f"expected {name} ids, received {int(wrong.flat[0])} "
+                f"({self.name_of(int(wrong.flat[0]))})"
+            )
+        return self._code_by_id[ids], self._level_by_id[ids]
+
+    def check_ids(self, ids: Any) -> np.ndarray:
+        """Return `ids` as int64 if every one of them is in 0 … num_ids-1.
+
+        Raises:
+            IdRangeError: an id outside, or ids that are no whole numbers.
+        """
+        ids = _whole_numbers(ids, "ids")
+        if ids.size and not (0 <= ids.min() and ids.max() < self.num_ids):
+            wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
+            raise IdRangeError(f"expected ids in 0..{self.num_ids - 1}, received {wrong}")
+        return ids
+
+    def kinds(self, ids: Any) -> np.ndarray:
+        """Return for each id the index into `KINDS` (text, special, image, audio), int8.
+
+        A special that the text tokenizer defines itself counts as special.
+        """
+        return self._name_by_id[self.check_ids(ids)]
+
+    def name_of(self, token_id: int, *, piece: str | None = None) -> str:
+        """Return how an id is printed: `<|image_17|>`, `<|audio_l1_17|>`, a special's name.
+
+        Text ids print as `piece` where it is given, else as `<text_17>`.
+        """
+        token_id = int(self.check_ids(token_id))
+        if token_id in self._special_by_id:
+            return self._special_by_id[token_id]
+        block = next(b for b in self.blocks if b.first_id <= token_id < b.stop_id)
+        offset = token_id - block.first_id + block.first_code
+        if block.name == "text":
+            return piece if piece is not None else f"<text_{offset}>"
+        if block.name == "special":
+            return f"<|reserved_{offset}|>"
+        level = f"l{block.level}_" if block.level else ""
+        return f"<|{block.name}_{level}{offset}|>"
+
+    def diff(self, other: "Vocabulary") -> list[str]:
+        """Return what has to change to get from this vocabulary to `other`, a line a difference.
+
+        Empty means equal; lines that begin with `moved` or `removed` break old ids, lines that
+        begin with `added` do not.
+
+        >>> small = Vocabulary.create(text_size=10, image=(4, 1))
+        >>> small.diff(small.grow("audio", num_codes=3))
+        ['added: audio level 0 codes 0..2 at 270..272']
+        """
+        mine, theirs = ({_key(b): b for b in v.blocks} for v in (self, other))
+        lines = []
+        for key, block in mine.items():
+            if key not in theirs:
+                lines.append(f"removed: {_describe(block)}")
+            elif theirs[key] != block:
+                lines.append(f"moved: {_describe(block)} to {_describe(theirs[key])}")
+        lines += [f"added: {_describe(b)}" for key, b in theirs.items() if key not in mine]
+        for name in sorted(self.special_tokens.keys() | other.special_tokens.keys()):
+            old, new = self.special_tokens.get(name), other.special_tokens.get(name)
+            if old is None:
+                lines.append(f"added: {name} at {new}")
+            elif new is None:
+                lines.append(f"removed: {name} from {old}")
+            elif old != new:
+                lines.append(f"moved: {name} from {old} to {new}")
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "size": self.size,
+            "blocks": [
+                {
+                    "name": b.name,
+                    "level": b.level,
+                    "first_code": b.first_code,
+                    "first_id": b.first_id,
+                    "size": b.size,
+                }
+                for b in self.blocks
+            ],
+            "special_tokens": self.special_tokens,
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "Vocabulary":
+        """Read the JSON form.
+
+        Raises:
+            VocabularyError: another format version, unknown or missing fields, a wrong size.
+        """
+        if document.get("format_version") != FORMAT_VERSION:
+            raise VocabularyError(
+                f"expected vocabulary format version {FORMAT_VERSION}, received "
+                f"{document.get('format_version')!r}"
+            )
+        try:
+            vocabulary = cls([Block(**b) for b in document["blocks"]], document["special_tokens"])
+        except (KeyError, TypeError) as error:
+            raise VocabularyError(
+                f"vocabulary.json has a wrong or missing field: {error}"
+            ) from None
+        if document.get("size") != vocabulary.size:
+            raise VocabularyError(
+                f"expected vocabulary size {vocabulary.size}, received {document.get('size')!r}"
+            )
+        return vocabulary
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(_describe(b) for b in self.blocks)
+        return f"Vocabulary({parts}; size {self.size})"
+
+    @cached_property
+    def _special_by_id(self) -> dict[int, str]:
+        return {i: name for name, i in self.special_tokens.items()}
+
+    @cached_property
+    def _ids_by_code(self) -> dict[tuple[str, int], np.ndarray]:
+        runs: dict[tuple[str, int], list[np.ndarray]] = {}
+        for b in self.blocks[2:]:
+            run = np.arange(b.first_id, b.stop_id, dtype=np.int64)
+            runs.setdefault((b.name, b.level), []).append(run)
+        return {key: np.concatenate(parts) for key, parts in runs.items()}
+
+    @cached_property
+    def _name_by_id(self) -> np.ndarray:
+        names = np.concatenate(
+            [np.full(b.size, _KINDS.index(b.name), np.int8) for b in self.blocks]
+        )
+        names[list(self.special_tokens.values())] = _KINDS.index("special")
+        return names
+
+    @cached_property
+    def _code_by_id(self) -> np.ndarray:
+        return np.concatenate(
+            [np.arange(b.size, dtype=np.int64) + b.first_code for b in self.blocks]
+        )
+
+    @cached_property
+    def _level_by_id(self) -> np.ndarray:
+        return np.concatenate([np.full(b.size, b.level, dtype=np.int64) for b in self.blocks])
+
+
+KINDS = ("text", "special", "image", "audio")
+_KINDS = KINDS
+
+
+def _whole_numbers(values: Any, what: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.size == 0:
+        return array.astype(np.int64)
+    if array.dtype == bool or not np.issubdtype(array.dtype, np.integer):
+        raise IdRangeError(f"expected {what} to be whole numbers, received dtype {array.dtype}")
+    return array.astype(np.int64)
+
+
+def _check_blocks(blocks: tuple[Block, ...]) -> None:
+    if [b.name for b in blocks[:2]] != ["text", "special"] or blocks[1].size != NUM_RESERVED:
+        raise VocabularyError(
+            f"expected a text block, then {NUM_RESERVED} specials, received "
+            f"{[(b.name, b.size) for b in blocks[:2]]}"
+        )
+    expected_id, seen = 0, {}
+    for block in blocks:
+        if block.size < 1 or block.first_id != expected_id:
+            raise VocabularyError(
+                f"{_describe(block)}: expected it to begin at {expected_id} and to hold at least "
+                "one id; blocks may neither overlap nor leave gaps"
+            )
+        expected_id = block.stop_id
+        have = seen.get((block.name, block.level), 0)
+        if block.first_code != have or (block.level and (block.name, block.level - 1) not in seen):
+            raise VocabularyError(
+                f"{_describe(block)}: expected its first code to be {have} and the level before "
+                "it to exist"
+            )
+        seen[block.name, block.level] = have + block.size
+    if seen[("text", 0)] != blocks[0].size or seen[("special", 0)] != NUM_RESERVED:
+        raise VocabularyError("expected one text block and one special block")
+    for name in ("image", "audio"):
+        sizes = {size for (block_name, _), size in seen.items() if block_name == name}
+        if len(sizes) > 1:
+            raise VocabularyError(f"expected all {name} levels to be of one size, received {sizes}")
+
+
+def _check_specials(special_tokens: Mapping[str, int], blocks: tuple[Block, ...]) -> None:
+    limit = blocks[1].stop_id
+    ids = list(special_tokens.values())
+    outside = {n: i for n, i in special_tokens.items() if not (type(i) is int and 0 <= i < limit)}
+    if outside:
+        raise VocabularyError(f"expected special ids in 0..{limit - 1}, received {outside}")
+    if len(set(ids)) != len(ids):
+        raise VocabularyError("expected every special token to have an id of its own")
+    missing = [n for n in (*NAMED_TOKENS, *GRID_TOKENS) if n not in special_tokens]
+    if missing:
+        raise VocabularyError(f"expected all special tokens, {missing[:3]} are missing")
+
+
+def _key(block: Block) -> tuple[str, int, int]:
+    return block.name, block.level, block.first_code
+
+
+def _describe(block: Block) -> str:
+    where = f"{block.first_id}..{block.stop_id - 1}"
+    if block.name in ("text", "special"):
+        return f"{block.name} at {where}"
+    last = block.first_code + block.size - 1
+    return f"{block.name} level {block.level} codes {block.first_code}..{last} at {where}"
