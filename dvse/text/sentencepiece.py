@@ -31,7 +31,7 @@ class SentencePieceText(TextTokenizer):
         BundleFormatError: no SentencePiece model, or one without byte fallback, which could not
             hold every string.
 
-    >>> model = SentencePieceText.train(["one two three"] * 50, vocab_size=280)
+    >>> model = SentencePieceText.train(["one two three"] * 50, vocab_size=265)
     >>> model.decode(model.encode(" one\n▁ 三 "))
     ' one\n▁ 三 '
     """

@@ -76,6 +76,6 @@ def check_unicode(text: str) -> str:
     except UnicodeEncodeError as error:
         raise DecodeError(
             f"expected text that UTF-8 can hold, received a lone surrogate "
-            f"{ascii(text[error.start])} at position {error.start}"
+            f"{text[error.start]!a} at position {error.start}"
         ) from None
     return text

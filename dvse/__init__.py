@@ -1,0 +1,78 @@
+"""DVSE: text, pictures and speech as one list of integers, and back.
+
+>>> import dvse
+>>> tokenizer = dvse.load("tiny")
+>>> batch = tokenizer([dvse.Text("hello"), dvse.Text("one two three")])
+>>> batch.input_ids.shape == batch.attention_mask.shape == batch.modality_ids.shape
+True
+>>> tokenizer.decode(batch.input_ids[0])
+[TextSegment(text='hello', modality='text')]
+
+Importing this package is fast and loads no torch; names are fetched when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dvse import autoprocessor
+from dvse.version import __version__
+
+if TYPE_CHECKING:
+    from dvse import errors
+    from dvse.batch import TokenBatch
+    from dvse.dataset import TokenDataset
+    from dvse.encoding import Encoding
+    from dvse.grammar import Grammar
+    from dvse.items import Audio, Image, Text
+    from dvse.numerics import NumericsProfile
+    from dvse.processor import DvseProcessor
+    from dvse.tokenizer import Tokenizer, load
+    from dvse.vocabulary import Vocabulary
+
+_HOMES = {
+    "Audio": "dvse.items",
+    "DvseProcessor": "dvse.processor",
+    "Encoding": "dvse.encoding",
+    "Grammar": "dvse.grammar",
+    "Image": "dvse.items",
+    "NumericsProfile": "dvse.numerics",
+    "Text": "dvse.items",
+    "TokenBatch": "dvse.batch",
+    "TokenDataset": "dvse.dataset",
+    "Tokenizer": "dvse.tokenizer",
+    "Vocabulary": "dvse.vocabulary",
+    "load": "dvse.tokenizer",
+}
+
+__all__ = [
+    "Audio",
+    "DvseProcessor",
+    "Encoding",
+    "Grammar",
+    "Image",
+    "NumericsProfile",
+    "Text",
+    "TokenBatch",
+    "TokenDataset",
+    "Tokenizer",
+    "Vocabulary",
+    "__version__",
+    "errors",
+    "load",
+]
+
+autoprocessor.register()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("dvse.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dvse' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,190 @@
+"""OpenAI-style messages → a row of items in GLM's chat format.
+
+    [gMASK]<sop><|system|>⏎…<|user|>⏎…<|assistant|>⏎<think>…</think>answer<|endoftext|>
+
+Role markers are put in as ids, so no text that a user writes can open a turn. An answer is
+followed by the next `<|user|>`, or by `<|endoftext|>` when it is the last; either is where a
+decoder stops, so both carry loss. Source: the chat templates of GLM-4 and GLM-4.5.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from dvse.errors import InputError
+from dvse.items import Audio, Image, Item, Special, Text
+from dvse.special_tokens import (
+    ASSISTANT,
+    END_OF_TEXT,
+    END_THINK,
+    GMASK,
+    OBSERVATION,
+    SOP,
+    SYSTEM,
+    THINK,
+    USER,
+)
+
+_ROLES = {
+    "system": SYSTEM,
+    "developer": SYSTEM,
+    "user": USER,
+    "assistant": ASSISTANT,
+    "tool": OBSERVATION,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedChat:
+    """A conversation as one row.
+
+    Attributes:
+        items: the row, role markers included.
+        is_answer: for each item, whether a decoder should learn to produce it.
+    """
+
+    items: tuple[Item, ...]
+    is_answer: tuple[bool, ...]
+
+
+def render(
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    add_generation_prompt: bool = False,
+    enable_thinking: bool = False,
+    allow_files: bool = True,
+) -> RenderedChat:
+    r"""Lay out a conversation.
+
+    Args:
+        messages: `{"role": "system"|"user"|"assistant"|"tool", "content": str | [part, …]}` where
+            a part is `{"type": "text", "text": …}`, `{"type": "image_url", "image_url": {"url":
+            data URL or path}}`, `{"type": "input_audio", "input_audio": {"data": base64}}`,
+            `{"type": "image"|"audio", …: path, bytes or array}`. An assistant message may carry
+            `reasoning_content`.
+        add_generation_prompt: end with `<|assistant|>`.
+        enable_thinking: do not close `<think>` in that prompt.
+        allow_files: let parts name files; a server says no.
+
+    Raises:
+        InputError: messages of another form, or an address that is not data or a file.
+
+    >>> chat = render([{"role": "user", "content": "Hi"}], add_generation_prompt=True)
+    >>> [getattr(item, "name", None) or item.text for item in chat.items]
+    ['[gMASK]', '<sop>', '<|user|>', '\nHi', '<|assistant|>', '\n', '<think>', '</think>']
+    """
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
+        raise InputError("expected a list of at least one message with 'role' and 'content'")
+    row: list[tuple[Item, bool]] = [(Special(GMASK), False), (Special(SOP), False)]
+    answered = False
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
+            raise InputError(
+                f"message {number}: expected a role of {sorted(_ROLES)}, received {_short(message)}"
+            )
+        is_answer = message["role"] == "assistant"
+        row.append((Special(_ROLES[message["role"]]), answered))
+        answered = is_answer
+        row += _turn(message, number, is_answer, allow_files)
+    if add_generation_prompt:
+        row += [(Special(ASSISTANT), False), (Text("\n"), False)]
+        if not enable_thinking:
+            row += [(Special(THINK), False), (Special(END_THINK), False)]
+    elif answered:
+        row.append((Special(END_OF_TEXT), True))
+    return RenderedChat(
+        items=tuple(item for item, _ in row), is_answer=tuple(flag for _, flag in row)
+    )
+
+
+def _turn(
+    message: Mapping[str, Any], number: int, is_answer: bool, allow_files: bool
+) -> Iterator[tuple[Item, bool]]:
+    content = message.get("content")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(parts, Sequence):
+        raise InputError(
+            f"message {number}: expected content to be a string or a list of parts, received "
+            f"{type(content).__name__}"
+        )
+    items = [_item(part, number, allow_files) for part in parts]
+    if is_answer:
+        yield Text("\n"), False
+        thinks = [i for i in [message.get("reasoning_content")] if isinstance(i, str) and i]
+        yield Special(THINK), bool(thinks)
+        for thought in thinks:
+            yield Text(thought), True
+        yield Special(END_THINK), bool(thinks)
+        yield from ((item, True) for item in items)
+    elif items and isinstance(items[0], Text):
+        yield Text("\n" + items[0].text), False
+        yield from ((item, False) for item in items[1:])
+    else:
+        yield Text("\n"), False
+        yield from ((item, False) for item in items)
+
+
+def _item(part: Any, number: int, allow_files: bool) -> Item:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind in ("text", "input_text") and isinstance(part.get("text"), str):
+        return Text(part["text"])
+    if kind in ("image_url", "input_image"):
+        value = part.get("image_url")
+        url = value.get("url") if isinstance(value, Mapping) else value
+        return Image(_content_of(url, f"message {number}: image_url", allow_files))
+    if kind == "input_audio" and isinstance(part.get("input_audio"), Mapping):
+        return Audio(
+            _from_base64(part["input_audio"].get("data"), f"message {number}: input_audio")
+        )
+    if kind == "audio_url":
+        value = part.get("audio_url")
+        url = value.get("url") if isinstance(value, Mapping) else value
+        return Audio(_content_of(url, f"message {number}: audio_url", allow_files))
+    if kind in ("image", "audio"):
+        keys = [key for key in (kind, "path", "url", "bytes", "data") if part.get(key) is not None]
+        if keys:
+            value = part[keys[0]]
+            if isinstance(value, str):
+                value = _content_of(value, f"message {number}: {kind}", allow_files)
+            rate = part.get("sample_rate_hz") or part.get("sampling_rate")
+            return Image(value) if kind == "image" else Audio(value, sample_rate_hz=rate)
+    raise InputError(
+        f"message {number}: expected a part of type text, image_url, input_audio, image or audio "
+        f"with its content, received {_short(part)}"
+    )
+
+
+def _content_of(url: Any, where: str, allow_files: bool) -> bytes | str:
+    """Bytes of a data URL, or the path that a plain string or file: address names."""
+    if not isinstance(url, str) or not url:
+        raise InputError(f"{where}: expected an address, received {_short(url)}")
+    scheme = urlsplit(url[:64]).scheme.lower()
+    if scheme == "data":
+        head, comma, data = url.partition(",")
+        if not comma:
+            raise InputError(f"{where}: expected data:TYPE;base64,…, received {_short(url)}")
+        if head.endswith(";base64"):
+            return _from_base64(unquote(data), where)
+        return unquote_to_bytes(data)
+    if scheme in ("http", "https", "ftp"):
+        raise InputError(
+            f"{where}: remote addresses are not fetched; send the content as data:…;base64,…"
+        )
+    if not allow_files:
+        raise InputError(f"{where}: expected data:TYPE;base64,…, received {_short(url)}")
+    return unquote(urlsplit(url).path) if scheme == "file" else url
+
+
+def _from_base64(data: Any, where: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise InputError(f"{where}: expected base64 data, received {_short(data)}") from None
+
+
+def _short(value: Any) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
