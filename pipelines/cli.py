@@ -1,0 +1,105 @@
+"""The `dvse` command: finds the subcommand, runs it, turns errors into one line and an exit code.
+
+A subcommand is a module with `HELP`, `EXAMPLES`, `add_arguments(parser)` and `run(args) -> int`.
+Only the one that was asked for is imported, so `dvse --help` answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from dvse.errors import DvseError
+from dvse.version import __version__
+
+EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its words, one line of help, and the module that holds it."""
+
+    words: tuple[str, ...]
+    help: str
+    module: str
+
+
+COMMANDS = (
+    Command(("tokenize",), "turn files into token shards", "tokenize"),
+    Command(("verify",), "prove that token shards are whole and still come out the same", "verify"),
+    Command(("inspect",), "show the tokens of a file or shard to a person", "inspect"),
+    Command(("train", "text"), "train a SentencePiece model", "train_text"),
+    Command(("train", "image"), "train an image tokenizer", "train_image"),
+    Command(("train", "audio"), "train speech units", "train_audio"),
+    Command(("build-bundle",), "put trained parts together into a bundle", "build_bundle"),
+    Command(("model-card",), "say what a decoder weighs and where it fits", "model_card"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `dvse` and return its exit code.
+
+    0 done; 1 failed, the reason is on stderr; 2 the command line is wrong; 130 interrupted.
+    Subcommands may add codes of their own and say so in their help.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command = _find(argv)
+    if command is None:
+        return _help(argv)
+    module = import_module(f"pipelines.commands.{command.module}")
+    parser = argparse.ArgumentParser(
+        prog=f"dvse {' '.join(command.words)}",
+        description=f"{module.HELP}",
+        epilog=f"examples:\n{module.EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    args = parser.parse_args(argv[len(command.words) :])
+    try:
+        return module.run(args)
+    except DvseError as error:
+        print(f"dvse {' '.join(command.words)}: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print(f"dvse {' '.join(command.words)}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        sys.stderr.close()
+        return EXIT_OK
+
+
+def _find(argv: Sequence[str]) -> Command | None:
+    for command in COMMANDS:
+        if tuple(argv[: len(command.words)]) == command.words:
+            return command
+    return None
+
+
+def _help(argv: Sequence[str]) -> int:
+    if argv and argv[0] == "--version":
+        print(f"dvse {__version__}")
+        return EXIT_OK
+    asked = not argv or argv[0] in ("-h", "--help", "help")
+    group = [c for c in COMMANDS if argv and c.words[0] == argv[0]]
+    stream = sys.stdout if asked or group else sys.stderr
+    if not asked and not group:
+        print(f"dvse: unknown command {argv[0]!r}\n", file=stream)
+    print("usage: dvse COMMAND [ARGUMENT ...]\n\ncommands:", file=stream)
+    for command in group or COMMANDS:
+        print(f"  {' '.join(command.words):14} {command.help}", file=stream)
+    print(
+        "\nexamples:\n"
+        "  dvse tokenize photos/ seven.wav --output tokens\n"
+        "  dvse inspect photos/cat.jpg\n"
+        "\n'dvse COMMAND --help' tells more of each.",
+        file=stream,
+    )
+    wanted_more = bool(group) and not any(word in ("-h", "--help") for word in argv[1:])
+    return EXIT_OK if asked or (group and not wanted_more) else EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""`dvse build-bundle`."""
+
+import argparse
+from pathlib import Path
+
+HELP = "Put trained parts together into a bundle, or grow a bundle; old ids never move."
+EXAMPLES = """\
+  dvse build-bundle --text runs/text --image runs/image --audio runs/audio --output my-bundle
+  dvse build-bundle --base my-bundle --audio runs/bigger --output my-bundle-2"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    for modality in ("text", "image", "audio"):
+        parser.add_argument(
+            f"--{modality}",
+            type=Path,
+            metavar="PART",
+            help=f"folder written by dvse train {modality}",
+        )
+    parser.add_argument("--base", metavar="BUNDLE", help="bundle to grow")
+    parser.add_argument("--name", help="what the bundle calls itself (default: the folder's name)")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE.md",
+        help="what it was trained on, what it is for and what not",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, print what came out."""
+    from pipelines.bundle_building import build_bundle
+
+    parts = {m: folder for m in ("text", "image", "audio") if (folder := getattr(args, m))}
+    card = args.card.read_text(encoding="utf-8") if args.card else ""
+    bundle = build_bundle(args.output, parts=parts, name=args.name, base=args.base, card=card)
+    size = sum(p.stat().st_size for p in bundle.folder.rglob("*") if p.is_file())
+    print(f"{bundle.name}: {bundle.vocabulary}")
+    print(f"{size / 1e6:.1f} MB in {args.output}, fingerprint {bundle.fingerprint[:16]}")
+    return 0
