@@ -1,0 +1,376 @@
+"""The DVSE decoder: GLM with grouped-query attention, a gated FFN, experts and one embedding.
+
+`DvseModel` maps ids to hidden states, `DvseForCausalLM` maps them to logits. Rotary angles, norms,
+masks, the attention interface, caches and generation are transformers'; attention, gate, FFN and
+experts are in the files beside this one. Knows ids and sizes, nothing of what an id stands for.
+
+Life of a batch: ids are checked → embedded → for each layer: norm, attention, residual, norm, gate,
+FFN or experts, residual → norm → head.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.models.glm.modeling_glm import (
+    GlmDecoderLayer,
+    GlmForCausalLM,
+    GlmMLP,
+    GlmModel,
+    GlmPreTrainedModel,
+    GlmRotaryEmbedding,
+)
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .attention import GroupedQueryAttention
+from .configuration_dvse import DvseConfig
+from .experts import Experts, MixtureOfExperts, Router, load_balance_loss
+from .gated_ffn import run_gated
+from .growing_cache import let_grow
+from .input_checks import check_context, check_ids, check_length
+from .linear import Linear
+from .norm import RMSNorm
+from .rotary import RotaryTable, rotary_table
+from .token_gate import TokenGate, budget_loss
+
+
+@dataclass
+class DvseModelOutput(BaseModelOutputWithPast):
+    """What `DvseModel` returns.
+
+    Attributes:
+        last_hidden_state: `[B, T, hidden_size]`.
+        past_key_values: the cache, where one is used.
+        router_logits: one `[N, experts]` a layer with experts, where asked for.
+        gate_logits: one `[B, T]` a layer with a gate, where asked for.
+    """
+
+    router_logits: tuple[torch.Tensor, ...] | None = None
+    gate_logits: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class DvseCausalLMOutput(CausalLMOutputWithPast):
+    """What `DvseForCausalLM` returns.
+
+    Attributes:
+        loss: next-token loss, in training with the budget and load-balance losses added.
+        logits: `[B, T, vocab_size]`.
+        past_key_values: the cache, where one is used.
+        aux_loss: load-balance loss, unweighted, where the model has experts.
+        budget_loss: the gates' budget loss, unweighted, where the model has gates.
+        router_logits, gate_logits: as in `DvseModelOutput`.
+    """
+
+    aux_loss: torch.Tensor | None = None
+    budget_loss: torch.Tensor | None = None
+    router_logits: tuple[torch.Tensor, ...] | None = None
+    gate_logits: tuple[torch.Tensor, ...] | None = None
+
+
+class DenseFFN(GlmMLP):
+    """GLM's FFN: down(up · act(gate)), `[..., hidden_size]` to the same shape."""
+
+    def __init__(self, config: DvseConfig) -> None:
+        nn.Module.__init__(self)
+        self.config = config
+        self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.activation_fn = ACT2FN[config.hidden_act]
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Run the FFN; without gradients the product is taken in place."""
+        gate, up = self.gate_up_proj(hidden_states).chunk(2, dim=-1)
+        gate = self.activation_fn(gate)
+        return self.down_proj(up * gate if torch.is_grad_enabled() else gate.mul_(up))
+
+
+class DvseDecoderLayer(GlmDecoderLayer):
+    """Attention, then an FFN or experts behind an optional gate, each with its residual."""
+
+    def __init__(self, config: DvseConfig, layer_idx: int) -> None:
+        GradientCheckpointingLayer.__init__(self)
+        self.config = config
+        self.hidden_size = config.hidden_size
+        self.layer_idx = layer_idx
+        self.self_attn = GroupedQueryAttention(config, layer_idx)
+        is_routed = config.is_expert_layer(layer_idx)
+        self.mlp = MixtureOfExperts(config) if is_routed else DenseFFN(config)
+        self.token_gate = TokenGate(config.hidden_size) if config.use_token_gate else None
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = False,
+        position_embeddings: RotaryTable | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Map `[B, T, hidden_size]` to the same shape."""
+        attended, _ = self.self_attn(
+            hidden_states=self.input_layernorm(hidden_states),
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            position_embeddings=position_embeddings,
+            **kwargs,
+        )
+        residual = hidden_states + attended
+        normed = self.post_attention_layernorm(residual)
+        if self.token_gate is None:
+            return residual + self.mlp(normed)
+        return run_gated(
+            self.mlp,
+            normed,
+            residual,
+            self.token_gate(normed),
+            self.config.gate_threshold(self.layer_idx),
+            training=self.training,
+        )
+
+
+class _WhereThereAreExperts:
+    """Whether the experts' kernel can be chosen: asked of a model, it depends on its configuration.
+
+    transformers asks the class and looks for a decorator in its source; here one class serves dense
+    models and models with experts, so the class answers no and a model with experts answers yes.
+    """
+
+    def __get__(self, model: Any, owner: type) -> Any:
+        config = None if model is None else model.__dict__.get("config")
+        return lambda: config is not None and config.has_experts
+
+
+class DvsePreTrainedModel(GlmPreTrainedModel):
+    """What both models share: configuration, initialisation, recorded outputs."""
+
+    config: DvseConfig
+    config_class = DvseConfig
+    base_model_prefix = "model"
+    _no_split_modules = ["DvseDecoderLayer"]  # noqa: RUF012 (transformers' own form)
+    _can_record_outputs = {  # noqa: RUF012
+        "hidden_states": DvseDecoderLayer,
+        "attentions": GroupedQueryAttention,
+        "router_logits": OutputRecorder(Router, index=0),
+        "gate_logits": OutputRecorder(TokenGate, index=0),
+    }
+    _can_set_experts_implementation = _WhereThereAreExperts()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # The first writer wins, so what is special comes before the general rule.
+        std = self.config.initializer_range
+        if isinstance(module, TokenGate):
+            init.zeros_(module.weight)
+            init.constant_(module.bias, self.config.gate_bias_init)
+        elif isinstance(module, Router):
+            init.normal_(module.weight, mean=0.0, std=std)
+            init.zeros_(module.e_score_correction_bias)
+        elif isinstance(module, Experts):
+            init.normal_(module.gate_up_proj, mean=0.0, std=std)
+            init.normal_(module.down_proj, mean=0.0, std=std)
+        super()._init_weights(module)
+
+
+class DvseModel(DvsePreTrainedModel, GlmModel):
+    """The decoder without its head: ids `[B, T]` to hidden states `[B, T, hidden_size]`.
+
+    Raises:
+        TokenIdError: an id outside the vocabulary.
+        EmptySequenceError: no token at all.
+        ContextLengthError: a cache longer than `max_position_embeddings`.
+    """
+
+    def __init__(self, config: DvseConfig) -> None:
+        GlmPreTrainedModel.__init__(self, config)
+        self.padding_idx = config.pad_token_id
+        self.vocab_size = config.vocab_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
+        self.layers = nn.ModuleList(
+            [DvseDecoderLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
+        )
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = GlmRotaryEmbedding(config=config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> DvseModelOutput:
+        """Run all layers over `input_ids` `[B, T]` or `inputs_embeds` `[B, T, hidden_size]`."""
+        if (input_ids is None) ^ (inputs_embeds is not None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        if inputs_embeds is None:
+            check_length(input_ids.shape[-1])
+            check_ids(input_ids, self.config.vocab_size)
+            inputs_embeds = self.embed_tokens(input_ids)
+        check_length(inputs_embeds.shape[1])
+        check_context(
+            past_key_values, inputs_embeds.shape[1], self.config.max_position_embeddings
+        )
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        let_grow(past_key_values)
+
+        if position_ids is None:
+            num_past = past_key_values.get_seq_length() if past_key_values is not None else 0
+            position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)
+            position_ids = (position_ids + num_past).unsqueeze(0)
+        mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
+        cos, sin = self.rotary_emb(inputs_embeds, position_ids=position_ids)
+        rotations = rotary_table(cos, sin, self.config.head_dim)
+
+        hidden_states = inputs_embeds
+        for layer in self.layers[: self.config.num_hidden_layers]:
+            hidden_states = layer(
+                hidden_states,
+                attention_mask=mask,
+                position_embeddings=rotations,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
+            )
+        return DvseModelOutput(
+            last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values
+        )
+
+
+class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
+    """The decoder with its head: ids `[B, T]` to logits `[B, T, vocab_size]`.
+
+    In training, `loss` is the next-token loss plus `gate_loss_coef` times the gates' budget loss
+    and `router_aux_loss_coef` times the experts' load-balance loss, where the model has them.
+
+    Example:
+        >>> config = DvseConfig(vocab_size=64, hidden_size=32, intermediate_size=64,
+        ...                     num_hidden_layers=2, num_attention_heads=4)
+        >>> model = DvseForCausalLM(config).eval()
+        >>> model(torch.tensor([[1, 2, 3]])).logits.shape
+        torch.Size([1, 3, 64])
+    """
+
+    def __init__(self, config: DvseConfig) -> None:
+        GlmPreTrainedModel.__init__(self, config)
+        self.model = DvseModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        output_router_logits: bool | None = None,
+        output_gate_logits: bool | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits of the next token after each token; with `labels` `[B, T]` (-100: none) a loss."""
+        config = self.config
+        wants_router = _first(output_router_logits, config.output_router_logits)
+        wants_gates = _first(output_gate_logits, config.output_gate_logits)
+        is_training = self.training and labels is not None
+        needs_router = config.has_experts and (wants_router or is_training)
+        needs_gates = config.use_token_gate and (
+            wants_gates or is_training or (needs_router and labels is not None)
+        )
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_router_logits=needs_router,
+            output_gate_logits=needs_gates,
+            **kwargs,
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep, :])
+
+        loss = aux_loss = gates_loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=config.vocab_size, **kwargs
+            )
+        padding = attention_mask if attention_mask is not None and attention_mask.dim() == 2 else None
+        if needs_router:
+            aux_loss = self._load_balance_loss(outputs, padding)
+        if needs_gates:
+            thresholds = [config.gate_threshold(i) for i in range(config.num_hidden_layers)]
+            gates_loss = budget_loss(
+                outputs.gate_logits, thresholds, config.gate_target_share, padding
+            )
+        if loss is not None and aux_loss is not None:
+            loss = loss + config.router_aux_loss_coef * aux_loss.to(loss.device)
+        if loss is not None and gates_loss is not None and self.training:
+            loss = loss + config.gate_loss_coef * gates_loss.to(loss.device)
+
+        return DvseCausalLMOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            aux_loss=aux_loss if wants_router or is_training else None,
+            budget_loss=gates_loss,
+            router_logits=outputs.router_logits if wants_router else None,
+            gate_logits=outputs.gate_logits if wants_gates else None,
+        )
+
+    def _load_balance_loss(
+        self, outputs: DvseModelOutput, padding: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Count the rows that were routed: those of real tokens, and of open gates if skipped."""
+        config = self.config
+        masks: list[torch.Tensor | None] = []
+        layers = [i for i in range(config.num_hidden_layers) if config.is_expert_layer(i)]
+        for layer_idx, logits in zip(layers, outputs.router_logits, strict=True):
+            mask = None
+            if padding is not None:
+                mask = padding[:, -outputs.last_hidden_state.shape[1] :].reshape(-1).to(logits.device)
+                if mask.shape[0] != logits.shape[0] and outputs.gate_logits is not None:
+                    threshold = config.gate_threshold(layer_idx)
+                    mask = mask[(outputs.gate_logits[layer_idx] >= threshold).reshape(-1)]
+            masks.append(mask)
+        return load_balance_loss(outputs.router_logits, config.num_experts_per_tok, masks)
+
+
+def _first(given: bool | None, default: bool) -> bool:
+    return default if given is None else given
