@@ -1,0 +1,67 @@
+# Everything runs from here; each target sets up what it needs. `make` prints the list.
+
+PYTHON ?= python3
+DATA ?= data
+VENV := .venv
+BIN := $(VENV)/bin
+export HF_HUB_DISABLE_TELEMETRY := 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all chaos check format bench notebooks tiny-bundle clean
+
+help:  ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.base: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "DVSE needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing DVSE into $(VENV): about 6 GB, a few minutes the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	@echo "installing what tests, training and benchmarks need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,faiss,test]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+install: $(VENV)/.base  ## create .venv and install DVSE
+
+demo: $(VENV)/.base  ## tokenise sample files and write demo/report.html
+	@$(BIN)/python -m pipelines.samples demo/samples > /dev/null
+	@$(BIN)/dvse tokenize demo/samples --output demo/tokens --overwrite
+	@$(BIN)/dvse inspect demo/tokens --html demo/report.html
+	@echo "open demo/report.html to see the tokens"
+
+test: $(VENV)/.test  ## run the tests (CPU, offline)
+	@$(BIN)/python -m pytest -q
+
+test-all: $(VENV)/.test  ## run the slow tests too
+	@$(BIN)/python -m pytest -q -m "not gpu and not network"
+
+chaos: $(VENV)/.test  ## kill, corrupt and starve the batch job
+	@$(BIN)/python -m pytest -q tests/chaos -m "not gpu and not network"
+
+check: $(VENV)/.test  ## lint, format, types, layers
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.test  ## fix what ruff can fix
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: $(VENV)/.bench  ## measure; ONLY=name for one, result in bench.json
+	@$(BIN)/python tests/bench --output bench.json $(if $(ONLY),--only $(ONLY))
+
+notebooks: $(VENV)/.test  ## run the notebooks
+	@for notebook in notebooks/*.ipynb; do echo "$$notebook"; $(BIN)/jupyter execute "$$notebook" || exit 1; done
+
+tiny-bundle: $(VENV)/.test  ## train the shipped tokenizer again (hours); DATA=folder with the data
+	@$(BIN)/python -m pipelines.tiny_bundle --data $(DATA) --output runs/tiny
+
+clean:  ## remove what the targets made, .venv excepted
+	rm -rf demo build dist bench.json .pytest_cache .ruff_cache .mypy_cache
