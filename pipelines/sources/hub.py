@@ -1,0 +1,78 @@
+"""Anything that `datasets.load_dataset` reads, streaming included.
+
+    hf:NAME?name=CONFIG&split=train&revision=…&streaming=true&data_files=…&data_dir=…
+
+NAME is a data set of the Hub, a directory, or a packaged reader (`hf:csv?data_files=x.csv`). Media
+columns are never decoded by `datasets`: their bytes go to the decode workers as they are.
+"""
+
+# ruff: noqa: PTH109
+# Paths stay strings: they come by the million, and os.path is several times faster.
+
+import os
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from dvse.errors import ConfigError
+from pipelines.sources.entry import Entry
+from pipelines.sources.record import Record
+from pipelines.sources.source import Source
+from pipelines.sources.table_rows import TableLayout
+from pipelines.sources.template import Template
+
+_OPTIONS = ("name", "split", "revision", "streaming", "data_files", "data_dir")
+
+
+class HubSource(Source):
+    """Rows of one split of a data set. A stream is counted by reading it to its end."""
+
+    def __init__(self, template: Template | None) -> None:
+        self._template = template
+
+    def count(self, entry: Entry) -> int | None:
+        """Return the number of rows, `None` for a stream."""
+        data = _load(entry.path)
+        return len(data) if hasattr(data, "__len__") else None
+
+    def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
+        """Yield the rows from number `start` on."""
+        import datasets
+
+        data = _load(entry.path)
+        features = data.features or data._resolve_features().features
+        media: dict[str, str] = {}
+        labels: dict[str, list[str]] = {}
+        for name, feature in features.items():
+            if isinstance(feature, datasets.Image | datasets.Audio):
+                media[name] = type(feature).__name__.lower()
+                data = data.cast_column(name, type(feature)(decode=False))
+            elif isinstance(feature, datasets.ClassLabel):
+                labels[name] = list(feature.names)
+        layout = TableLayout.of(list(features), media, labels)
+        data = data.select_columns(layout.needed(self._template))
+        rows = data.skip(start) if start else data
+        for number, row in enumerate(rows, start=start):
+            yield layout.record(
+                row,
+                fallback_id=f"{entry.name}#{number}",
+                source=f"{entry.path}#{number}",
+                folder=os.getcwd(),
+                template=self._template,
+            )
+
+
+def _load(address: str) -> Any:
+    import datasets
+
+    path, _, query = address.partition(":")[2].partition("?")
+    options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(set(options) - set(_OPTIONS))
+    if unknown or not path:
+        raise ConfigError(
+            f"{address}: expected hf:NAME?{'&'.join(f'{o}=…' for o in _OPTIONS)}, received "
+            f"the unknown options {unknown}"
+        )
+    options["streaming"] = options.get("streaming", "").lower() in ("1", "true", "yes")
+    options.setdefault("split", "train")
+    return datasets.load_dataset(unquote(path), **options)

@@ -1,0 +1,151 @@
+"""JSONL: every line says what it is by its keys.
+
+    {"messages": […]}                                 a conversation
+    {"audio_filepath": …, "text": …, "offset": …}     NeMo
+    {"recording": {"sources": […]}, "start": …, "supervisions": […]}, {"sources": […]}   lhotse
+    {"path" | "image" | "audio" | "file_name" …: …}   a media file, caption and label beside it
+    {"text": …}                                       a text
+
+Paths count from the folder of the manifest.
+"""
+
+# ruff: noqa: PTH118, PTH120
+# Paths stay strings: they come by the million, and os.path is several times faster.
+
+import gzip
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from dvse.errors import DecodeError, InputError
+from pipelines.sources.conversation import conversation_record
+from pipelines.sources.entry import Entry
+from pipelines.sources.kinds import extension, media_record
+from pipelines.sources.record import Part, Record, failed, printable
+from pipelines.sources.source import Source
+
+_PATH_KEYS = ("audio_filepath", "path", "image", "audio", "file_name", "filename", "file")
+_TEXT_KEYS = ("text", "caption", "transcription", "transcript", "sentence", "label")
+_CONVERSATION_KEYS = ("messages", "conversations")
+
+
+class JsonLinesSource(Source):
+    """Lines of a JSONL file, plain or gzipped; empty lines are no inputs."""
+
+    def count(self, entry: Entry) -> int:
+        """Return the number of lines that are not empty."""
+        with _open(entry.path) as file:
+            return sum(1 for line in file if line.strip())
+
+    def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
+        """Yield the lines from number `start` on."""
+        folder = os.path.dirname(entry.path)
+        number = -1
+        with _open(entry.path) as file:
+            for at, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                number += 1
+                if number >= start:
+                    fallback = f"{printable(entry.name)}:{at}"
+                    yield _record(line, fallback, f"{printable(entry.path)}:{at}", folder)
+
+
+def first_line_points_to_files(path: str) -> bool:
+    """Whether the first line of a JSONL names a file (rather than holding text itself)."""
+    try:
+        with _open(path) as file:
+            line = next((line for line in file if line.strip()), b"{}")
+        found = json.loads(line)
+    except (OSError, ValueError, EOFError):
+        return False
+    return (
+        isinstance(found, dict)
+        and not any(k in found for k in _CONVERSATION_KEYS)
+        and ("recording" in found or "sources" in found or any(k in found for k in _PATH_KEYS))
+    )
+
+
+def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        return failed(fallback, source, DecodeError(f"the line is no JSON; {error}"))
+    if not isinstance(found, dict):
+        return failed(fallback, source, InputError("expected a JSON object in the line"))
+    given = found.get("id", found.get("utt_id"))
+    id = fallback if given is None else printable(str(given))
+    try:
+        for key in _CONVERSATION_KEYS:
+            if key in found:
+                return conversation_record(found[key], id, source, folder)
+        if "recording" in found or "sources" in found:
+            return _lhotse(found, id, source, folder)
+        key = next((k for k in _PATH_KEYS if isinstance(found.get(k), str)), None)
+        if key is not None:
+            path = os.path.join(folder, found[key])
+            segment = "audio_filepath" in found and found.get("offset") is not None
+            return media_record(
+                id=id if given is not None else printable(found[key]),
+                path=path,
+                source=source if segment else printable(path),
+                text=_text(found),
+                start_s=_seconds(found, "offset") if segment else None,
+                duration_s=_seconds(found, "duration") if segment else None,
+            )
+        if isinstance(found.get("text"), str):
+            return Record(id=id, source=source, parts=(Part.of_text(found["text"]),))
+        raise InputError(
+            f"expected messages, a path or text in the line, received the keys {sorted(found)}"
+        )
+    except InputError as error:
+        return failed(id, source, error)
+
+
+def _lhotse(found: Mapping[str, Any], id: str, source: str, folder: str) -> Record:
+    """A cut or a recording of a lhotse manifest."""
+    is_cut = "recording" in found
+    recording = found["recording"] if is_cut else found
+    sources = recording.get("sources") if isinstance(recording, Mapping) else None
+    first = sources[0] if isinstance(sources, list) and sources else None
+    if not isinstance(first, Mapping) or first.get("type") != "file":
+        raise InputError("expected a recording whose source is a file")
+    path = os.path.join(folder, str(first.get("source")))
+    words = [s.get("text") for s in found.get("supervisions") or [] if isinstance(s, Mapping)]
+    text = " ".join(w for w in words if isinstance(w, str)) or None
+    start, length = _seconds(found, "start"), _seconds(found, "duration")
+    whole = not is_cut or (not start and length == recording.get("duration"))
+    return media_record(
+        id=id,
+        path=path,
+        source=printable(path) if whole else source,
+        text=text,
+        start_s=None if whole else start or 0.0,
+        duration_s=None if whole else length,
+    )
+
+
+def _text(found: Mapping[str, Any]) -> str | None:
+    value = next((found[k] for k in _TEXT_KEYS if found.get(k) is not None), None)
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    Part.of_text(text)  # refuse what a shard could not hold
+    return text
+
+
+def _seconds(found: Mapping[str, Any], key: str) -> float | None:
+    value = found.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise InputError(f"expected {key} to be seconds of at least 0, received {value!r}")
+    return float(value)
+
+
+def _open(path: str) -> IO[bytes]:
+    if extension(path).endswith(".gz"):
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return Path(path).open("rb")

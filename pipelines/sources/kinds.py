@@ -1,0 +1,105 @@
+"""What a file is, judged by its name: the lower-cased extension, `wav.scp` and the like."""
+
+# ruff: noqa: PTH119, PTH122
+# Paths stay strings: they come by the million, and os.path is several times faster.
+
+import os
+
+from dvse.errors import DecodeError, InputError
+from pipelines.sources.record import FilePlace, Part, Record, failed, printable
+
+IMAGE = frozenset(
+    f".{ending}"
+    for ending in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "webp", "tif", "tiff"),
+        *("ppm", "pgm", "pbm", "pnm", "tga", "ico", "jp2", "j2k", "avif", "pcx"),
+    )
+)
+AUDIO = frozenset(
+    f".{ending}"
+    for ending in (
+        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd"),
+        *("w64", "rf64", "caf"),
+    )
+)
+TEXT = frozenset((".txt", ".text", ".md"))
+CONTAINERS = {
+    ".tar": "tar",
+    ".tar.gz": "tar",
+    ".tgz": "tar",
+    ".tar.bz2": "tar",
+    ".tar.xz": "tar",
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".scp": "kaldi",
+}
+
+
+def extension(path: str) -> str:
+    """Return the lower-cased extension; of `.tar.gz` and its like both parts.
+
+    >>> extension("A/B.JPG"), extension("x.tar.gz"), extension("speech.flac.flac"), extension(".x")
+    ('.jpg', '.tar.gz', '.flac', '')
+    """
+    name = os.path.basename(path).lower()
+    for double in (".tar.gz", ".tar.bz2", ".tar.xz", ".jsonl.gz"):
+        if name.endswith(double) and len(name) > len(double):
+            return double
+    return os.path.splitext(name)[1]
+
+
+def media_kind(path: str) -> str:
+    """Return `image`, `audio` or `text`.
+
+    Raises:
+        InputError: an extension that stands for none of them; SVG says why.
+    """
+    ending = extension(path)
+    if ending in IMAGE:
+        return "image"
+    if ending in AUDIO:
+        return "audio"
+    if ending in TEXT:
+        return "text"
+    if ending in (".svg", ".svgz"):
+        raise DecodeError(
+            f"{_name(path)}: SVG pictures are drawings, not pixels; convert it to PNG first"
+        )
+    raise InputError(
+        f"{_name(path)}: expected a picture, a recording or a text, received the unknown "
+        f"extension {ending or '(none)'!r}; rename it or leave it out"
+    )
+
+
+def media_record(
+    *,
+    id: str,
+    path: str,
+    source: str,
+    text: str | None = None,
+    start_s: float | None = None,
+    duration_s: float | None = None,
+) -> Record:
+    """Return the record of one media file, or its failure where the extension is unknown."""
+    try:
+        kind = media_kind(path)
+    except InputError as error:
+        return failed(id, source, error)
+    if start_s is not None and kind != "audio":
+        error = InputError(f"{_name(path)}: only recordings have an offset and a duration")
+        return failed(id, source, error)
+    part = Part(
+        kind=kind,  # type: ignore[arg-type]  # media_kind returns these three
+        place=FilePlace(path),
+        start_s=start_s,
+        duration_s=duration_s,
+    )
+    return Record(id=id, source=source, parts=(part,), text=text)
+
+
+def _name(path: str) -> str:
+    return printable(os.path.basename(path))

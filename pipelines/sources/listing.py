@@ -1,0 +1,202 @@
+"""From what a user types to entries: files, folders, globs, containers, data set addresses.
+
+The order is the order of the command line; inside a folder, names are sorted by their bytes, so
+that it depends neither on the file system nor on the language. Symbolic links are followed, a
+circle of them is not.
+"""
+
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH118, PTH119, PTH122, PTH207, PTH208
+# Paths stay strings: they come by the million, and os.path is several times faster.
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from dvse.errors import InputError, MissingFileError, UnreadableFileError
+from pipelines.sources.entry import Entry, Stamp
+from pipelines.sources.kinds import CONTAINERS, extension, media_kind
+from pipelines.sources.record import Failure, printable
+from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
+from pipelines.sources.source import Source
+
+_PATH_MANIFESTS = ("csv", "tsv", "kaldi")
+
+
+class Lister:
+    """Finds entries. Opens containers only as far as counting their inputs needs."""
+
+    def __init__(self, options: SourceOptions) -> None:
+        self._options = options
+        self._sources: dict[str, Source] = {}
+
+    def entries(self, inputs: Sequence[str]) -> Iterator[Entry]:
+        """Yield the entries of everything named, in order."""
+        for typed in inputs:
+            yield from self._typed(typed)
+
+    def _typed(self, typed: str) -> Iterator[Entry]:
+        if typed.startswith(HUB_PREFIX):
+            yield self._counted(Entry(kind="hub", path=typed, name=typed))
+            return
+        if not os.path.lexists(typed) and glob.has_magic(typed):
+            matches = sorted(
+                glob.iglob(typed, recursive=True, include_hidden=True), key=os.fsencode
+            )
+            if not matches:
+                yield _failed(typed, typed, MissingFileError(f"{typed}: nothing matches"))
+            for path in matches:
+                # A pattern with ** already names what lies inside the directories.
+                if not os.path.isdir(path):
+                    yield from self._file(path, path, beside=None)
+                elif "**" not in typed:
+                    yield from self._folder(path, path, ancestors=())
+            return
+        if os.path.isdir(typed):
+            yield from self._folder(typed, "", ancestors=())
+        else:
+            yield from self._file(typed, typed, beside=None)
+
+    def _folder(
+        self, path: str, name: str, ancestors: tuple[tuple[int, int], ...]
+    ) -> Iterator[Entry]:
+        try:
+            info = os.stat(path)
+            names = sorted(os.listdir(path), key=os.fsencode)
+        except OSError as error:
+            problem = UnreadableFileError(f"{printable(path)}: {error.strerror}")
+            yield _failed(path, name or path, problem)
+            return
+        identity = (info.st_dev, info.st_ino)
+        if identity in ancestors:
+            problem = InputError(f"{printable(path)}: a link back to a directory that holds it")
+            yield _failed(path, name or path, problem)
+            return
+        beside = frozenset(names)
+        if self._options.template is not None:
+            yield from self._grouped(path, name, names, (*ancestors, identity))
+            return
+        for child in names:
+            inner, shown = os.path.join(path, child), _join(name, child)
+            if os.path.isdir(inner):
+                yield from self._folder(inner, shown, (*ancestors, identity))
+            else:
+                yield from self._file(inner, shown, beside=beside)
+
+    def _grouped(
+        self, path: str, name: str, names: list[str], ancestors: tuple[tuple[int, int], ...]
+    ) -> Iterator[Entry]:
+        """Files of one stem become one row (only with a template)."""
+        by_stem = sorted(names, key=lambda n: (os.fsencode(_stem(n)), os.fsencode(n)))
+        for stem, group in groupby(by_stem, key=_stem):
+            media = []
+            for child in group:
+                inner, shown = os.path.join(path, child), _join(name, child)
+                if os.path.isdir(inner):
+                    yield from self._folder(inner, shown, ancestors)
+                elif extension(child) in CONTAINERS:
+                    yield from self._file(inner, shown, beside=frozenset(names))
+                else:
+                    media.append(inner)
+            if media:
+                stamps = [s for s in map(Stamp.of, media) if s is not None]
+                texts = [m for m in media if m.endswith(".txt")]
+                yield Entry(
+                    kind="group",
+                    path=os.path.abspath(os.path.join(path, stem)),
+                    name=_join(name, stem),
+                    stamp=Stamp(
+                        sum(s.size for s in stamps), max((s.mtime_ns for s in stamps), default=0)
+                    ),
+                    members=tuple(os.path.abspath(m) for m in media),
+                    caption=os.path.abspath(texts[0]) if texts else None,
+                )
+
+    def _file(self, path: str, name: str, *, beside: frozenset[str] | None) -> Iterator[Entry]:
+        absolute = os.path.abspath(path)
+        ending = extension(path)
+        kind = CONTAINERS.get(ending)
+        if kind is not None:
+            if beside is not None and self._only_points(kind, absolute):
+                yield _failed(
+                    path,
+                    name,
+                    InputError(
+                        f"{printable(name)}: a manifest in a folder is not followed, since the "
+                        "folder's files are found already; name it as an input itself to use it"
+                    ),
+                )
+            elif not os.path.exists(path):
+                yield _failed(path, name, MissingFileError(f"{printable(path)}: no such file"))
+            else:
+                entry = Entry(kind=kind, path=absolute, name=name, stamp=Stamp.of(absolute))
+                yield self._counted(entry)
+            return
+        try:
+            kind = media_kind(path)
+        except InputError as error:
+            missing = not os.path.lexists(path)
+            problem = MissingFileError(f"{printable(path)}: no such file") if missing else error
+            yield _failed(path, name, problem)
+            return
+        caption = None if kind == "text" else _caption(absolute, beside)
+        yield Entry(
+            kind=kind,
+            path=absolute,
+            name=name,
+            stamp=Stamp.of(absolute),
+            caption=caption,
+            caption_stamp=Stamp.of(caption) if caption else None,
+        )
+
+    def _counted(self, entry: Entry) -> Entry:
+        try:
+            count = self._source(entry.kind).count(entry)
+        except Exception as error:
+            # Any library may raise anything on a broken container; the job goes on without it.
+            return _failed(entry.path, entry.name, error, stamp=entry.stamp)
+        return Entry(
+            kind=entry.kind, path=entry.path, name=entry.name, count=count, stamp=entry.stamp
+        )
+
+    def _only_points(self, kind: str, path: str) -> bool:
+        """Whether a manifest only names files that lie elsewhere."""
+        if kind in _PATH_MANIFESTS:
+            return True
+        if kind != "jsonl":
+            return False
+        from pipelines.sources.json_lines import first_line_points_to_files
+
+        return first_line_points_to_files(path)
+
+    def _source(self, kind: str) -> Source:
+        if kind not in self._sources:
+            self._sources[kind] = make_source(kind, self._options)
+        return self._sources[kind]
+
+
+def _failed(path: str, name: str, error: Exception, *, stamp: Stamp | None = None) -> Entry:
+    return Entry(
+        kind="failure",
+        path=path if path.startswith(HUB_PREFIX) else os.path.abspath(path),
+        name=name,
+        stamp=stamp,
+        failure=Failure.of("list", error),
+    )
+
+
+def _caption(path: str, beside: frozenset[str] | None) -> str | None:
+    """The `.txt` of the same stem, where there is one."""
+    candidate = os.path.splitext(path)[0] + ".txt"
+    if beside is not None:
+        return candidate if os.path.basename(candidate) in beside else None
+    return candidate if os.path.isfile(candidate) else None
+
+
+def _stem(name: str) -> str:
+    ending = extension(name)
+    return name[: -len(ending)] if ending else name
+
+
+def _join(name: str, child: str) -> str:
+    return f"{name}/{child}" if name else child

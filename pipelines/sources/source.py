@@ -1,0 +1,26 @@
+"""The contract of a source: how many inputs an entry holds, and the inputs themselves in order."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from pipelines.sources.entry import Entry
+from pipelines.sources.record import Record
+
+
+class Source(ABC):
+    """Reads entries of one kind. Holds options, no open files."""
+
+    @abstractmethod
+    def count(self, entry: Entry) -> int | None:
+        """Return the number of inputs in the entry, `None` where only reading to the end tells.
+
+        Raises:
+            Exception: the container cannot be opened; the entry then counts as one failed input.
+        """
+
+    @abstractmethod
+    def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
+        """Yield the inputs from number `start` on, always in the same order.
+
+        Exactly `count` of them; one that cannot be read is a record with a `failure`.
+        """

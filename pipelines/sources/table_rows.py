@@ -1,0 +1,168 @@
+"""Rows of a table with media columns → records; shared by Parquet files and `datasets`.
+
+A media column is a Hugging Face `Image` or `Audio` feature, or looks like one: a struct of
+`bytes` and `path`, or bytes under a telling name. A row becomes its media columns in order, or
+what the template says; a caption or label column travels along as text. A table without media is
+read as text or as conversations.
+"""
+
+# ruff: noqa: PTH118
+# Paths stay strings: they come by the million, and os.path is several times faster.
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dvse.errors import DecodeError, InputError
+from pipelines.sources.conversation import conversation_record
+from pipelines.sources.record import FilePlace, HeldPlace, Part, Record, failed
+from pipelines.sources.template import Template
+
+TEXT_COLUMNS = (
+    "caption", "text", "transcription", "transcript", "sentence", "content", "label", "class",
+)  # fmt: skip
+ID_COLUMNS = ("id", "__key__", "key", "utt_id", "image_id", "uid")
+CONVERSATION_COLUMNS = ("messages", "conversations")
+_LABELS = ("label", "class")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableLayout:
+    """Which column of a table is what.
+
+    Attributes:
+        media: column → `image` or `audio`, in the order of the table.
+        text: caption, label or text column.
+        id: column of names.
+        conversation: column of messages.
+        label_names: label column → names of its numbers.
+        columns: all columns.
+    """
+
+    media: Mapping[str, str]
+    text: str | None
+    id: str | None
+    conversation: str | None
+    columns: Sequence[str]
+    label_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        columns: Sequence[str],
+        media: Mapping[str, str],
+        label_names: Mapping[str, Sequence[str]],
+    ) -> "TableLayout":
+        """Choose the columns by their names.
+
+        Raises:
+            InputError: neither media nor text nor conversations.
+        """
+        lower = {c.lower(): c for c in reversed(columns) if c not in media}
+        text = next((lower[n] for n in TEXT_COLUMNS if n in lower), None)
+        conversation = (
+            None if media else next((c for c in CONVERSATION_COLUMNS if c in lower), None)
+        )
+        if not media and conversation is None and (text is None or text.lower() in _LABELS):
+            raise InputError(
+                "expected an Image or Audio column, a text column or messages, received the "
+                f"columns {list(columns)}; name the columns with --template"
+            )
+        return cls(
+            media=media,
+            text=text,
+            id=next((lower[n] for n in ID_COLUMNS if n in lower), None),
+            conversation=conversation,
+            columns=columns,
+            label_names=label_names,
+        )
+
+    def needed(self, template: Template | None) -> list[str]:
+        """Return the columns that have to be read."""
+        named = {name for _, name in template.pieces} if template else set()
+        wanted = {*self.media, self.text, self.id, self.conversation, *named}
+        return [c for c in self.columns if c in wanted]
+
+    def record(
+        self,
+        row: Mapping[str, Any],
+        *,
+        fallback_id: str,
+        source: str,
+        folder: str,
+        template: Template | None,
+    ) -> Record:
+        """Return the record of one row; what is wrong with it becomes its failure."""
+        given = row.get(self.id) if self.id else None
+        id = fallback_id if given is None else str(given)
+        try:
+            if self.conversation is not None:
+                return conversation_record(row[self.conversation], id, source, folder)
+            text = self._string(row, self.text)
+            if template is not None:
+                parts = template.fill(self._fields(row, folder, template))
+            elif self.media:
+                parts = tuple(_media(row[c], c, kind, folder) for c, kind in self.media.items())
+            elif text is None:
+                raise DecodeError(f"column {self.text!r} is null")
+            else:
+                return Record(id=id, source=source, parts=(Part.of_text(text),))
+            if text is not None:
+                Part.of_text(text)  # refuse what a shard could not hold
+        except InputError as error:
+            return failed(id, source, error, stage="read")
+        return Record(id=id, source=source, parts=parts, text=text)
+
+    def _fields(
+        self, row: Mapping[str, Any], folder: str, template: Template
+    ) -> dict[str, tuple[Part, ...]]:
+        """The parts that a template may name; only the named ones are looked at."""
+        named = {name for _, name in template.pieces if name}
+        fields: dict[str, tuple[Part, ...]] = {}
+        for column, kind in self.media.items():
+            for name in {column, kind} & named:
+                fields[name] = (*fields.get(name, ()), _media(row[column], column, kind, folder))
+        for column in set(self.columns) - set(self.media):
+            names = {column, "text"} if column == self.text else {column}
+            if names & named and (value := self._string(row, column)) is not None:
+                fields |= {name: (Part.of_text(value),) for name in names}
+        return fields
+
+    def _string(self, row: Mapping[str, Any], column: str | None) -> str | None:
+        value = row.get(column) if column else None
+        if value is None or column is None:
+            return None
+        names = self.label_names.get(column)
+        if names and isinstance(value, int) and 0 <= value < len(names):
+            return names[value]
+        if isinstance(value, list):
+            return "\n".join(str(v) for v in value)
+        return value if isinstance(value, str) else str(value)
+
+
+def kind_by_name(column: str) -> str | None:
+    """Return `image` or `audio` where the name of a column says so.
+
+    >>> kind_by_name("jpg"), kind_by_name("speech_wav"), kind_by_name("vector")
+    ('image', 'audio', None)
+    """
+    name = column.lower()
+    if any(word in name for word in ("audio", "speech", "sound", "wav", "flac", "mp3", "ogg")):
+        return "audio"
+    if any(word in name for word in ("image", "img", "picture", "photo", "jpg", "jpeg", "png")):
+        return "image"
+    return None
+
+
+def _media(value: Any, column: str, kind: str, folder: str) -> Part:
+    data, path = value, None
+    if isinstance(value, Mapping):
+        data, path = value.get("bytes"), value.get("path")
+    elif isinstance(value, str):
+        data, path = None, value
+    if data is not None:
+        return Part(kind=kind, place=HeldPlace(bytes(data)))  # type: ignore[arg-type]
+    if path:
+        return Part(kind=kind, place=FilePlace(os.path.join(folder, path)))  # type: ignore[arg-type]
+    raise DecodeError(f"column {column!r} is null")

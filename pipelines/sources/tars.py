@@ -1,0 +1,194 @@
+"""WebDataset tars: members of one stem in a row make a sample (`x.jpg` + `x.txt`).
+
+A sample becomes one row: pictures, then recordings, then the text, or what the template says. In
+an uncompressed tar only headers are read here; decode workers read the members themselves.
+
+A tar that breaks off is noticed (Python's reader takes a damaged header for the end of the
+archive): the samples before the damage are inputs, and the rest is one failed input.
+"""
+
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from dvse.errors import DecodeError, InputError
+from pipelines.sources.entry import Entry
+from pipelines.sources.kinds import media_kind
+from pipelines.sources.record import (
+    Failure,
+    HeldPlace,
+    Part,
+    Place,
+    Record,
+    SlicePlace,
+    failed,
+    printable,
+)
+from pipelines.sources.source import Source
+from pipelines.sources.template import Template
+
+# The directory and the name up to its first dot are the key, as in webdataset's base_plus_ext.
+_KEY = re.compile(r"^((?:.*/|)[^./]+)[.]([^/]*)$", re.DOTALL)
+_CAPTION_KEYS = ("caption", "text", "transcription", "transcript", "sentence", "label")
+_SMALL = 1 << 20
+_BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(kw_only=True)
+class _Sample:
+    key: str
+    places: dict[str, Place] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+class TarSource(Source):
+    """Samples of a tar, plain or compressed."""
+
+    def __init__(self, template: Template | None) -> None:
+        self._template = template
+
+    def count(self, entry: Entry) -> int:
+        """Return the number of samples, a broken end counted as one."""
+        return sum(1 for _ in _samples(entry.path, read=False))
+
+    def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
+        """Yield the samples from number `start` on."""
+        for number, sample in enumerate(_samples(entry.path, read=True)):
+            if number < start:
+                continue
+            if isinstance(sample, Failure):
+                name = f"{printable(entry.name)}#end"
+                yield Record(id=name, source=printable(entry.path), failure=sample)
+            else:
+                yield self._record(entry, sample)
+
+    def _record(self, entry: Entry, sample: _Sample) -> Record:
+        id = printable(sample.key)
+        source = f"{printable(entry.path)}#{id}"
+        try:
+            text = _caption(sample)
+            parts = _parts(sample, text, self._template)
+        except InputError as error:
+            return failed(id, source, error)
+        return Record(id=id, source=source, parts=parts, text=text)
+
+
+def _parts(sample: _Sample, text: str | None, template: Template | None) -> tuple[Part, ...]:
+    kinds: dict[str, list[Part]] = {"image": [], "audio": [], "text": []}
+    fields: dict[str, tuple[Part, ...]] = {}
+    unusable: InputError | None = None
+    for ending, place in sample.places.items():
+        try:
+            kind = media_kind(f"{sample.key}.{ending}")
+        except InputError as error:
+            unusable = error
+            continue
+        part = Part(kind=kind, place=place)  # type: ignore[arg-type]
+        kinds[kind].append(part)
+        fields[ending] = (part,)
+    if not kinds["text"] and text is not None and "cls" not in sample.places:
+        kinds["text"].append(Part.of_text(text))
+    if template is not None:
+        if text is not None:
+            fields["caption"] = (Part.of_text(text),)
+        return template.fill({k: tuple(v) for k, v in kinds.items()} | fields)
+    parts = (*kinds["image"], *kinds["audio"], *kinds["text"])
+    if not parts:
+        endings = ", ".join(sorted(sample.places)) or "no extension"
+        raise unusable or InputError(
+            f"{printable(sample.key)}: expected a picture, a recording or a text in the sample, "
+            f"received {endings}"
+        )
+    return parts
+
+
+def _caption(sample: _Sample) -> str | None:
+    """Text that stands beside the media: `.txt`, a field of `.json`, or the label in `.cls`."""
+    for ending in ("txt", "caption", "json", "cls"):
+        place = sample.places.get(ending)
+        if place is None or sample.sizes[ending] > _SMALL:
+            continue
+        try:
+            text = place.read().decode("utf-8")
+            if ending == "json":
+                found = json.loads(text)
+                values = [found.get(k) for k in _CAPTION_KEYS] if isinstance(found, dict) else []
+                text = next((v for v in values if isinstance(v, str)), "")
+                if not text:
+                    continue
+        except (ValueError, InputError):
+            continue  # the member itself ends as an error where it is an input
+        return text.strip() if ending == "cls" else text
+    return None
+
+
+def _samples(path: str, *, read: bool) -> Iterator[_Sample | Failure]:
+    """Yield samples in order, then a failure if the archive does not end as one should."""
+    sample: _Sample | None = None
+    try:
+        with tarfile.open(path, "r:*", errorlevel=1) as archive:
+            plain = archive.fileobj is not None and type(archive.fileobj).__module__ == "_io"
+            size = Path(path).stat().st_size
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # or it keeps every header
+                if member.isdir():
+                    continue
+                if plain and member.isreg() and member.offset_data + member.size > size:
+                    raise DecodeError(f"it is cut short inside {printable(member.name)}")
+                match = _KEY.match(member.name)
+                key, ending = match.groups() if match else (member.name, "")
+                ending = ending.lower()
+                if sample is None or sample.key != key or ending in sample.places:
+                    if sample is not None:
+                        yield sample
+                    sample = _Sample(key=key)
+                sample.places[ending] = _place(archive, member, path, plain=plain, read=read)
+                sample.sizes[ending] = member.size
+            _check_end(archive)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if sample is not None:
+            yield sample
+            sample = None
+        reason = DecodeError(
+            f"{printable(path)}: the archive is broken, what follows in it is lost; {error}"
+        )
+        yield Failure.of("list", reason)
+    except Exception as error:  # zlib.error and lzma.LZMAError share no base with the above
+        if sample is not None:
+            yield sample
+            sample = None
+        reason = DecodeError(f"{printable(path)}: the compressed archive is broken; {error}")
+        yield Failure.of("list", reason)
+    if sample is not None:
+        yield sample
+
+
+def _place(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, *, plain: bool, read: bool
+) -> Place:
+    if plain and member.isreg() and not member.issparse():
+        return SlicePlace(path, member.offset_data, member.size)
+    if not read:
+        return HeldPlace(b"")
+    file: IO[bytes] | None = archive.extractfile(member) if member.isreg() else None
+    return HeldPlace(b"" if file is None else file.read())
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Python's reader stops silently at a damaged header: look at what it stopped at.
+
+    Raises:
+        DecodeError: not the block of zeros that ends a tar.
+    """
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    block = archive.fileobj.read(_BLOCK)
+    if block and block.count(0) == len(block) == _BLOCK:
+        return
+    if not block:
+        raise DecodeError("it ends without the end-of-archive mark, so it may be cut short")
+    raise DecodeError(f"the header at byte {archive.offset} is damaged")
