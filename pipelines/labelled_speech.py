@@ -22,17 +22,19 @@ DigitSplit = Literal["train", "known", "unknown"]
 UNKNOWN_SPEAKER = "lucas"
 VALIDATION_INDICES = range(5, 10)
 
-BASE_VOICES = (
-    "gmw/en-US gmw/en-US gmw/en gmw/en gmw/en-GB-x-rp gmw/en-GB-scotland gmw/en-029 gmw/en-US-nyc"
-).split()
-VOICE_VARIANTS = (
-    ("", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")
-    + ("klatt", "klatt2", "klatt3", "klatt4", "klatt5", "klatt6", "Andy", "Annie", "Denis", "Gene")
-    + ("Jacky", "Lee", "Mario", "Michael", "Mike", "Alex", "Alicia", "Andrea", "Diogo", "Hugo")
-    + ("adam", "belinda", "benjamin", "boris", "caleb", "david", "ed", "edward", "grandma")
-    + ("grandpa", "iven", "john", "linda", "max", "michel", "miguel", "norbert", "paul", "pedro")
-    + ("quincy", "rob", "robert", "sandro", "shelby", "steph", "travis", "victor", "zac", "croak")
-)
+_BASE_VOICES = """
+gmw/en-US gmw/en-US gmw/en gmw/en gmw/en-GB-x-rp gmw/en-GB-scotland gmw/en-029 gmw/en-US-nyc
+"""
+_VARIANTS = """
+m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 klatt5 klatt6 Andy Annie Denis
+Gene Jacky Lee Mario Michael Mike Alex Alicia Andrea Diogo Hugo adam belinda benjamin boris caleb
+david ed edward grandma grandpa iven john linda max michel miguel norbert paul pedro quincy rob
+robert sandro shelby steph travis victor zac croak
+"""
+BASE_VOICES = tuple(_BASE_VOICES.split())
+"""Accents of English that espeak-ng speaks; the two commonest stand twice."""
+VOICE_VARIANTS = ("", *_VARIANTS.split())
+"""Speakers that espeak-ng makes out of each accent."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,11 +46,9 @@ _MERGED = {
     "ʍ": "w",
 }
 
-PHONES = (
-    SILENCE,
-    *"æ ɑ ɔ ə ɛ ɜ ɪ i ʊ u ʌ aɪ aʊ eɪ oʊ ɔɪ".split(),
-    *"p b t d k ɡ tʃ dʒ f v θ ð s z ʃ ʒ h m n ŋ l ɹ w j".split(),
-)
+_VOWELS = "æ ɑ ɔ ə ɛ ɜ ɪ i ʊ u ʌ aɪ aʊ eɪ oʊ ɔɪ"
+_CONSONANTS = "p b t d k ɡ tʃ dʒ f v θ ð s z ʃ ʒ h m n ŋ l ɹ w j"
+PHONES = (SILENCE, *_VOWELS.split(), *_CONSONANTS.split())
 """Classes in order of their index; 0 is silence."""
 
 DIGIT_PHONES = tuple(

@@ -243,7 +243,7 @@ def _batches(
     model: UnitEncoder,
     rng: np.random.Generator,
 ) -> Iterator[Batch]:
-    """Yield four batches: the shorter and the longer half of each kind, so that little is padded."""
+    """Yield four batches: the shorter and the longer half of each kind (little is padded)."""
     digits = [recorded[i] for i in rng.choice(len(recorded), settings.digits_per_step)]
     drawn = rng.choice(len(synthetic), settings.crops_per_step)
     crops = [_crop(synthetic[i], settings, rng) for i in drawn]
@@ -263,7 +263,7 @@ def _crop(clip: Clip, settings: UnitEncoderTraining, rng: np.random.Generator) -
     end_s = len(clip.samples) / rate
     if last < len(clip.words):
         end_s = min(end_s, clip.words[last].start_s + rng.uniform(0, 0.06))
-    start = int(start_s * rate)
+    start = max(0, min(int(start_s * rate), len(clip.samples) - rate // 10))
     samples = clip.samples[start : max(int(end_s * rate), start + rate // 10)]
     before, after = rng.integers(0, rate // 4, size=2) if rng.random() < 0.3 else (0, 0)
     begin_s, end_s = before / rate, (before + len(samples)) / rate
