@@ -9,10 +9,9 @@ follow each other, level 0 first. The validator walks a finished stream with it;
 generation asks `allowed` before each step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
@@ -80,39 +79,57 @@ class Grammar:
         return self.vocabulary.special_tokens
 
     @cached_property
+    def _begins(self) -> dict[int, str]:
+        """Ids that open a modality which the vocabulary has."""
+        names = {BEGIN_OF_IMAGE: "image", BEGIN_OF_AUDIO: "audio"}
+        return {self._special[n]: m for n, m in names.items() if self.vocabulary.num_codes(m)}
+
+    @cached_property
     def _outside(self) -> tuple[range, ...]:
-        """Ids that may stand between pictures and recordings, as few ranges."""
-        closed = {self._special[n] for n in (END_OF_IMAGE, END_OF_AUDIO, *GRID_TOKENS)}
-        for name, begin in (("image", BEGIN_OF_IMAGE), ("audio", BEGIN_OF_AUDIO)):
-            if not self.vocabulary.num_codes(name):
-                closed.add(self._special[begin])
-        stop = self.vocabulary.blocks[1].stop_id
-        edges = [-1, *sorted(closed), stop]
-        return tuple(range(a + 1, b) for a, b in pairwise(edges) if a + 1 < b)
+        """Ids that may stand between pictures and recordings."""
+        inside = {BEGIN_OF_IMAGE, BEGIN_OF_AUDIO, END_OF_IMAGE, END_OF_AUDIO, *GRID_TOKENS}
+        closed = {self._special[name] for name in inside} - self._begins.keys()
+        return _ranges(i for i in range(self.vocabulary.blocks[1].stop_id) if i not in closed)
 
     @cached_property
-    def _code_ranges(self) -> dict[tuple[str, int], tuple[range, ...]]:
-        ranges: dict[tuple[str, int], tuple[range, ...]] = {}
-        for block in self.vocabulary.blocks[2:]:
-            key = (block.name, block.level)
-            ranges[key] = (*ranges.get(key, ()), range(block.first_id, block.stop_id))
-        return ranges
+    def _end(self) -> dict[str, range]:
+        ends = {"image": self._special[END_OF_IMAGE], "audio": self._special[END_OF_AUDIO]}
+        return {modality: range(i, i + 1) for modality, i in ends.items()}
 
     @cached_property
-    def _grid_side(self) -> dict[int, int]:
+    def _codes(self) -> dict[str, list[tuple[range, ...]]]:
+        """Per modality and level the ids of its codes."""
+        blocks = self.vocabulary.blocks
+        return {
+            name: [
+                tuple(
+                    range(b.first_id, b.stop_id) for b in blocks if (b.name, b.level) == (name, n)
+                )
+                for n in range(self.vocabulary.num_levels(name))
+            ]
+            for name in ("image", "audio")
+        }
+
+    @cached_property
+    def _side(self) -> dict[int, int]:
         return {self._special[grid_token(n)]: n for n in range(1, MAX_GRID_SIDE + 1)}
+
+    def _sides(self, most: int) -> tuple[range, ...]:
+        """Ids of the sizes 1 … most."""
+        return _ranges(sorted(i for i, side in self._side.items() if side <= most))
 
 
 class StreamState:
-    """Where a stream stands. `allowed` says what may come next, `push` takes it."""
+    """Where a stream stands: `allowed` says what may come next, `push` takes it."""
 
     def __init__(self, grammar: Grammar) -> None:
         self._grammar = grammar
         self._position = 0
         self._inside = ""
-        self._height: int | None = None
+        self._height = 0
         self._codes_left: int | None = None
         self._num_codes = 0
+        self._allowed = grammar._outside
 
     @property
     def is_complete(self) -> bool:
@@ -121,21 +138,7 @@ class StreamState:
 
     def allowed(self) -> tuple[range, ...]:
         """Return the ids that may come next, as ranges."""
-        g = self._grammar
-        if not self._inside:
-            return g._outside
-        if self._inside == "image" and self._codes_left is None:
-            most = g.max_image_codes // (self._height or 1)
-            sides = range(1, min(most, MAX_GRID_SIDE) + 1)
-            return tuple(range(i, i + 1) for i in sorted(g._special[grid_token(n)] for n in sides))
-        end = g._special[END_OF_IMAGE if self._inside == "image" else END_OF_AUDIO]
-        if self._codes_left == 0:
-            return (range(end, end + 1),)
-        level = self._num_codes % g.vocabulary.num_levels(self._inside)
-        codes = g._code_ranges[self._inside, level]
-        if self._inside == "audio" and self._num_codes and level == 0:
-            return (range(end, end + 1), *codes)
-        return codes
+        return self._allowed
 
     def push(self, token_id: int) -> None:
         """Take the next token.
@@ -143,32 +146,25 @@ class StreamState:
         Raises:
             GrammarError: it may not come next; position, expected and received are named.
         """
-        g = self._grammar
-        if not any(token_id in ids for ids in self.allowed()):
-            name = g.vocabulary.name_of
-            options = [
-                name(r.start) if len(r) == 1 else f"{name(r.start)} … {name(r.stop - 1)}"
-                for r in self.allowed()
-            ]
-            shown = " or ".join(options[:4]) + (" or …" if len(options) > 4 else "")
+        for ids in self._allowed:
+            if token_id in ids:
+                break
+        else:
             raise GrammarError(
-                f"position {self._position}: expected {shown}, received {name(token_id)}"
+                f"position {self._position}: expected {self._options()}, received "
+                f"{self._grammar.vocabulary.name_of(token_id)}"
             )
         self._position += 1
         if not self._inside:
-            self._enter(token_id)
-        elif self._inside == "image" and self._codes_left is None:
-            side = g._grid_side[token_id]
-            if self._height is None:
-                self._height = side
-            else:
-                self._codes_left = self._height * side * g.vocabulary.num_levels("image")
-        elif token_id in (g._special[END_OF_IMAGE], g._special[END_OF_AUDIO]):
-            self._inside = ""
+            if token_id in self._grammar._begins:
+                self._enter(self._grammar._begins[token_id])
+        elif token_id in self._grammar._end[self._inside]:
+            self._inside, self._allowed = "", self._grammar._outside
+        elif token_id in self._grammar._side:
+            self._take_side(self._grammar._side[token_id])
         else:
             self._num_codes += 1
-            if self._codes_left is not None:
-                self._codes_left -= 1
+            self._allowed = self._next_codes()
 
     def finish(self) -> None:
         """Accept the end of the stream.
@@ -177,19 +173,56 @@ class StreamState:
             GrammarError: a picture or recording is still open.
         """
         if not self.is_complete:
-            missing = f", {self._codes_left} codes are missing" if self._codes_left else ""
             raise GrammarError(
-                f"position {self._position}: expected <|end_of_{self._inside}|> before the stream "
-                f"ends{missing}"
+                f"position {self._position}: expected {self._options()}, received the end of the "
+                f"stream; <|begin_of_{self._inside}|> is still open"
             )
 
-    def _enter(self, token_id: int) -> None:
-        g = self._grammar
-        if token_id == g._special[BEGIN_OF_IMAGE]:
-            self._inside, self._height, self._codes_left = "image", None, None
-            if g.fixed_grid is not None:
-                rows, columns = g.fixed_grid
-                self._codes_left = rows * columns * g.vocabulary.num_levels("image")
-        elif token_id == g._special[BEGIN_OF_AUDIO]:
-            self._inside, self._codes_left = "audio", None
-        self._num_codes = 0
+    def _enter(self, modality: str) -> None:
+        self._inside, self._height, self._codes_left, self._num_codes = modality, 0, None, 0
+        if modality == "audio":
+            self._allowed = self._grammar._codes["audio"][0]
+        elif self._grammar.fixed_grid is not None:
+            self._open_grid(*self._grammar.fixed_grid)
+        else:
+            self._allowed = self._grammar._sides(self._grammar.max_image_codes)
+
+    def _take_side(self, side: int) -> None:
+        if self._height:
+            self._open_grid(self._height, side)
+        else:
+            self._height = side
+            self._allowed = self._grammar._sides(self._grammar.max_image_codes // side)
+
+    def _open_grid(self, rows: int, columns: int) -> None:
+        self._codes_left = rows * columns * self._grammar.vocabulary.num_levels("image")
+        self._allowed = self._grammar._codes["image"][0]
+
+    def _next_codes(self) -> tuple[range, ...]:
+        """What may follow a code: the next level, the next place, or the end."""
+        levels = self._grammar._codes[self._inside]
+        level = self._num_codes % len(levels)
+        if self._inside == "image":
+            if self._num_codes == self._codes_left:
+                return (self._grammar._end["image"],)
+            return levels[level]
+        return levels[level] if level else (*levels[0], self._grammar._end["audio"])
+
+    def _options(self) -> str:
+        name = self._grammar.vocabulary.name_of
+        shown = [
+            name(r.start) if len(r) == 1 else f"{name(r.start)} … {name(r.stop - 1)}"
+            for r in self._allowed[:4]
+        ]
+        return " or ".join(shown) + (" or …" if len(self._allowed) > 4 else "")
+
+
+def _ranges(ids: Iterable[int]) -> tuple[range, ...]:
+    """Rising ids as few ranges."""
+    found: list[range] = []
+    for i in ids:
+        if found and found[-1].stop == i:
+            found[-1] = range(found[-1].start, i + 1)
+        else:
+            found.append(range(i, i + 1))
+    return tuple(found)

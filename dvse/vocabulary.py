@@ -11,7 +11,7 @@ media, no text pieces and no torch.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from dvse.special_tokens import GRID_TOKENS, NAMED_TOKENS
 FORMAT_VERSION = 1
 NUM_RESERVED = 256
 MULTIPLE = 128
+KINDS = ("text", "special", "image", "audio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Block:
     first_code: int = 0
 
     def __post_init__(self) -> None:
-        if self.name not in ("text", "special", "image", "audio"):
+        if self.name not in KINDS:
             raise VocabularyError(
                 f"expected a block text, special, image or audio, received {self.name!r}"
             )
@@ -102,7 +103,8 @@ class Vocabulary:
         Args:
             text_size: number of text ids (for a `tokenizer.json`, its highest id + 1).
             image, audio: `(num_codes, num_levels)` of the codebook, or `None`.
-            text_specials: specials that the text tokenizer defines itself, with its ids.
+            text_specials: specials that the text tokenizer defines itself, with its ids; all
+                of them stay specials, only missing ones take reserved ids.
         """
         known = dict(text_specials or {})
         missing = [name for name in (*NAMED_TOKENS, *GRID_TOKENS) if name not in known]
@@ -111,8 +113,7 @@ class Vocabulary:
             Block(name="text", first_id=0, size=text_size),
             Block(name="special", first_id=text_size, size=NUM_RESERVED),
         ]
-        names = {n: i for n, i in known.items() if n in NAMED_TOKENS or n in GRID_TOKENS}
-        vocabulary = cls(blocks, names | specials)
+        vocabulary = cls(blocks, known | specials)
         for name, shape in (("image", image), ("audio", audio)):
             if shape is not None:
                 vocabulary = vocabulary.grow(name, num_codes=shape[0], num_levels=shape[1])
@@ -220,7 +221,7 @@ class Vocabulary:
             IdRangeError: an id of another block.
         """
         ids = self.check_ids(ids)
-        wrong = ids[self._name_by_id[ids] != _KINDS.index(name)]
+        wrong = ids[self._name_by_id[ids] != KINDS.index(name)]
         if wrong.size:
             raise IdRangeError(
                 f"expected {name} ids, received {int(wrong.flat[0])} "
@@ -297,17 +298,8 @@ class Vocabulary:
         return {
             "format_version": FORMAT_VERSION,
             "size": self.size,
-            "blocks": [
-                {
-                    "name": b.name,
-                    "level": b.level,
-                    "first_code": b.first_code,
-                    "first_id": b.first_id,
-                    "size": b.size,
-                }
-                for b in self.blocks
-            ],
-            "special_tokens": self.special_tokens,
+            "blocks": [asdict(block) for block in self.blocks],
+            "special_tokens": dict(self.special_tokens),
         }
 
     @classmethod
@@ -320,14 +312,18 @@ class Vocabulary:
         if document.get("format_version") != FORMAT_VERSION:
             raise VocabularyError(
                 f"expected vocabulary format version {FORMAT_VERSION}, received "
-                f"{document.get('format_version')!r}"
+                f"{document.get('format_version')!r}; install the DVSE that wrote it"
+            )
+        if set(document) != _FIELDS or not isinstance(document["special_tokens"], dict):
+            raise VocabularyError(
+                f"expected a vocabulary with the fields {sorted(_FIELDS)}, received "
+                f"{sorted(document)}"
             )
         try:
-            vocabulary = cls([Block(**b) for b in document["blocks"]], document["special_tokens"])
-        except (KeyError, TypeError) as error:
-            raise VocabularyError(
-                f"vocabulary.json has a wrong or missing field: {error}"
-            ) from None
+            blocks = [Block(**block) for block in document["blocks"]]
+        except TypeError as error:
+            raise VocabularyError(f"expected a list of blocks; {error}") from None
+        vocabulary = cls(blocks, document["special_tokens"])
         if document.get("size") != vocabulary.size:
             raise VocabularyError(
                 f"expected vocabulary size {vocabulary.size}, received {document.get('size')!r}"
@@ -358,10 +354,8 @@ class Vocabulary:
 
     @cached_property
     def _name_by_id(self) -> np.ndarray:
-        names = np.concatenate(
-            [np.full(b.size, _KINDS.index(b.name), np.int8) for b in self.blocks]
-        )
-        names[list(self.special_tokens.values())] = _KINDS.index("special")
+        names = np.concatenate([np.full(b.size, KINDS.index(b.name), np.int8) for b in self.blocks])
+        names[list(self.special_tokens.values())] = KINDS.index("special")
         return names
 
     @cached_property
@@ -375,12 +369,14 @@ class Vocabulary:
         return np.concatenate([np.full(b.size, b.level, dtype=np.int64) for b in self.blocks])
 
 
-KINDS = ("text", "special", "image", "audio")
-_KINDS = KINDS
+_FIELDS = {"format_version", "size", "blocks", "special_tokens"}
 
 
 def _whole_numbers(values: Any, what: str) -> np.ndarray:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise IdRangeError(f"expected {what} of one shape, received lists of many") from None
     if array.size == 0:
         return array.astype(np.int64)
     if array.dtype == bool or not np.issubdtype(array.dtype, np.integer):
@@ -394,7 +390,10 @@ def _check_blocks(blocks: tuple[Block, ...]) -> None:
             f"expected a text block, then {NUM_RESERVED} specials, received "
             f"{[(b.name, b.size) for b in blocks[:2]]}"
         )
-    expected_id, seen = 0, {}
+    if not {b.name for b in blocks[2:]} <= {"image", "audio"}:
+        raise VocabularyError("expected one text block and one special block, then only codes")
+    expected_id = 0
+    seen: dict[tuple[str, int], int] = {}
     for block in blocks:
         if block.size < 1 or block.first_id != expected_id:
             raise VocabularyError(
@@ -409,8 +408,6 @@ def _check_blocks(blocks: tuple[Block, ...]) -> None:
                 "it to exist"
             )
         seen[block.name, block.level] = have + block.size
-    if seen[("text", 0)] != blocks[0].size or seen[("special", 0)] != NUM_RESERVED:
-        raise VocabularyError("expected one text block and one special block")
     for name in ("image", "audio"):
         sizes = {size for (block_name, _), size in seen.items() if block_name == name}
         if len(sizes) > 1:

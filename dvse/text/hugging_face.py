@@ -1,7 +1,6 @@
 """A Hugging Face `tokenizer.json` (GLM-4 ships one) as text tokenizer.
 
-Its special tokens keep their ids and are taken out of the reader, so that user text that spells
-one stays text.
+Its special tokens keep their ids, and user text that spells one stays text.
 """
 
 import json
@@ -12,51 +11,59 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from dvse.errors import BundleFormatError, IdRangeError
-from dvse.text.tokenizer import TextTokenizer, check_unicode
+from dvse.errors import BundleFormatError
+from dvse.special_tokens import GRID_TOKENS, NAMED_TOKENS
+from dvse.text.tokenizer import TextTokenizer, check_lossless, check_text_ids, check_unicode
 
 _FILE = "tokenizer.json"
+_OUR_NAMES = {*NAMED_TOKENS, *GRID_TOKENS}
 
 
 class HuggingFaceText(TextTokenizer):
     """A tokenizer of the `tokenizers` library.
 
+    *Deviations* from what the file asks for: special tokens are never read out of text (nor are
+    tokens that DVSE uses as specials, such as `<think>`), nothing is added around a text, and
+    NFC normalisation is left out, for it changes characters.
+
     Args:
         document: the text of a `tokenizer.json`.
 
     Raises:
-        BundleFormatError: it is none.
+        BundleFormatError: it is none, or one that loses characters.
     """
 
     def __init__(self, document: str) -> None:
         self._document = document
         try:
             parsed = json.loads(document)
-            added = {token["content"]: token["id"] for token in parsed.get("added_tokens", [])}
-            parsed["added_tokens"] = []
-            parsed["post_processor"] = None
+            added = parsed.get("added_tokens", [])
+            for token in added:
+                token["special"] |= token["content"] in _OUR_NAMES
+            if (parsed.get("normalizer") or {}).get("type") == "NFC":
+                parsed["normalizer"] = None
             parsed["truncation"] = parsed["padding"] = None
             self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(parsed))
+            self._tokenizer.encode_special_tokens = True
+            self.special_tokens = {t["content"]: t["id"] for t in added if t["special"]}
         except Exception as error:  # tokenizers raises bare Exception
             raise BundleFormatError(
                 f"{_FILE}: expected a Hugging Face tokenizer; {error}"
             ) from None
-        self.special_tokens = added
-        self._added = {i: name for name, i in added.items()}
-        ids = [*self._tokenizer.get_vocab().values(), *added.values()]
-        self.size = max(ids, default=-1) + 1
+        self.size = max(self._tokenizer.get_vocab().values(), default=-1) + 1
+        check_lossless(self, _FILE)
 
     @classmethod
     def load(cls, folder: Path) -> "HuggingFaceText":
         """Read `tokenizer.json` in `folder`.
 
         Raises:
-            BundleFormatError: it is missing or no tokenizer.
+            BundleFormatError: it is missing or no lossless tokenizer.
         """
         try:
-            return cls((folder / _FILE).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BundleFormatError(f"text/{_FILE}: cannot be read; {error.strerror}") from None
+            return cls((folder / _FILE).read_bytes().decode("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleFormatError(f"text/{_FILE}: cannot be read; {error}") from None
 
     def encode(self, text: str) -> np.ndarray:
         """See `TextTokenizer.encode`."""
@@ -69,17 +76,13 @@ class HuggingFaceText(TextTokenizer):
         Raises:
             IdRangeError: an id outside 0 … size-1.
         """
-        ids = np.asarray(ids, dtype=np.int64)
-        if ids.size and not (0 <= ids.min() and ids.max() < self.size):
-            raise IdRangeError(
-                f"expected text ids in 0..{self.size - 1}, received {ids.min()}..{ids.max()}"
-            )
+        ids = check_text_ids(ids, self.size)
         return self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
 
     def piece(self, token_id: int) -> str:
         """See `TextTokenizer.piece`."""
-        token_id = int(token_id)
-        return self._added.get(token_id) or self._tokenizer.id_to_token(token_id) or ""
+        (token_id,) = check_text_ids([token_id], self.size).tolist()
+        return self._tokenizer.id_to_token(token_id) or ""
 
     def spec(self) -> dict[str, Any]:
         """See `TextTokenizer.spec`."""
@@ -87,4 +90,4 @@ class HuggingFaceText(TextTokenizer):
 
     def save_files(self, folder: Path) -> None:
         """See `TextTokenizer.save_files`."""
-        (folder / _FILE).write_text(self._document, encoding="utf-8")
+        (folder / _FILE).write_bytes(self._document.encode())

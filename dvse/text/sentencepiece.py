@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import sentencepiece
 
-from dvse.errors import BundleFormatError, ConfigError, IdRangeError, TrainingError
-from dvse.text.tokenizer import TextTokenizer, check_unicode
+from dvse.errors import BundleFormatError, ConfigError, TrainingError
+from dvse.text.tokenizer import TextTokenizer, check_lossless, check_text_ids, check_unicode
 
 _FILE = "spiece.model"
 _SPACE = "▁"
@@ -28,8 +28,8 @@ class SentencePieceText(TextTokenizer):
         model: the serialised model (the bytes of a `.model` file).
 
     Raises:
-        BundleFormatError: no SentencePiece model, or one without byte fallback, which could not
-            hold every string.
+        BundleFormatError: no SentencePiece model, or one that loses characters: without byte
+            fallback, or with normalisation or a dummy prefix.
 
     >>> model = SentencePieceText.train(["one two three"] * 50, vocab_size=265)
     >>> model.decode(model.encode(" one\n▁ 三 "))
@@ -46,8 +46,10 @@ class SentencePieceText(TextTokenizer):
         except Exception as error:
             raise BundleFormatError(f"{_FILE}: expected a SentencePiece model; {error}") from None
         self.size = self._processor.GetPieceSize()
+        self._bytes_to_id: dict[int, int] = {}
         self._bytes = self._byte_pieces()
         self._space_ids = [self._bytes_to_id[b] for b in _SPACE.encode()]
+        check_lossless(self, _FILE)
 
     @classmethod
     def train(
@@ -134,16 +136,13 @@ class SentencePieceText(TextTokenizer):
         Raises:
             IdRangeError: an id outside 0 … size-1.
         """
-        ids = np.asarray(ids, dtype=np.int64)
-        if ids.size and not (0 <= ids.min() and ids.max() < self.size):
-            raise IdRangeError(
-                f"expected text ids in 0..{self.size - 1}, received {ids.min()}..{ids.max()}"
-            )
+        ids = check_text_ids(ids, self.size)
         return b"".join([self._bytes[i] for i in ids.tolist()]).decode("utf-8", errors="replace")
 
     def piece(self, token_id: int) -> str:
         """See `TextTokenizer.piece`."""
-        return self._processor.IdToPiece(int(token_id))
+        (token_id,) = check_text_ids([token_id], self.size).tolist()
+        return self._processor.IdToPiece(token_id)
 
     def spec(self) -> dict[str, Any]:
         """See `TextTokenizer.spec`."""
@@ -155,7 +154,6 @@ class SentencePieceText(TextTokenizer):
 
     def _byte_pieces(self) -> list[bytes]:
         """Bytes of each piece; also fills `_bytes_to_id`."""
-        self._bytes_to_id: dict[int, int] = {}
         pieces = []
         for i in range(self.size):
             piece = self._processor.IdToPiece(i)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dvse.errors import BundleFormatError, DecodeError
+from dvse.errors import BundleFormatError, DecodeError, IdRangeError
 
 
 class TextTokenizer(ABC):
@@ -56,13 +56,14 @@ def load_text_tokenizer(spec: Mapping[str, Any], folder: Path) -> TextTokenizer:
     from dvse.text.hugging_face import HuggingFaceText
     from dvse.text.sentencepiece import SentencePieceText
 
-    kinds = {"sentencepiece": SentencePieceText, "hugging_face": HuggingFaceText}
-    kind = spec.get("type")
-    if kind not in kinds or set(spec) != {"type"}:
-        raise BundleFormatError(
-            f"text: expected a spec {{'type': one of {sorted(kinds)}}}, received {dict(spec)}"
-        )
-    return kinds[kind].load(folder)
+    if spec == {"type": "sentencepiece"}:
+        return SentencePieceText.load(folder)
+    if spec == {"type": "hugging_face"}:
+        return HuggingFaceText.load(folder)
+    raise BundleFormatError(
+        "text: expected the spec {'type': 'sentencepiece'} or {'type': 'hugging_face'}, received "
+        f"{dict(spec)}"
+    )
 
 
 def check_unicode(text: str) -> str:
@@ -79,3 +80,48 @@ def check_unicode(text: str) -> str:
             f"{text[error.start]!a} at position {error.start}"
         ) from None
     return text
+
+
+def check_text_ids(ids: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
+    """Return `ids` as int64 if every one of them is in 0 … size-1.
+
+    Raises:
+        IdRangeError: one is not.
+    """
+    array = np.asarray(ids, dtype=np.int64)
+    if array.size and not (0 <= array.min() and array.max() < size):
+        raise IdRangeError(
+            f"expected text ids in 0..{size - 1}, received {array.min()}..{array.max()}"
+        )
+    return array
+
+
+def check_lossless(tokenizer: TextTokenizer, file: str) -> None:
+    """Refuse a model that loses characters or reads special tokens out of text.
+
+    Raises:
+        BundleFormatError: a probe did not come back as it was.
+    """
+    for text in (*_PROBES, *tokenizer.special_tokens):
+        ids = tokenizer.encode(text)
+        found = tokenizer.decode(ids)
+        if found != text:
+            raise BundleFormatError(
+                f"{file}: expected a tokenizer that loses no character, but {text!a} came back as "
+                f"{found!a}; normalisation, lower case or trimmed spaces cannot be used"
+            )
+        if set(ids.tolist()) & set(tokenizer.special_tokens.values()):
+            raise BundleFormatError(
+                f"{file}: expected special tokens never to be read out of text, but {text!a} gave "
+                "one; its merges or word list spell it"
+            )
+
+
+# Case, accents in both normal forms, a ligature, white space of every kind at both ends, control
+# characters, scripts, emoji, and the pieces that SentencePiece uses for itself.
+_PROBES = (
+    "Aa e\u0301\u00e9\ufb01",
+    "  a \t b\r\n\n ",
+    "\u2581a\u3000\u4e09\x00\U0001f600\ufeff",
+    "<0x41><unk><s>",
+)
