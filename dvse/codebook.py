@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -101,9 +101,8 @@ class Codebook:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file with the centroids and the metric."""
-        save_file(
-            {"centroids": self.centroids.cpu().contiguous()}, path, metadata={"metric": self.metric}
-        )
+        tensors = {"centroids": self.centroids.cpu().contiguous()}
+        path.write_bytes(save(tensors, metadata={"metric": self.metric}))
 
     @classmethod
     def load(cls, path: Path, *, device: str | torch.device = "cpu") -> "Codebook":

@@ -1,0 +1,1 @@
+"""Pictures to codes and back. Knows nothing of text, audio or ids."""

@@ -1,0 +1,143 @@
+"""A picture file to `uint8 [H, W, 3]` of the size that the geometry asks for.
+
+The order matters: size limits on the header, a JPEG scaled down while it is decoded (its own
+block transform does that), EXIF rotation, one antialiased resize, colours to sRGB, alpha on
+white. Of an animation the first frame is taken. Everything that can be wrong with a file ends as
+an `InputError`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags
+from PIL import Image as PilImage
+
+from dvse.errors import ConfigError, DecodeError, InputError, TooLargeError
+from dvse.image.colour import resizable, srgb_on_white
+from dvse.image.geometry import Placement
+from dvse.image.opening import describe, opened, reason
+from dvse.image.quiet_pillow import quiet_pillow
+
+# Pixels decoded per pixel kept, along a side: above it the cheap box filter goes first, and a
+# JPEG is decoded at 1/2, 1/4 or 1/8.
+_MAX_SHRINK = 3.0
+_TURNS = {
+    2: PilImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PilImage.Transpose.ROTATE_180,
+    4: PilImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PilImage.Transpose.TRANSPOSE,
+    6: PilImage.Transpose.ROTATE_270,
+    7: PilImage.Transpose.TRANSVERSE,
+    8: PilImage.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeLimits:
+    """What is refused before decoding.
+
+    Attributes:
+        max_pixels: width times height.
+        max_side_ratio: the longer side over the shorter.
+    """
+
+    max_pixels: int = 100_000_000
+    max_side_ratio: float = 100.0
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1 or self.max_side_ratio < 1:
+            raise ConfigError(f"expected limits of at least 1, received {self}")
+
+
+def decode_picture(
+    source: Any, place: Callable[[int, int], Placement], limits: DecodeLimits
+) -> tuple[np.ndarray, Placement]:
+    """Return the pixels `uint8 [H, W, 3]` (sRGB) and the placement that was used.
+
+    Args:
+        source: path, bytes, Pillow picture or array.
+        place: from upright width and height to the size wanted, see `dvse.image.geometry`.
+        limits: checked on the header.
+
+    Raises:
+        InputError: the source cannot be read, is damaged, or passes a limit.
+
+    >>> from dvse.image.geometry import SquareGeometry
+    >>> grey = np.full((10, 20), 128, np.uint8)
+    >>> pixels, _ = decode_picture(grey, SquareGeometry(size=4, patch_size=4).place, DecodeLimits())
+    >>> pixels.shape, int(pixels.mean())
+    ((4, 4, 3), 128)
+    """
+    name = describe(source)
+    try:
+        with quiet_pillow(), opened(source) as picture:
+            _check_limits(picture.size, limits, name)
+            return _decode(picture, place, is_ours=picture is not source)
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise TooLargeError(f"{name}: not enough memory to decode it") from error
+    except Exception as error:  # plugins raise OSError, SyntaxError, struct.error and others
+        raise DecodeError(f"{name}: damaged or truncated picture; {reason(error)}") from error
+
+
+def _check_limits(size: tuple[int, int], limits: DecodeLimits, name: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise DecodeError(f"{name}: expected at least one pixel, the header says {width}x{height}")
+    if width * height > limits.max_pixels:
+        raise TooLargeError(
+            f"{name}: expected at most {limits.max_pixels:,} pixels, the header says "
+            f"{width}x{height}; scale it down, or raise max_pixels"
+        )
+    if max(size) > limits.max_side_ratio * min(size):
+        raise TooLargeError(
+            f"{name}: expected sides of a ratio up to {limits.max_side_ratio:g}, received "
+            f"{width}x{height}; cut it into pieces"
+        )
+
+
+def _decode(
+    picture: PilImage.Image, place: Callable[[int, int], Placement], *, is_ours: bool
+) -> tuple[np.ndarray, Placement]:
+    orientation = _orientation(picture)
+    is_sideways = orientation >= 5
+    width, height = picture.size[::-1] if is_sideways else picture.size
+    placement = place(width, height)
+    if is_ours and picture.format in ("JPEG", "MPO"):
+        _decode_smaller(picture, placement, is_sideways=is_sideways)
+    icc_profile = picture.info.get("icc_profile")
+    upright = resizable(picture)
+    if orientation in _TURNS:
+        upright = upright.transpose(_TURNS[orientation])
+    scale_x, scale_y = upright.width / width, upright.height / height
+    left, upper, right, lower = placement.box
+    resized = upright.resize(
+        placement.size,
+        PilImage.Resampling.BICUBIC,
+        box=(left * scale_x, upper * scale_y, right * scale_x, lower * scale_y),
+        reducing_gap=_MAX_SHRINK,
+    )
+    return np.asarray(srgb_on_white(resized, icc_profile)), placement
+
+
+def _orientation(picture: PilImage.Image) -> int:
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def _decode_smaller(picture: PilImage.Image, placement: Placement, *, is_sideways: bool) -> None:
+    """Ask the JPEG decoder for the smallest scale that still leaves `_MAX_SHRINK` to the resize."""
+    left, upper, right, lower = placement.box
+    size = picture.size[::-1] if is_sideways else picture.size
+    wanted = (
+        math.ceil(size[0] * placement.size[0] * _MAX_SHRINK / (right - left)),
+        math.ceil(size[1] * placement.size[1] * _MAX_SHRINK / (lower - upper)),
+    )
+    picture.draft(None, wanted[::-1] if is_sideways else wanted)

@@ -1,0 +1,95 @@
+"""`dvse train image`: pictures in, an image part out."""
+
+import argparse
+from pathlib import Path
+
+HELP = "train an image codebook on pictures"
+EXAMPLES = """\
+dvse train image --data cifar10.parquet --rows 0:45000 --validation-rows 45000:50000 \\
+    --label-column label --label-weight 0.1 --output runs/image
+dvse train image --data photos/ --picture-size 64 --num-codes 4096 --output runs/photos
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags; the defaults are the recipe of the shipped `tiny`."""
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", type=Path, required=True, help="Parquet file or folder of pictures")
+    data.add_argument("--rows", default=":", metavar="START:STOP", help="rows or files to train on")
+    data.add_argument(
+        "--validation-rows", metavar="START:STOP", help="rows or files to measure on, never trained"
+    )
+    data.add_argument("--image-column", default="image")
+    data.add_argument("--label-column", help="classes, for --label-weight")
+    data.add_argument("--data-licence", default="", help="recorded with the part")
+    data.add_argument("--picture-size", type=int, default=32, help="side in pixels for training")
+
+    shape = parser.add_argument_group("tokenizer")
+    shape.add_argument("--num-codes", type=int, default=1024)
+    shape.add_argument("--code-dim", type=int, default=16, help="width in which codes are compared")
+    shape.add_argument("--max-tokens", type=int, default=256, help="budget for larger pictures")
+    shape.add_argument("--encoder", default="vit_small_patch16_rope_224", help="a timm ViT")
+    shape.add_argument("--stem-widths", type=_numbers, default=(32, 48), metavar="N,N")
+    shape.add_argument("--dim", type=int, default=128)
+    shape.add_argument("--depth", type=int, default=2)
+    shape.add_argument("--num-heads", type=int, default=4)
+    shape.add_argument("--decoder-widths", type=_numbers, default=(128, 48, 24), metavar="N,N,N")
+    shape.add_argument("--decoder-blocks", type=int, default=0)
+
+    loop = parser.add_argument_group("training")
+    loop.add_argument("--epochs", type=int, default=4)
+    loop.add_argument("--batch-size", type=int, default=64)
+    loop.add_argument("--learning-rate", type=float, default=2e-3)
+    loop.add_argument("--label-weight", type=float, default=0.0)
+    loop.add_argument("--mosaic-share", type=float, default=0.25)
+    loop.add_argument("--seed", type=int, default=0)
+    loop.add_argument("--threads", type=int, default=2, help="part of what makes a run repeatable")
+    loop.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the part")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and write the part; return the exit code."""
+    from pipelines.image_recipe import ImageRecipe, train_image
+
+    part = train_image(
+        ImageRecipe(
+            data=args.data,
+            rows=args.rows,
+            validation_rows=args.validation_rows,
+            image_column=args.image_column,
+            label_column=args.label_column,
+            data_licence=args.data_licence,
+            picture_size=args.picture_size,
+            num_codes=args.num_codes,
+            code_dim=args.code_dim,
+            max_tokens=args.max_tokens,
+            encoder=args.encoder,
+            stem_widths=args.stem_widths,
+            dim=args.dim,
+            depth=args.depth,
+            num_heads=args.num_heads,
+            decoder_widths=args.decoder_widths,
+            decoder_blocks=args.decoder_blocks,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            label_weight=args.label_weight,
+            mosaic_share=args.mosaic_share,
+            seed=args.seed,
+            threads=args.threads,
+        ),
+        args.output,
+        resume=args.resume,
+    )
+    print(f"{part.folder}: {part.metrics or 'not measured, there are no validation rows'}")
+    return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(",") if number)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers with commas between, for example 32,48; received {text!r}"
+        ) from None

@@ -1,0 +1,185 @@
+"""From the settings a user gives to a trained part: data, network, loop, files.
+
+`ImageRecipe` is what is recorded with the part; the same recipe, data, thread count and library
+versions give the same weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dvse.errors import ConfigError, TrainingError
+from dvse.image.encoder import EncoderConfig
+from dvse.image.geometry import AspectGeometry
+from dvse.part import Part
+from pipelines.image_codec import CodecConfig, ImageCodec
+from pipelines.image_part import write_image_part
+from pipelines.image_training import ImageTrainingConfig, train_codec
+from pipelines.picture_data import Pictures, load_pictures, parse_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecipe:
+    """All settings of `dvse train image`; see its help."""
+
+    data: Path
+    rows: str = ":"
+    validation_rows: str | None = None
+    image_column: str = "image"
+    label_column: str | None = None
+    data_licence: str = ""
+    picture_size: int = 32
+    num_codes: int = 1024
+    code_dim: int = 16
+    max_tokens: int = 256
+    encoder: str = "vit_small_patch16_rope_224"
+    stem_widths: tuple[int, ...] = (32, 48)
+    dim: int = 128
+    depth: int = 2
+    num_heads: int = 4
+    decoder_widths: tuple[int, ...] = (128, 48, 24)
+    decoder_blocks: int = 0
+    epochs: int = 4
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    label_weight: float = 0.0
+    mosaic_share: float = 0.25
+    seed: int = 0
+    threads: int = 2
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels: each stem width after the first resolution halves it."""
+        return 2 ** len(self.stem_widths)
+
+
+def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> Part:
+    """Train by the recipe and write the part and a checkpoint to `output`.
+
+    Raises:
+        TrainingError: data or a checkpoint that cannot be trained on.
+        ConfigError: settings that do not fit together.
+        MissingExtraError: vector-quantize-pytorch is not installed.
+    """
+    import torch
+
+    if recipe.picture_size % recipe.patch_size:
+        raise ConfigError(
+            f"expected a picture size that patches of {recipe.patch_size} divide, received "
+            f"{recipe.picture_size}"
+        )
+    _make_folder(output)
+    torch.set_num_threads(recipe.threads)
+    train = _load(recipe, recipe.rows)
+    validation = None
+    if recipe.validation_rows is not None:
+        validation = _load(recipe, recipe.validation_rows)
+        _check_apart(recipe)
+    torch.manual_seed(recipe.seed)
+    codec = ImageCodec(_codec_config(recipe, train)).to(memory_format=torch.channels_last)
+    log = train_codec(codec, train, validation, _training_config(recipe), output, resume=resume)
+    return write_image_part(
+        codec,
+        AspectGeometry(patch_size=recipe.patch_size, max_tokens=recipe.max_tokens),
+        output,
+        validation=validation,
+        provenance=_provenance(recipe, train, validation, log),
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{folder}: the output folder cannot be made; {error}") from error
+
+
+def _load(recipe: ImageRecipe, rows: str) -> Pictures:
+    return load_pictures(
+        recipe.data,
+        size=recipe.picture_size,
+        rows=parse_rows(rows),
+        image_column=recipe.image_column,
+        label_column=recipe.label_column,
+        num_threads=recipe.threads,
+    )
+
+
+def _check_apart(recipe: ImageRecipe) -> None:
+    assert recipe.validation_rows is not None
+    train, held_out = parse_rows(recipe.rows), parse_rows(recipe.validation_rows)
+    stop, held_stop = (s.stop if s.stop is not None else np.inf for s in (train, held_out))
+    if (train.start or 0) < held_stop and (held_out.start or 0) < stop:
+        raise TrainingError(
+            f"expected validation rows outside the training rows, received {recipe.rows} and "
+            f"{recipe.validation_rows}; a figure on pictures that were trained on says nothing"
+        )
+
+
+def _codec_config(recipe: ImageRecipe, train: Pictures) -> CodecConfig:
+    options: dict[str, Any] = {
+        "img_size": recipe.picture_size,
+        "patch_size": recipe.patch_size,
+        "embed_dim": recipe.dim,
+        "depth": recipe.depth,
+        "num_heads": recipe.num_heads,
+        "dynamic_img_size": True,
+        "class_token": False,
+        "use_abs_pos_emb": False,
+        "global_pool": "avg",
+        "num_classes": 0,
+    }
+    return CodecConfig(
+        encoder=EncoderConfig(
+            name=recipe.encoder,
+            options=options,
+            stem_widths=recipe.stem_widths,
+            std=(0.25, 0.25, 0.25),
+        ),
+        num_codes=recipe.num_codes,
+        code_dim=recipe.code_dim,
+        decoder_widths=recipe.decoder_widths,
+        decoder_blocks=recipe.decoder_blocks,
+        num_labels=len(train.label_names) if recipe.label_weight else 0,
+    )
+
+
+def _training_config(recipe: ImageRecipe) -> ImageTrainingConfig:
+    return ImageTrainingConfig(
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        label_weight=recipe.label_weight,
+        mosaic_share=recipe.mosaic_share,
+        seed=recipe.seed,
+    )
+
+
+def _provenance(
+    recipe: ImageRecipe,
+    train: Pictures,
+    validation: Pictures | None,
+    log: list[dict[str, Any]],
+) -> Mapping[str, Any]:
+    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+    settings["data"] = recipe.data.name  # the folder it lies in is this machine's business
+    data: dict[str, Any] = {
+        "name": recipe.data.name,
+        "licence": recipe.data_licence,
+        "rows": recipe.rows,
+        "pictures": len(train),
+        "unreadable": train.num_unreadable,
+        "sha256": train.sha256,
+    }
+    if validation is not None:
+        data |= {"validation_rows": recipe.validation_rows, "validation_sha256": validation.sha256}
+    return {
+        "command": "dvse train image",
+        "recipe": settings,
+        "data": data,
+        "labels_used": list(train.label_names) if recipe.label_weight else [],
+        "log": log,
+    }
