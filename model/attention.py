@@ -101,7 +101,7 @@ def sdpa_without_repeats(
     attention_mask: torch.Tensor | None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """transformers' sdpa; on a CPU without gradients, groups are read in place.
+    """Scaled dot-product attention of transformers; on a CPU, groups are read in place.
 
     One query token: the heads of a group become the query rows of their key/value head, one product
     instead of `num_key_value_groups`. Several, with a mask: the kernel's own grouping, where

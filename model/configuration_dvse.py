@@ -7,7 +7,7 @@ nothing of weights.
 
 import difflib
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import GenerationConfig, GlmConfig
@@ -16,19 +16,53 @@ from transformers.configuration_utils import PreTrainedConfig
 from .errors import ModelConfigError
 
 _GLM_PAD_TOKEN_ID = 151329
+_GLM_NUM_HEADS, _GLM_HEAD_DIM = 32, 128
 
-# Keys that transformers and its older versions write into a config.json, or pass to a constructor,
-# without declaring them as fields.
+# Keys that transformers, its older versions and its tools write into a config.json, or pass to a
+# constructor, without declaring them as fields.
 _TRANSFORMERS_KEYS = frozenset(
-    """
-    model_type auto_map torch_dtype num_labels name_or_path attn_implementation
-    experts_implementation output_attentions per_layer_config rope_scaling rope_theta
-    partial_rotary_factor quantization_config compression_config distributed_config
-    tie_last_hidden_states task_specific_params custom_pipelines is_decoder add_cross_attention
-    cross_attention_hidden_size tie_encoder_decoder finetuning_task prefix torchscript
-    pruned_heads use_bfloat16 tf_legacy_loss tokenizer_class layer_types
-    ignore_keys_at_rope_validation transformers_weights peft_config adapter_config
-    """.split()
+    {
+        "adapter_config",
+        "add_cross_attention",
+        "attn_implementation",
+        "auto_map",
+        "batch_norm_eps",
+        "compression_config",
+        "cross_attention_hidden_size",
+        "custom_pipelines",
+        "distributed_config",
+        "experts_implementation",
+        "finetuning_task",
+        "ignore_keys_at_rope_validation",
+        "is_decoder",
+        "layer_norm_eps",
+        "layer_norm_epsilon",
+        "layer_types",
+        "model_type",
+        "name_or_path",
+        "norm_eps",
+        "norm_epsilon",
+        "num_labels",
+        "output_attentions",
+        "partial_rotary_factor",
+        "peft_config",
+        "per_layer_config",
+        "post_norm_eps",
+        "prefix",
+        "pruned_heads",
+        "quantization_config",
+        "rope_scaling",
+        "rope_theta",
+        "task_specific_params",
+        "tf_legacy_loss",
+        "tie_encoder_decoder",
+        "tie_last_hidden_states",
+        "tokenizer_class",
+        "torch_dtype",
+        "torchscript",
+        "transformers_weights",
+        "use_bfloat16",
+    }
 )
 
 _ATTENTION_PLAN = {
@@ -61,8 +95,9 @@ class DvseConfig(GlmConfig):
     `num_attention_heads`, `num_key_value_heads`, `head_dim`, `max_position_embeddings`, …).
     `num_key_value_heads` may be any divisor of `num_attention_heads`: 1 is multi-query attention,
     `None` or the same number is multi-head attention. `head_dim=None` is
-    `hidden_size / num_attention_heads`. GLM's special ids (`pad_token_id`, `eos_token_id`) are only
-    taken where the vocabulary reaches that far.
+    `hidden_size / num_attention_heads` (GLM's own 128 where GLM's 32 heads do not divide it).
+    GLM's special ids (`pad_token_id`, `eos_token_id`) are only taken where the vocabulary reaches
+    that far.
 
     The token gate:
 
@@ -101,9 +136,9 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
     """
 
     model_type = "dvse"
-    keys_to_ignore_at_inference = ["past_key_values", "router_logits", "gate_logits"]
-    attribute_map = {"num_local_experts": "n_routed_experts"}
-    base_model_ep_plan = None
+    keys_to_ignore_at_inference: ClassVar = ["past_key_values", "router_logits", "gate_logits"]
+    attribute_map: ClassVar = {"num_local_experts": "n_routed_experts"}
+    base_model_ep_plan: ClassVar = None
 
     head_dim: int | None = None
     pad_token_id: int | None = None
@@ -179,12 +214,15 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
                 f"choose one of {divisors}."
             )
         if self.head_dim is None:
-            if self.hidden_size % heads:
+            if self.hidden_size % heads and heads == _GLM_NUM_HEADS:
+                self.head_dim = _GLM_HEAD_DIM
+            elif self.hidden_size % heads:
                 raise ModelConfigError(
                     f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
                     f"({heads}) where head_dim is not given: change one of them or set head_dim."
                 )
-            self.head_dim = self.hidden_size // heads
+            else:
+                self.head_dim = self.hidden_size // heads
         if self.head_dim < 1:
             raise ModelConfigError(f"head_dim must be at least 1, got {self.head_dim}.")
 

@@ -56,7 +56,7 @@ class MixtureOfExperts(nn.Module):
 def load_balance_loss(
     router_logits: tuple[torch.Tensor, ...],
     num_experts_per_tok: int,
-    row_masks: list[torch.Tensor | None],
+    row_masks: list[torch.Tensor],
 ) -> torch.Tensor:
     """How unevenly experts are used; 1 where all are used alike, more otherwise.
 
@@ -66,7 +66,7 @@ def load_balance_loss(
     Args:
         router_logits: one `[N, experts]` a layer; scores are their sigmoid.
         num_experts_per_tok: choices a token.
-        row_masks: for each layer `[N]`, 0 where a row does not count, or `None`.
+        row_masks: for each layer `[N]`, 0 where a row does not count (padding).
 
     Source: DeepSeek-V3, 2024, eq. 17-20 (sigmoid scores, normalised). *Deviations*: over the whole
     batch, as in Switch Transformers (2021, eq. 4), not a sequence; choices by score, without the
@@ -79,7 +79,7 @@ def load_balance_loss(
             1, scores.topk(num_experts_per_tok, dim=-1).indices, 1.0
         )
         shares = scores / scores.sum(dim=-1, keepdim=True)
-        weight = torch.ones_like(shares[:, :1]) if mask is None else mask.to(shares).unsqueeze(-1)
+        weight = mask.to(shares).unsqueeze(-1)
         count = weight.sum().clamp(min=1.0)
         frequency = (chosen * weight).sum(dim=0) / (count * num_experts_per_tok)
         losses.append(scores.shape[-1] * (frequency * (shares * weight).sum(dim=0) / count).sum())

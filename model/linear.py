@@ -30,9 +30,7 @@ class Linear(nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map `[..., in_features]` to `[..., out_features]`."""
         if _is_fast(input, self.weight):
-            return torch.ops.mkldnn._linear_pointwise(
-                input, self.weight, self.bias, "none", [], ""
-            )
+            return torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
         return F.linear(input, self.weight, self.bias)
 
 

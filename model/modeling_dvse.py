@@ -9,14 +9,13 @@ FFN or experts, residual → norm → head.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.generation import GenerationMixin
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -161,8 +160,8 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
     config: DvseConfig
     config_class = DvseConfig
     base_model_prefix = "model"
-    _no_split_modules = ["DvseDecoderLayer"]  # noqa: RUF012 (transformers' own form)
-    _can_record_outputs = {  # noqa: RUF012
+    _no_split_modules: ClassVar = ["DvseDecoderLayer"]
+    _can_record_outputs: ClassVar = {
         "hidden_states": DvseDecoderLayer,
         "attentions": GroupedQueryAttention,
         "router_logits": OutputRecorder(Router, index=0),
@@ -219,7 +218,7 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Any,
-    ) -> DvseModelOutput:
+    ) -> BaseModelOutputWithPast:
         """Run all layers over `input_ids` `[B, T]` or `inputs_embeds` `[B, T, hidden_size]`."""
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
@@ -228,9 +227,7 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
             check_ids(input_ids, self.config.vocab_size)
             inputs_embeds = self.embed_tokens(input_ids)
         check_length(inputs_embeds.shape[1])
-        check_context(
-            past_key_values, inputs_embeds.shape[1], self.config.max_position_embeddings
-        )
+        check_context(past_key_values, inputs_embeds.shape[1], self.config.max_position_embeddings)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         let_grow(past_key_values)
@@ -307,9 +304,7 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
         wants_gates = _first(output_gate_logits, config.output_gate_logits)
         is_training = self.training and labels is not None
         needs_router = config.has_experts and (wants_router or is_training)
-        needs_gates = config.use_token_gate and (
-            wants_gates or is_training or (needs_router and labels is not None)
-        )
+        needs_gates = config.use_token_gate and (wants_gates or is_training or needs_router)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -329,13 +324,14 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
             loss = self.loss_function(
                 logits=logits, labels=labels, vocab_size=config.vocab_size, **kwargs
             )
-        padding = attention_mask if attention_mask is not None and attention_mask.dim() == 2 else None
         if needs_router:
-            aux_loss = self._load_balance_loss(outputs, padding)
-        if needs_gates:
-            thresholds = [config.gate_threshold(i) for i in range(config.num_hidden_layers)]
+            aux_loss = self._load_balance_loss(outputs, attention_mask)
+        if needs_gates and (wants_gates or labels is not None):
             gates_loss = budget_loss(
-                outputs.gate_logits, thresholds, config.gate_target_share, padding
+                outputs.gate_logits,
+                [config.gate_threshold(i) for i in range(config.num_hidden_layers)],
+                config.gate_target_share,
+                _counted(attention_mask, outputs.last_hidden_state),
             )
         if loss is not None and aux_loss is not None:
             loss = loss + config.router_aux_loss_coef * aux_loss.to(loss.device)
@@ -355,21 +351,39 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
         )
 
     def _load_balance_loss(
-        self, outputs: DvseModelOutput, padding: torch.Tensor | None
+        self, outputs: DvseModelOutput, attention_mask: torch.Tensor | None
     ) -> torch.Tensor:
         """Count the rows that were routed: those of real tokens, and of open gates if skipped."""
         config = self.config
-        masks: list[torch.Tensor | None] = []
+        counted = _counted(attention_mask, outputs.last_hidden_state)
+        if counted is None:
+            counted = torch.ones(outputs.last_hidden_state.shape[:2])
+        logits_left = list(outputs.router_logits)
         layers = [i for i in range(config.num_hidden_layers) if config.is_expert_layer(i)]
-        for layer_idx, logits in zip(layers, outputs.router_logits, strict=True):
-            mask = None
-            if padding is not None:
-                mask = padding[:, -outputs.last_hidden_state.shape[1] :].reshape(-1).to(logits.device)
-                if mask.shape[0] != logits.shape[0] and outputs.gate_logits is not None:
-                    threshold = config.gate_threshold(layer_idx)
-                    mask = mask[(outputs.gate_logits[layer_idx] >= threshold).reshape(-1)]
-            masks.append(mask)
-        return load_balance_loss(outputs.router_logits, config.num_experts_per_tok, masks)
+        is_any_skipped = len(logits_left) < len(layers)
+        logits, masks = [], []
+        for layer_idx in layers:
+            mask = counted.reshape(-1)
+            if outputs.gate_logits is not None and not self.training:
+                is_open = outputs.gate_logits[layer_idx] >= config.gate_threshold(layer_idx)
+                if is_any_skipped and not is_open.any():
+                    continue  # no row of this layer was routed
+                if logits_left[0].shape[0] != mask.shape[0]:
+                    mask = mask.to(is_open.device)[is_open.reshape(-1)]
+            logits.append(logits_left.pop(0))
+            masks.append(mask.to(logits[-1].device))
+        if not logits:
+            return outputs.last_hidden_state.new_zeros(())
+        return load_balance_loss(tuple(logits), config.num_experts_per_tok, masks)
+
+
+def _counted(
+    attention_mask: torch.Tensor | None, hidden_states: torch.Tensor
+) -> torch.Tensor | None:
+    """The part `[B, T]` of a 2-D attention mask that belongs to the tokens at hand."""
+    if attention_mask is None or attention_mask.dim() != 2:
+        return None
+    return attention_mask[:, -hidden_states.shape[1] :]
 
 
 def _first(given: bool | None, default: bool) -> bool:
