@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ PaddingSide = Literal["left", "right"]
 PADDING_MODALITY = -1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TokenBatch:
     """A batch of token rows.
 
@@ -37,6 +38,8 @@ class TokenBatch:
         return (f.name for f in fields(self))
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self.keys():
+            raise KeyError(f"expected one of {list(self.keys())}, received {name!r}")
         return getattr(self, name)
 
     def __len__(self) -> int:
@@ -64,7 +67,7 @@ def collate(
             recording that does not fit whole is left out with all that follows it.
 
     Raises:
-        InputError: a row is longer than `max_length` and may not be cut.
+        InputError: a row is longer than `max_length` and may not be cut, or nothing of it fits.
         ConfigError: an option outside its values.
     """
     if padding not in ("longest", "max_length") or padding_side not in ("left", "right"):
@@ -79,15 +82,19 @@ def collate(
     kept = [_kept_length(e, max_length, truncation, row) for row, e in enumerate(encodings)]
     width = max_length if padding == "max_length" else max(kept, default=0)
     assert width is not None
-    ids = torch.full((len(kept), width), pad_id, dtype=torch.int64)
-    mask = torch.zeros((len(kept), width), dtype=torch.bool)
-    modality = torch.full((len(kept), width), PADDING_MODALITY, dtype=torch.int8)
+    ids = np.full((len(kept), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(kept), width), dtype=bool)
+    modality = np.full((len(kept), width), PADDING_MODALITY, dtype=np.int8)
     for row, (encoding, length) in enumerate(zip(encodings, kept, strict=True)):
         where = slice(0, length) if padding_side == "right" else slice(width - length, width)
-        ids[row, where] = torch.from_numpy(encoding.ids[:length])
+        ids[row, where] = encoding.ids[:length]
         mask[row, where] = True
-        modality[row, where] = torch.from_numpy(encoding.modality_ids[:length])
-    return TokenBatch(input_ids=ids, attention_mask=mask, modality_ids=modality)
+        modality[row, where] = encoding.modality_ids[:length]
+    return TokenBatch(
+        input_ids=torch.from_numpy(ids),
+        attention_mask=torch.from_numpy(mask),
+        modality_ids=torch.from_numpy(modality),
+    )
 
 
 def _kept_length(encoding: Encoding, max_length: int | None, truncation: bool, row: int) -> int:
@@ -98,7 +105,11 @@ def _kept_length(encoding: Encoding, max_length: int | None, truncation: bool, r
             f"row {row} has {len(encoding)} ids, max_length is {max_length}; "
             "raise max_length, shorten the row, or pass truncation=True"
         )
-    for span in encoding.spans:
-        if span.stop > max_length:
-            return max_length if span.modality == "text" else span.start
-    return max_length
+    cut = next(span for span in encoding.spans if span.stop > max_length)
+    length = max_length if cut.modality == "text" else cut.start
+    if not length:
+        raise InputError(
+            f"row {row} begins with {cut.stop} ids of {cut.modality} that belong together, "
+            f"max_length is {max_length}; raise max_length"
+        )
+    return length

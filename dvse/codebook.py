@@ -89,8 +89,13 @@ class Codebook:
         """Return the features `fp32 [N, dim]` of codes `[N, num_levels]`: the sum over levels.
 
         Raises:
+            ConfigError: another number of levels.
             IdRangeError: a code outside 0 … num_codes-1.
         """
+        if codes.ndim < 1 or codes.shape[-1] != self.num_levels:
+            raise ConfigError(
+                f"expected codes [N, {self.num_levels}], received shape {list(codes.shape)}"
+            )
         if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < self.num_codes):
             raise IdRangeError(
                 f"expected codes in 0..{self.num_codes - 1}, received "
@@ -109,7 +114,7 @@ class Codebook:
         """Read what `save` wrote.
 
         Raises:
-            BundleFormatError: the file is no safetensors file, or holds no centroids.
+            BundleFormatError: no safetensors file, or one that holds no proper centroids.
         """
         try:
             with safe_open(path, framework="pt", device=str(device)) as file:
@@ -117,9 +122,5 @@ class Codebook:
                     file.get_tensor("centroids"),
                     metric=(file.metadata() or {}).get("metric", "euclidean"),
                 )
-        except (OSError, ValueError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise BundleFormatError(f"{path.name}: expected a codebook file; {error}") from error
-        except Exception as error:  # safetensors raises its own SafetensorError
+        except Exception as error:  # safetensors raises its own SafetensorError, an Exception
             raise BundleFormatError(f"{path.name}: expected a codebook file; {error}") from error

@@ -2,7 +2,9 @@
 
 `argmin ‖x - c‖²  =  argmax (x·c - ‖c‖²/2)`: one matrix product with a bias. The product goes
 through oneDNN where torch has it, which on AMD processors is faster than torch's default (MKL)
-for the same numbers; rows are taken in blocks that stay in the processor's cache.
+for the same numbers; rows are taken in blocks that stay in the processor's cache. A block of a few
+rows is filled up, for a product of one row takes another path (a matrix times a vector) and may
+differ in the last bit: the code of a vector must not depend on how many came with it.
 """
 
 import torch
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 from dvse.errors import ConfigError
 
 _BLOCK_ROWS = 4096
+_FEWEST_ROWS = 16
 
 
 def nearest_codes(vectors: Tensor, centroids: Tensor) -> Tensor:
@@ -41,7 +44,11 @@ def nearest_codes(vectors: Tensor, centroids: Tensor) -> Tensor:
     codes = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
     for start in range(0, len(vectors), _BLOCK_ROWS):
         block = vectors[start : start + _BLOCK_ROWS]
-        codes[start : start + _BLOCK_ROWS] = product(block, centroids, bias).argmax(-1)
+        num_rows = len(block)
+        if num_rows < _FEWEST_ROWS:
+            block = F.pad(block, (0, 0, 0, _FEWEST_ROWS - num_rows))
+        nearest = product(block, centroids, bias).argmax(-1)
+        codes[start : start + num_rows] = nearest[:num_rows]
     return codes
 
 

@@ -64,41 +64,39 @@ class NumericsProfile:
         threads = _usable_processors() if threads is None else threads
         if threads < 1:
             raise ConfigError(f"expected at least 1 thread, received {threads}")
-        kind = device.partition(":")[0]
-        if kind == "cuda":
-            if not torch.cuda.is_available():
-                raise ConfigError("device cuda: torch finds no CUDA device here; use cpu")
-            processor = torch.cuda.get_device_name(device)
-        elif kind == "cpu":
-            processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-        else:
-            raise ConfigError(f"expected device cpu, cuda or cuda:N, received {device!r}")
         return cls(
-            device=kind,
+            device=device.partition(":")[0],
             dtype="float32",
             threads=threads,
-            processor=processor,
+            processor=_processor(device),
             versions={name: metadata.version(name) for name in _LIBRARIES},
         )
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
-        """Compute under this profile: its threads, full fp32 products, no gradients."""
+        """Compute under this profile, whatever the caller has set, and put that back afterwards.
+
+        Its threads, full fp32 products (no TF32, no autocast), convolutions that are chosen by
+        shape and not by a race between algorithms, no gradients.
+        """
         threads = torch.get_num_threads()
         precision = torch.get_float32_matmul_precision()
-        tf32 = torch.backends.cudnn.allow_tf32
         try:
             if threads != self.threads:
                 torch.set_num_threads(self.threads)
             torch.set_float32_matmul_precision("highest")
-            torch.backends.cudnn.allow_tf32 = False
-            with torch.inference_mode():
+            with (
+                torch.backends.cudnn.flags(
+                    enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+                ),
+                torch.autocast(self.device, enabled=False),
+                torch.inference_mode(),
+            ):
                 yield
         finally:
             if threads != self.threads:
                 torch.set_num_threads(threads)
             torch.set_float32_matmul_precision(precision)
-            torch.backends.cudnn.allow_tf32 = tf32
 
     def differences(self, other: "NumericsProfile") -> list[str]:
         """Return a line for each field that differs; empty means equal tokens."""
@@ -124,6 +122,20 @@ class NumericsProfile:
             return cls(**document)
         except TypeError as error:
             raise ConfigError(f"not a numerics profile: {error}") from None
+
+
+def _processor(device: str) -> str:
+    """What computes: the instruction set of the CPU, or the name of the GPU."""
+    kind, _, index = device.partition(":")
+    if kind == "cpu" and not index:
+        return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    if kind != "cuda" or (index and not index.isdecimal()):
+        raise ConfigError(f"expected device cpu, cuda or cuda:N, received {device!r}")
+    if int(index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {device}: torch finds {torch.cuda.device_count()} CUDA devices here; use cpu"
+        )
+    return torch.cuda.get_device_name(device)
 
 
 def _usable_processors() -> int:
