@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import GenerationConfig, GlmConfig
-from transformers.configuration_utils import PreTrainedConfig
 
 from .errors import ModelConfigError
+from .glm_config import translate_config
 
 _GLM_PAD_TOKEN_ID = 151329
 _GLM_NUM_HEADS, _GLM_HEAD_DIM = 32, 128
@@ -172,6 +172,12 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
         self._check_gate()
         self._check_experts()
 
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read a `config.json`; GLM-4's is translated, another architecture's refused."""
+        config, rest = super().get_config_dict(*args, **kwargs)
+        return translate_config(config), rest
+
     @property
     def num_key_value_groups(self) -> int:
         """Query heads that share one key/value head."""
@@ -278,6 +284,3 @@ def _refuse_unknown_keys(given: dict[str, Any]) -> None:
         raise ModelConfigError(
             f"unknown key {key!r} in a DvseConfig: {hint}Remove the key or correct its name."
         )
-
-
-assert issubclass(DvseConfig, PreTrainedConfig)

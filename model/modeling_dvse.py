@@ -9,9 +9,11 @@ FFN or experts, residual → norm → head.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
@@ -31,6 +33,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .attention import GroupedQueryAttention
+from .checkpoint import check_shards, explain_failure
 from .configuration_dvse import DvseConfig
 from .experts import Experts, MixtureOfExperts, Router, load_balance_loss
 from .gated_ffn import run_gated
@@ -169,9 +172,30 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
     }
     _can_set_experts_implementation = _WhereThereAreExperts()
 
+    @classmethod
+    def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint of this model or of GLM-4, as `PreTrainedModel.from_pretrained` does.
+
+        Raises:
+            MissingShardError: a weight file named in the index is not there.
+            TensorShapeError: a tensor does not have the configuration's shape.
+            CheckpointError: a weight file is cut off.
+            ModelConfigError: `config.json` has an unknown key or is another architecture's.
+        """
+        directory = None if name_or_path is None else Path(name_or_path)
+        if directory is None or not directory.is_dir():
+            return super().from_pretrained(name_or_path, *args, **kwargs)
+        directory /= kwargs.get("subfolder", "")
+        check_shards(directory)
+        try:
+            return super().from_pretrained(name_or_path, *args, **kwargs)
+        except (RuntimeError, OSError, SafetensorError):
+            config = kwargs.get("config") or DvseConfig.from_pretrained(name_or_path, **kwargs)
+            explain_failure(directory, cls, config)
+            raise
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # The first writer wins, so what is special comes before the general rule.
         std = self.config.initializer_range
         if isinstance(module, TokenGate):
             init.zeros_(module.weight)
@@ -182,7 +206,8 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
         elif isinstance(module, Experts):
             init.normal_(module.gate_up_proj, mean=0.0, std=std)
             init.normal_(module.down_proj, mean=0.0, std=std)
-        super()._init_weights(module)
+        else:
+            super()._init_weights(module)
 
 
 class DvseModel(DvsePreTrainedModel, GlmModel):
@@ -282,6 +307,12 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
         self.vocab_size = config.vocab_size
         self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the head; a plain linear layer, as resizing makes, becomes this model's."""
+        if type(new_embeddings) is nn.Linear:
+            new_embeddings.__class__ = Linear
+        super().set_output_embeddings(new_embeddings)
 
     @can_return_tuple
     def forward(
