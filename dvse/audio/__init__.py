@@ -1,0 +1,1 @@
+"""Recordings ↔ codes: decoding, resampling, windows, speech encoders and their codebooks."""

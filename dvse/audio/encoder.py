@@ -1,0 +1,201 @@
+"""Speech encoders of the Wav2Vec2 family, cut off after one hidden layer.
+
+Wav2Vec2, HuBERT and WavLM through transformers, in their group-norm and layer-norm variants. The
+layers above the one that is asked for are thrown away, so they cost neither time nor memory.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
+
+from dvse.audio.windows import FrameGrid
+from dvse.errors import BundleNotFoundError, ConfigError
+
+_ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel]]] = {
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
+    "hubert": (HubertConfig, HubertModel),
+    "wavlm": (WavLMConfig, WavLMModel),
+}
+_VARIANCE_FLOOR = 1e-7
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """What an encoder is, without its weights.
+
+    Attributes:
+        architecture: `wav2vec2`, `hubert` or `wavlm`.
+        layer: 0 … num_hidden_layers, as in transformers' `hidden_states[layer]`: 0 is what enters
+            the first layer, the highest is `last_hidden_state`.
+        normalize: scale each window to mean 0 and variance 1 first (`do_normalize` of the
+            published feature extractors).
+        config: fields of the transformers config that differ from its defaults.
+    """
+
+    architecture: str
+    layer: int
+    normalize: bool
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.architecture not in _ARCHITECTURES:
+            raise ConfigError(
+                f"expected an architecture among {sorted(_ARCHITECTURES)}, received "
+                f"{self.architecture!r}"
+            )
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int):
+            raise ConfigError(f"expected a whole number as layer, received {self.layer!r}")
+        if not isinstance(self.normalize, bool) or not isinstance(self.config, Mapping):
+            raise ConfigError("expected normalize as true or false and config as an object")
+
+    def build(self) -> PreTrainedModel:
+        """Return the cut-off model with random weights.
+
+        Raises:
+            ConfigError: a layer that it does not have, or fields that transformers refuses.
+        """
+        config_class, model_class = _ARCHITECTURES[self.architecture]
+        try:
+            config = config_class(**self.config)
+            # Layers above the cut are never built.
+            depth = config.num_hidden_layers
+            _check_layer(self.layer, depth)
+            config.num_hidden_layers = self.layer
+            model = model_class(config)
+            config.num_hidden_layers = depth
+        except ConfigError:
+            raise
+        except Exception as error:  # transformers and torch refuse in many ways
+            raise ConfigError(f"encoder: {' '.join(str(error).split())[:300]}") from error
+        return _cut(model, self.layer, depth)
+
+
+class AudioEncoder(nn.Module):
+    """Samples → features of one hidden layer.
+
+    Args:
+        config: what it is.
+        model: a model that `config.build()` made, with its weights in it.
+
+    >>> sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+    ...          "intermediate_size": 8, "num_conv_pos_embedding_groups": 2}
+    >>> config = EncoderConfig(architecture="hubert", layer=1, normalize=True, config=sizes)
+    >>> AudioEncoder(config, config.build())(torch.zeros(1, 16_000)).shape
+    torch.Size([1, 49, 8])
+    """
+
+    def __init__(self, config: EncoderConfig, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.config = config
+        self.model = model.eval().requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, layer: int, revision: str | None = None
+    ) -> "AudioEncoder":
+        """Load a published encoder from a directory of transformers or by its Hub name.
+
+        Whether to normalise comes from its `preprocessor_config.json` (no such file: no).
+
+        Raises:
+            BundleNotFoundError: it is not there and cannot be fetched.
+            ConfigError: of another family, or without such a layer.
+        """
+        from transformers import AutoConfig
+
+        name = str(source)
+        try:
+            config = AutoConfig.from_pretrained(name, revision=revision)
+        except Exception as error:  # missing folders, network and repository errors of many kinds
+            raise BundleNotFoundError(
+                f"{name}: expected a directory with a transformers model, or a Hub name; "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
+        if config.model_type not in _ARCHITECTURES:
+            raise ConfigError(
+                f"{name}: expected a model among {sorted(_ARCHITECTURES)}, received "
+                f"{config.model_type!r}"
+            )
+        _check_layer(layer, config.num_hidden_layers)
+        _, model_class = _ARCHITECTURES[config.model_type]
+        try:
+            model = model_class.from_pretrained(name, revision=revision, dtype=torch.float32)
+        except Exception as error:
+            raise BundleNotFoundError(
+                f"{name}: its weights cannot be loaded; {' '.join(str(error).split())[:200]}"
+            ) from error
+        return cls.of(model, layer=layer, normalize=_normalizes(name, revision))
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, *, layer: int, normalize: bool) -> "AudioEncoder":
+        """Wrap a model of transformers, which is cut off in place.
+
+        Raises:
+            ConfigError: of another family, or without such a layer.
+        """
+        fields = json.loads(json.dumps(model.config.to_diff_dict()))
+        for name in ("model_type", "architectures", "dtype", "transformers_version"):
+            fields.pop(name, None)
+        config = EncoderConfig(
+            architecture=model.config.model_type, layer=layer, normalize=normalize, config=fields
+        )
+        return cls(config, _cut(model, layer, model.config.num_hidden_layers))
+
+    @property
+    def dim(self) -> int:
+        """Width of a feature."""
+        return self.model.config.hidden_size
+
+    @property
+    def grid(self) -> FrameGrid:
+        """How frames lie over samples."""
+        return FrameGrid.of(self.model.config.conv_kernel, self.model.config.conv_stride)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Return features fp32 `[B, frames, dim]` of samples fp32 `[B, n]`, none of them padding."""
+        if self.config.normalize:
+            variance, mean = torch.var_mean(samples, dim=-1, correction=0, keepdim=True)
+            samples = (samples - mean) / torch.sqrt(variance + _VARIANCE_FLOOR)
+        return self.model(samples).last_hidden_state
+
+
+def _check_layer(layer: int, depth: int) -> None:
+    if not 0 <= layer <= depth:
+        raise ConfigError(f"expected a layer of 0..{depth}, received {layer}")
+
+
+def _cut(model: PreTrainedModel, layer: int, depth: int) -> PreTrainedModel:
+    _check_layer(layer, depth)
+    encoder = model.encoder
+    encoder.layers = encoder.layers[:layer]
+    if layer < depth and model.config.do_stable_layer_norm:
+        # Pre-norm encoders normalise once more at the very end; hidden states in between are not.
+        encoder.layer_norm = nn.Identity()
+    # Only training masks features; the vector has no part in encoding and is often not published.
+    model.masked_spec_embed = None
+    return model
+
+
+def _normalizes(name: str, revision: str | None) -> bool:
+    from transformers import FeatureExtractionMixin
+
+    try:
+        settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(name, revision=revision)
+    except OSError:
+        return False
+    return bool(settings.get("do_normalize", False))

@@ -1,0 +1,102 @@
+"""Recordings to chunks: the half of the audio tokenizer that decode workers run.
+
+Needs torch (through torchaudio) only for a recording whose rate is not the bundle's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dvse.audio.decoding import Recording, opened
+from dvse.audio.resampling import resample_stream
+from dvse.audio.windows import FrameGrid, Window, Windowing
+from dvse.chunk import Chunk
+from dvse.errors import ConfigError, InputError, ItemTypeError, TooShortError
+from dvse.items import Audio, Item
+from dvse.media_tokenizer import Preparer
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioPreparer(Preparer):
+    """Decodes a recording, brings it to one rate and cuts it into windows: a chunk each.
+
+    Attributes:
+        sample_rate_hz: the encoder's.
+        grid: how the encoder's frames lie over samples.
+        windowing: how long recordings are cut.
+        max_duration_s: longer recordings are refused.
+
+    >>> preparer = AudioPreparer(
+    ...     sample_rate_hz=8000,
+    ...     grid=FrameGrid(stride=160, reach=200),
+    ...     windowing=Windowing(window_frames=100, hop_frames=80),
+    ... )
+    >>> sound = Audio(np.zeros((48_000, 2)), sample_rate_hz=16_000)
+    >>> [(chunk.data.shape, chunk.keep) for chunk in preparer.prepare(sound)]
+    [((16040,), (0, 74)), ((16040,), (25, 100))]
+    """
+
+    sample_rate_hz: int
+    grid: FrameGrid
+    windowing: Windowing
+    max_duration_s: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        if not 1_000 <= self.sample_rate_hz <= 200_000 or not self.max_duration_s > 0:
+            raise ConfigError(
+                f"expected a sample_rate_hz of 1000..200000 and a max_duration_s above 0, received "
+                f"{self.sample_rate_hz} and {self.max_duration_s}"
+            )
+
+    def prepare(self, item: Item, *, part: int = 0) -> Iterator[Chunk]:
+        """Yield a chunk for each window, holding about a window and a hop in memory.
+
+        Raises:
+            InputError: see `dvse.audio.decoding.opened`; `TooShortError` below one frame.
+        """
+        if not isinstance(item, Audio):
+            raise ItemTypeError(f"expected dvse.Audio, received {type(item).__name__}")
+        with opened(item, max_duration_s=self.max_duration_s) as recording:
+            yield from self._chunks(recording, part)
+
+    def _chunks(self, recording: Recording, part: int) -> Iterator[Chunk]:
+        rate_hz, num_samples = recording.sample_rate_hz, 0
+
+        def counted() -> Iterator[np.ndarray]:
+            nonlocal num_samples
+            for block in recording.blocks:
+                num_samples += len(block)
+                yield block
+
+        resampled = resample_stream(counted(), rate_hz, self.sample_rate_hz)
+        told_s = 0.0
+        waiting: Window | None = None
+        try:
+            for window in self.windowing.cut(resampled, self.grid):
+                if waiting is not None:
+                    kept = waiting.keep[1] - waiting.keep[0]
+                    duration_s = kept * self.grid.stride / self.sample_rate_hz
+                    told_s += duration_s
+                    yield _chunk(waiting, duration_s, part)
+                waiting = window
+        except TooShortError as error:
+            needed_ms = 1000 * self.grid.reach / self.sample_rate_hz
+            raise TooShortError(
+                f"{recording.name}: expected at least {needed_ms:.0f} ms of sound, received "
+                f"{1000 * num_samples / rate_hz:.1f} ms"
+            ) from error
+        except InputError:
+            raise
+        assert waiting is not None
+        yield _chunk(waiting, num_samples / rate_hz - told_s, part)
+
+
+def _chunk(window: Window, duration_s: float, part: int) -> Chunk:
+    return Chunk(
+        modality="audio",
+        part=part,
+        data=window.samples,
+        keep=window.keep,
+        duration_s=duration_s,
+    )

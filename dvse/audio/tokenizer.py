@@ -1,0 +1,236 @@
+"""The audio tokenizer: encoder, codebook and windows, put together.
+
+Every forward pass has a shape that the chunk alone decides. A recording shorter than a window is
+encoded at its exact length, one row at a time; full windows run in batches whose number of rows
+is fixed by the kind of device, the last batch filled up with zeros. So neither padding nor
+neighbours ever reach a code.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dvse.audio.encoder import AudioEncoder, EncoderConfig
+from dvse.audio.merging import Merged, merge_repeats
+from dvse.audio.preparer import AudioPreparer
+from dvse.audio.weights import HubWeights, read_weights, write_weights
+from dvse.audio.windows import Windowing
+from dvse.chunk import Chunk
+from dvse.codebook import Codebook
+from dvse.errors import BundleFormatError, ConfigError
+from dvse.media_tokenizer import MediaTokenizer
+from dvse.spec_fields import read_fields, write_fields
+
+# Rows of a batch of full windows. A processor is busy with one; a GPU is not.
+_WINDOW_ROWS = {"cpu": 1, "cuda": 8}
+
+_ENCODER_FILE = "encoder.safetensors"
+_CODEBOOK_FILE = "codebook.safetensors"
+_SPEC_FIELDS = {
+    "sample_rate_hz",
+    "max_duration_s",
+    "merge_repeats",
+    "windows",
+    "encoder",
+    "weights",
+}
+
+
+class AudioTokenizer(MediaTokenizer):
+    """Recordings → codes `[frames, num_levels]`.
+
+    Args:
+        encoder, codebook: features of a frame, and codes of features.
+        sample_rate_hz: the rate that the encoder was trained on.
+        windowing: how long recordings are cut.
+        merge_repeats: a run of equal codes becomes one unit with its duration.
+        max_duration_s: longer recordings are refused.
+        hub_weights: where the encoder's weights come from, if they are not saved with it.
+
+    Raises:
+        ConfigError: widths that do not fit together, or a setting outside its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: AudioEncoder,
+        codebook: Codebook,
+        sample_rate_hz: int,
+        windowing: Windowing,
+        merge_repeats: bool = False,
+        max_duration_s: float = 86_400.0,
+        hub_weights: HubWeights | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if codebook.dim != encoder.dim:
+            raise ConfigError(
+                f"the encoder gives {encoder.dim} channels, the codebook takes {codebook.dim}"
+            )
+        self.device = torch.device(device)
+        self.encoder = encoder.to(self.device)
+        self.codebook = codebook.to(self.device)
+        self.num_codes, self.num_levels = codebook.num_codes, codebook.num_levels
+        self.merge_repeats = merge_repeats
+        self.hub_weights = hub_weights
+        self._preparer = AudioPreparer(
+            sample_rate_hz=sample_rate_hz,
+            grid=encoder.grid,
+            windowing=windowing,
+            max_duration_s=max_duration_s,
+        )
+
+    @property
+    def preparer(self) -> AudioPreparer:
+        """The half that decode workers run."""
+        return self._preparer
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the samples in a chunk."""
+        return self._preparer.sample_rate_hz
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Codes a second, before repeats are merged."""
+        return self.sample_rate_hz / self._preparer.grid.stride
+
+    def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        """Return codes `int32 [kept frames, num_levels]` of each chunk, in order."""
+
+        def codes(samples: Tensor) -> Tensor:
+            features = self.encoder(samples)
+            found = self.codebook.encode(features.flatten(0, 1))
+            return found.reshape(len(samples), -1, self.num_levels).int()
+
+        return self._map_batches(chunks, codes)
+
+    def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        """Return features `fp32 [kept frames, dim]` of each chunk, before they are quantized."""
+        return self._map_batches(chunks, self.encoder)
+
+    def merge(self, codes: np.ndarray) -> Merged:
+        """Return the units of a whole recording: merged, where this tokenizer merges repeats.
+
+        Args:
+            codes: `int32 [frames, num_levels]`, all windows joined (a run may cross them).
+        """
+        return merge_repeats(codes) if self.merge_repeats else Merged(codes, None)
+
+    def batch_rows(self, num_samples: int) -> int:
+        """Return the rows of every forward pass over chunks of `num_samples`."""
+        window = self._preparer.grid.num_samples(self._preparer.windowing.window_frames)
+        return _WINDOW_ROWS[self.device.type] if num_samples == window else 1
+
+    def _map_batches(
+        self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]
+    ) -> list[np.ndarray]:
+        results: list[np.ndarray | None] = [None] * len(chunks)
+        with torch.inference_mode(), _exact_fp32(self.device):
+            for positions, samples in self._batches(chunks):
+                values = function(samples.to(self.device)).cpu().numpy()
+                for row, position in enumerate(positions):
+                    start, stop = chunks[position].keep or (0, values.shape[1])
+                    results[position] = values[row, start:stop].copy()
+        return results  # type: ignore[return-value]  # every position has been filled
+
+    def _batches(self, chunks: Sequence[Chunk]) -> Iterator[tuple[list[int], Tensor]]:
+        by_length: dict[int, list[int]] = {}
+        for position, chunk in enumerate(chunks):
+            by_length.setdefault(len(chunk.data), []).append(position)
+        for length, positions in by_length.items():
+            rows = self.batch_rows(length)
+            for start in range(0, len(positions), rows):
+                batch = positions[start : start + rows]
+                samples = torch.zeros(rows, length)
+                for row, position in enumerate(batch):
+                    samples[row] = torch.from_numpy(chunks[position].data)
+                yield batch, samples
+
+    def spec(self) -> dict[str, Any]:
+        """Return the JSON description from which `from_spec` makes this tokenizer again."""
+        return {
+            "sample_rate_hz": self.sample_rate_hz,
+            "max_duration_s": self._preparer.max_duration_s,
+            "merge_repeats": self.merge_repeats,
+            "windows": write_fields(self._preparer.windowing),
+            "encoder": write_fields(self.encoder.config),
+            "weights": None if self.hub_weights is None else write_fields(self.hub_weights),
+        }
+
+    def save_files(self, folder: Path) -> None:
+        """Write the safetensors files that `from_spec` reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.hub_weights is None:
+            write_weights(self.encoder.model, folder / _ENCODER_FILE)
+        self.codebook.save(folder / _CODEBOOK_FILE)
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any], folder: Path, *, device: str = "cpu") -> Self:
+        """Load what `spec` and `save_files` left.
+
+        Raises:
+            BundleFormatError: a missing, unknown or ill-typed field, or files that do not fit.
+            BundleIntegrityError: weights from the Hub that are not those of the bundle.
+        """
+        if not isinstance(spec, Mapping) or set(spec) != _SPEC_FIELDS:
+            found = sorted(spec) if isinstance(spec, Mapping) else type(spec).__name__
+            raise BundleFormatError(
+                f"audio: expected fields {sorted(_SPEC_FIELDS)}, received {found}"
+            )
+        config = read_fields(EncoderConfig, spec["encoder"], where="audio encoder")
+        hub_weights = None
+        if spec["weights"] is not None:
+            hub_weights = read_fields(HubWeights, spec["weights"], where="audio weights")
+        try:
+            return cls(
+                encoder=_load_encoder(config, hub_weights, folder),
+                codebook=Codebook.load(folder / _CODEBOOK_FILE),
+                sample_rate_hz=_number(spec, "sample_rate_hz", int),
+                max_duration_s=_number(spec, "max_duration_s", float),
+                windowing=read_fields(Windowing, spec["windows"], where="audio windows"),
+                merge_repeats=_number(spec, "merge_repeats", bool),
+                hub_weights=hub_weights,
+                device=device,
+            )
+        except ConfigError as error:
+            raise BundleFormatError(f"audio: {error}") from error
+
+
+def _load_encoder(
+    config: EncoderConfig, hub_weights: HubWeights | None, folder: Path
+) -> AudioEncoder:
+    if hub_weights is None:
+        encoder = AudioEncoder(config, config.build())
+        read_weights(encoder.model, folder / _ENCODER_FILE)
+        return encoder
+    encoder = AudioEncoder.from_pretrained(
+        hub_weights.repo, layer=config.layer, revision=hub_weights.revision
+    )
+    hub_weights.check(encoder.model)
+    return AudioEncoder(config, encoder.model)
+
+
+def _number(spec: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = spec[name]
+    allowed = (int, float) if kind is float else (kind,)
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, allowed):
+        raise BundleFormatError(f"audio: expected {kind.__name__} as {name}, received {value!r}")
+    return value
+
+
+@contextmanager
+def _exact_fp32(device: torch.device) -> Iterator[None]:
+    """On CUDA: no TF32 and no search for the fastest kernel, which could change between runs."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    ):
+        yield
