@@ -51,7 +51,7 @@ def tiny_encoder_config() -> Wav2Vec2Config:
         conv_stride=(8, 5, 4),
         num_feat_extract_layers=3,
         feat_extract_norm="layer",
-        do_stable_layer_norm=False,
+        do_stable_layer_norm=True,
         conv_bias=False,
         num_conv_pos_embeddings=15,
         num_conv_pos_embedding_groups=16,
@@ -76,17 +76,19 @@ class UnitEncoderTraining:
         digit_weight, agreement_weight: weights of the digit loss and of the two views' distance
             against the phone loss, which counts once.
         align_from: step from which recorded digits are aligned and their phones trained.
+        agree_from: share of the steps after which each clip is seen twice.
     """
 
     steps: int = 3000
     digits_per_step: int = 16
     crops_per_step: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warmup: int = 200
     cooldown: float = 0.4
     digit_weight: float = 0.6
-    agreement_weight: float = 1.0
+    agreement_weight: float = 0.5
     align_from: int = 300
+    agree_from: float = 0.6
     sample_rate_hz: int = 8000
     seed: int = 0
     checkpoint_every: int = 250
@@ -164,10 +166,16 @@ def train_unit_encoder(
         torch.manual_seed(settings.seed * 1_000_003 + step)
         rng = np.random.default_rng([settings.seed, step])
         losses = [
-            _losses(model, batch, settings, align=step >= settings.align_from)
+            _losses(
+                model,
+                batch,
+                settings,
+                align=step >= settings.align_from,
+                agree=step >= settings.agree_from * settings.steps,
+            )
             for batch in _batches(recorded, synthetic, settings, model, rng)
         ]
-        total = sum(loss["total"] for loss in losses) / len(losses)
+        total = torch.stack([sum(loss.values()) for loss in losses]).mean()
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -347,33 +355,31 @@ def _digit_index(word: str) -> int:
 
 
 def _losses(
-    model: UnitEncoder, batch: Batch, settings: UnitEncoderTraining, *, align: bool
+    model: UnitEncoder, batch: Batch, settings: UnitEncoderTraining, *, align: bool, agree: bool
 ) -> dict[str, Tensor]:
-    features = model(batch.views.flatten(0, 1), batch.mask.repeat(2, 1))
+    num_views = 2 if agree else 1
+    features = model(batch.views[:num_views].flatten(0, 1), batch.mask.repeat(num_views, 1))
     features = features[:, : batch.digits.shape[1]]
-    one, other = features.chunk(2)
     phone_logits = model.phone_head(features)
     phones = batch.phones
     if align and (batch.spoken >= 0).any():
         phones = _aligned(phone_logits[: len(phones)], batch)
-    phone = F.cross_entropy(
-        phone_logits.flatten(0, 1), phones.repeat(2, 1).flatten(), label_smoothing=0.05
+    digit = _cross_entropy(model.digit_head(features), batch.digits.repeat(num_views, 1))
+    losses = {"digit": settings.digit_weight * digit}
+    if bool((phones != IGNORED).any()):
+        losses["phone"] = _cross_entropy(phone_logits, phones.repeat(num_views, 1))
+    if agree:
+        kept = batch.digits != IGNORED
+        one, other = features.chunk(2)
+        agreement = (one[kept] - other[kept]).square().mean()
+        losses["agreement"] = settings.agreement_weight * agreement
+    return losses
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, label_smoothing=0.05
     )
-    digit = F.cross_entropy(
-        model.digit_head(features).flatten(0, 1),
-        batch.digits.repeat(2, 1).flatten(),
-        label_smoothing=0.05,
-    )
-    kept = batch.digits != IGNORED
-    agreement = (one[kept] - other[kept]).square().mean()
-    phone = torch.nan_to_num(phone) if bool((phones == IGNORED).all()) else phone
-    total = phone + settings.digit_weight * digit + settings.agreement_weight * agreement
-    return {
-        "total": total,
-        "phone": phone.detach(),
-        "digit": digit.detach(),
-        "agreement": agreement.detach(),
-    }
 
 
 def _aligned(logits: Tensor, batch: Batch) -> Tensor:
