@@ -18,7 +18,7 @@ def missing_bytes(file: BinaryIO) -> int:
     Leaves the file at its start.
 
     >>> import io
-    >>> missing_bytes(io.BytesIO(b"RIFF" + bytes(4) + b"WAVE" + b"data" + bytes([8, 0, 0, 0]) + b"12"))
+    >>> missing_bytes(io.BytesIO(b"RIFF" + bytes(4) + b"WAVEdata" + bytes([8, 0, 0, 0]) + b"12"))
     6
     """
     size = file.seek(0, 2)

@@ -167,7 +167,7 @@ class AudioEncoder(nn.Module):
         return FrameGrid.of(self.model.config.conv_kernel, self.model.config.conv_stride)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Return features fp32 `[B, frames, dim]` of samples fp32 `[B, n]`, none of them padding."""
+        """Return features fp32 `[B, frames, dim]` of samples fp32 `[B, n]`, no padding in them."""
         if self.config.normalize:
             variance, mean = torch.var_mean(samples, dim=-1, correction=0, keepdim=True)
             samples = (samples - mean) / torch.sqrt(variance + _VARIANCE_FLOOR)

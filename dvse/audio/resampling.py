@@ -3,7 +3,7 @@
 The filter is torchaudio's Hann-windowed sinc (`torchaudio.functional.resample`, its defaults). It
 runs over blocks of one fixed size with the neighbouring samples on both sides, so what comes out
 does not depend on how much was read at a time. torchaudio keeps one filter for each output phase,
-`new_hz / gcd` of them, each as long as `old_hz / gcd` samples; for a pair of rates with a small common
+`new_hz / gcd` of them, each as long as `old_hz / gcd` samples; for two rates with a small common
 divisor (15,999 → 16,000 Hz) that table would fill a gigabyte, and the same weights are computed
 for each sample instead.
 """
@@ -80,9 +80,7 @@ def _filtered(
 
 
 class _Filter(ABC):
-    """Turns `step + 2 * context` samples, of which `context` lie before `position`, into those
-    output samples whose place is within the step.
-    """
+    """Turns a step of input, with `context` samples on both sides, into its output samples."""
 
     context: int
 
