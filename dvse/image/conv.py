@@ -23,7 +23,7 @@ def conv_block(in_width: int, out_width: int, *, stride: int = 1) -> nn.Sequenti
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a skip connection (He et al. 2016), `[N, width, H, W]` both ways."""
+    """Two 3x3 convolutions with a skip connection (He et al. 2016), `[N, width, H, W]`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -103,11 +103,14 @@ def _check_limits(size: tuple[int, int], limits: DecodeLimits, name: str) -> Non
 def _decode(
     picture: PilImage.Image, place: Callable[[int, int], Placement], *, is_ours: bool
 ) -> tuple[np.ndarray, Placement]:
+    can_scale = is_ours and picture.format in ("JPEG", "MPO")
+    if not can_scale:
+        picture.load()  # Pillow turns a TIFF upright here, and takes the tag away
     orientation = _orientation(picture)
     is_sideways = orientation >= 5
     width, height = picture.size[::-1] if is_sideways else picture.size
     placement = place(width, height)
-    if is_ours and picture.format in ("JPEG", "MPO"):
+    if can_scale:
         _decode_smaller(picture, placement, is_sideways=is_sideways)
     icc_profile = picture.info.get("icc_profile")
     upright = resizable(picture)
@@ -115,11 +118,14 @@ def _decode(
         upright = upright.transpose(_TURNS[orientation])
     scale_x, scale_y = upright.width / width, upright.height / height
     left, upper, right, lower = placement.box
+    box = (  # rounding must not carry it over the border
+        left * scale_x,
+        upper * scale_y,
+        min(right * scale_x, upright.width),
+        min(lower * scale_y, upright.height),
+    )
     resized = upright.resize(
-        placement.size,
-        PilImage.Resampling.BICUBIC,
-        box=(left * scale_x, upper * scale_y, right * scale_x, lower * scale_y),
-        reducing_gap=_MAX_SHRINK,
+        placement.size, PilImage.Resampling.BICUBIC, box=box, reducing_gap=_MAX_SHRINK
     )
     return np.asarray(srgb_on_white(resized, icc_profile)), placement
 

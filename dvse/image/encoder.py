@@ -5,15 +5,18 @@ DeiT, BEiT, EVA, DINO, rotary positions) works through its name. The patch proje
 exchanged for a convolution stem. Knows nothing of codes.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dvse.errors import ConfigError
+from dvse.errors import BundleFormatError, ConfigError
 from dvse.image.conv import ConvStem
+from dvse.image.weights import read_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +55,16 @@ class EncoderConfig:
 class ImageEncoder(nn.Module):
     """`uint8 [N, H, W, 3]` to features `fp32 [N, H/p, W/p, dim]`.
 
+    `dim` is the width of a feature, `patch_size` the side in pixels of the square it stands for.
+
+    Args:
+        config: what to build.
+        pretrained: a safetensors file of the whole model as timm publishes it; without it the
+            weights are random, or filled later.
+
     Raises:
         ConfigError: timm does not know the name, the options or the layer.
+        BundleFormatError, UnsafeFileError: `pretrained` holds other weights, or a pickle.
 
     >>> config = EncoderConfig(name="vit_tiny_patch16_224", layer=1,
     ...     options={"img_size": 32, "depth": 2, "embed_dim": 24, "num_heads": 2})
@@ -61,25 +72,12 @@ class ImageEncoder(nn.Module):
     torch.Size([2, 2, 2, 24])
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, *, pretrained: Path | None = None) -> None:
         super().__init__()
         self.config = config
-        self.backbone = _backbone(config)
+        self.backbone, self.dim, self.patch_size = _backbone(config, pretrained)
         self.register_buffer("mean", 255 * torch.tensor(config.mean), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std), persistent=False)
-
-    @property
-    def dim(self) -> int:
-        """Width of a feature."""
-        return int(self.backbone.embed_dim)
-
-    @property
-    def patch_size(self) -> int:
-        """Side in pixels of the square that one feature stands for."""
-        height, width = self.backbone.patch_embed.patch_size
-        if height != width:
-            raise ConfigError(f"expected square patches, {self.config.name} has {height}x{width}")
-        return int(height)
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return `uint8 [N, H, W, 3]` as `fp32 [N, 3, H, W]` with the config's mean and std."""
@@ -98,7 +96,7 @@ class ImageEncoder(nn.Module):
         return features.permute(0, 2, 3, 1)
 
 
-def _backbone(config: EncoderConfig) -> nn.Module:
+def _backbone(config: EncoderConfig, pretrained: Path | None) -> tuple[nn.Module, int, int]:
     import timm
 
     try:
@@ -108,23 +106,48 @@ def _backbone(config: EncoderConfig) -> nn.Module:
             f"timm cannot make {config.name!r} with {dict(config.options)}: {error}; "
             "see timm.list_models('*vit*') for names"
         ) from error
-    if not hasattr(backbone, "forward_intermediates") or not hasattr(backbone, "patch_embed"):
+    layers = list(getattr(backbone, "feature_info", ()))
+    if not layers or not hasattr(backbone, "forward_intermediates"):
         raise ConfigError(f"expected a vision transformer, timm's {config.name!r} is none")
-    if config.stem_widths:
-        side = 2 ** len(config.stem_widths)
-        if tuple(backbone.patch_embed.patch_size) != (side, side):
-            raise ConfigError(
-                f"a stem of {len(config.stem_widths)} widths makes patches of {side} pixels, "
-                f"the model's are {tuple(backbone.patch_embed.patch_size)}"
-            )
-        backbone.patch_embed.proj = ConvStem(list(config.stem_widths), backbone.embed_dim)
-    depth = len(backbone.blocks)
+    depth = len(layers)
     if not -depth <= config.layer < depth:
         raise ConfigError(
             f"expected layer {-depth}..{depth - 1} for {config.name!r}, received {config.layer}"
         )
+    dim, patch_size = layers[config.layer]["num_chs"], int(layers[config.layer]["reduction"])
+    if config.stem_widths:
+        _exchange_stem(backbone, config, dim)
+    missing = [] if pretrained is None else _load_pretrained(backbone, pretrained)
     # Later blocks and the head are never used: they are not kept, saved or run.
     backbone.prune_intermediate_layers(
         [config.layer % depth], prune_norm=not config.norm, prune_head=True
     )
-    return backbone
+    if lost := sorted(set(missing) & set(backbone.state_dict())):
+        raise BundleFormatError(
+            f"{pretrained}: expected the weights of {config.name!r}, tensor {lost[0]!r} is missing"
+        )
+    return backbone, dim, patch_size
+
+
+def _exchange_stem(backbone: nn.Module, config: EncoderConfig, dim: int) -> None:
+    side = 2 ** len(config.stem_widths)
+    found = tuple(getattr(getattr(backbone, "patch_embed", None), "patch_size", ()))
+    if found != (side, side):
+        raise ConfigError(
+            f"a stem of {len(config.stem_widths)} widths makes patches of {side} pixels; "
+            f"{config.name!r} has {found or 'none'}"
+        )
+    backbone.patch_embed.proj = ConvStem(list(config.stem_widths), dim)
+
+
+def _load_pretrained(backbone: nn.Module, path: Path) -> list[str]:
+    """Fill a model as timm does, and return the names of the tensors that the file lacks."""
+    tensors = read_tensors(path)
+    # The family's own filter renames older checkpoints and resamples positions to another grid.
+    rename = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    try:
+        tensors = rename(tensors, backbone) if rename is not None else tensors
+        return list(backbone.load_state_dict(tensors, strict=False).missing_keys)
+    except (RuntimeError, KeyError, ValueError) as error:
+        message = " ".join(str(error).split())[:300]
+        raise BundleFormatError(f"{path}: weights of another network; {message}") from error

@@ -203,7 +203,7 @@ class ImageTokenizer(MediaTokenizer):
                 encoder = ImageEncoder(config)
                 read_module(encoder, folder / _ENCODER_FILE)
             else:
-                encoder = ImageEncoder.from_pretrained(config, hub_weights.fetch())
+                encoder = ImageEncoder(config, pretrained=hub_weights.fetch())
             decoder = None
             if spec["decoder"] is not None:
                 decoder = PixelDecoder(
