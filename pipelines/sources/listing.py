@@ -5,15 +5,15 @@ that it depends neither on the file system nor on the language. Symbolic links a
 circle of them is not.
 """
 
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH118, PTH119, PTH122, PTH207, PTH208
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH119, PTH122, PTH207
 # Paths stay strings: they come by the million, and os.path is several times faster.
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import groupby
 
-from dvse.errors import InputError, MissingFileError, UnreadableFileError
+from dvse.errors import ConfigError, InputError, MissingFileError, UnreadableFileError
 from pipelines.sources.entry import Entry, Stamp
 from pipelines.sources.kinds import CONTAINERS, extension, media_kind
 from pipelines.sources.record import Failure, printable
@@ -53,7 +53,12 @@ class Lister:
                     yield from self._folder(path, path, ancestors=())
             return
         if os.path.isdir(typed):
-            yield from self._folder(typed, "", ancestors=())
+            found = False
+            for entry in self._folder(typed, "", ancestors=()):
+                found = True
+                yield entry
+            if not found:
+                yield _failed(typed, typed, InputError(f"{printable(typed)}: the folder is empty"))
         else:
             yield from self._file(typed, typed, beside=None)
 
@@ -62,7 +67,9 @@ class Lister:
     ) -> Iterator[Entry]:
         try:
             info = os.stat(path)
-            names = sorted(os.listdir(path), key=os.fsencode)
+            with os.scandir(path) as found:
+                # Whether it is a directory comes with the name: no look at each file is needed.
+                is_folder = {child.name: child.is_dir() for child in found}
         except OSError as error:
             problem = UnreadableFileError(f"{printable(path)}: {error.strerror}")
             yield _failed(path, name or path, problem)
@@ -72,30 +79,34 @@ class Lister:
             problem = InputError(f"{printable(path)}: a link back to a directory that holds it")
             yield _failed(path, name or path, problem)
             return
-        beside = frozenset(names)
+        path = os.path.abspath(path)
         if self._options.template is not None:
-            yield from self._grouped(path, name, names, (*ancestors, identity))
+            yield from self._grouped(path, name, is_folder, (*ancestors, identity))
             return
-        for child in names:
-            inner, shown = os.path.join(path, child), _join(name, child)
-            if os.path.isdir(inner):
+        for child in sorted(is_folder, key=os.fsencode):
+            inner, shown = f"{path}/{child}", _join(name, child)
+            if is_folder[child]:
                 yield from self._folder(inner, shown, (*ancestors, identity))
             else:
-                yield from self._file(inner, shown, beside=beside)
+                yield from self._file(inner, shown, beside=is_folder.keys())
 
     def _grouped(
-        self, path: str, name: str, names: list[str], ancestors: tuple[tuple[int, int], ...]
+        self,
+        path: str,
+        name: str,
+        is_folder: Mapping[str, bool],
+        ancestors: tuple[tuple[int, int], ...],
     ) -> Iterator[Entry]:
         """Files of one stem become one row (only with a template)."""
-        by_stem = sorted(names, key=lambda n: (os.fsencode(_stem(n)), os.fsencode(n)))
+        by_stem = sorted(is_folder, key=lambda n: (os.fsencode(_stem(n)), os.fsencode(n)))
         for stem, group in groupby(by_stem, key=_stem):
             media = []
             for child in group:
-                inner, shown = os.path.join(path, child), _join(name, child)
-                if os.path.isdir(inner):
+                inner, shown = f"{path}/{child}", _join(name, child)
+                if is_folder[child]:
                     yield from self._folder(inner, shown, ancestors)
                 elif extension(child) in CONTAINERS:
-                    yield from self._file(inner, shown, beside=frozenset(names))
+                    yield from self._file(inner, shown, beside=is_folder.keys())
                 else:
                     media.append(inner)
             if media:
@@ -103,17 +114,17 @@ class Lister:
                 texts = [m for m in media if m.endswith(".txt")]
                 yield Entry(
                     kind="group",
-                    path=os.path.abspath(os.path.join(path, stem)),
+                    path=f"{path}/{stem}",
                     name=_join(name, stem),
                     stamp=Stamp(
                         sum(s.size for s in stamps), max((s.mtime_ns for s in stamps), default=0)
                     ),
-                    members=tuple(os.path.abspath(m) for m in media),
-                    caption=os.path.abspath(texts[0]) if texts else None,
+                    members=tuple(media),
+                    caption=texts[0] if texts else None,
                 )
 
-    def _file(self, path: str, name: str, *, beside: frozenset[str] | None) -> Iterator[Entry]:
-        absolute = os.path.abspath(path)
+    def _file(self, path: str, name: str, *, beside: Set[str] | None) -> Iterator[Entry]:
+        absolute = os.path.abspath(path) if beside is None else path
         ending = extension(path)
         kind = CONTAINERS.get(ending)
         if kind is not None:
@@ -152,6 +163,10 @@ class Lister:
     def _counted(self, entry: Entry) -> Entry:
         try:
             count = self._source(entry.kind).count(entry)
+            if count == 0:
+                raise InputError(f"{printable(entry.name)}: it holds no inputs")
+        except ConfigError:
+            raise  # the command is wrong, not the container
         except Exception as error:
             # Any library may raise anything on a broken container; the job goes on without it.
             return _failed(entry.path, entry.name, error, stamp=entry.stamp)
@@ -185,7 +200,7 @@ def _failed(path: str, name: str, error: Exception, *, stamp: Stamp | None = Non
     )
 
 
-def _caption(path: str, beside: frozenset[str] | None) -> str | None:
+def _caption(path: str, beside: Set[str] | None) -> str | None:
     """The `.txt` of the same stem, where there is one."""
     candidate = os.path.splitext(path)[0] + ".txt"
     if beside is not None:

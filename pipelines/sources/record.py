@@ -11,7 +11,7 @@ nothing is ever left out silently.
 import os
 import stat
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -198,6 +198,10 @@ class Record:
     text: str | None = None
     is_answer: tuple[bool, ...] | None = None
     failure: Failure | None = None
+
+    def renamed(self, id: str) -> "Record":
+        """Return the record under another name."""
+        return self if id == self.id else replace(self, id=id)
 
 
 def failed(id: str, source: str, error: BaseException, *, stage: str = "list") -> Record:

@@ -1,0 +1,204 @@
+"""The decode worker: a process that reads records and makes chunks, and the handle on it.
+
+It gets one task at a time, so its pipe is empty when a task is sent and neither side can wait for
+the other for ever. A heartbeat in shared memory says which input it is at and since when; so a
+decoder that crashes or never returns can be told from one that is slow, and costs one input.
+"""
+
+import contextlib
+import os
+import pickle
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from pipelines.engines.child import CONTEXT, Child
+from pipelines.engines.engine import Numbered
+from pipelines.engines.preparing import chunk_bytes, pieces
+from pipelines.engines.window import Piece
+from pipelines.job.step import ChunkMaker
+from pipelines.sources.record import Failure
+
+_REPORT_BYTES = 8 << 20
+_REPORT_CHUNKS = 128
+_IDLE = -1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a worker says now and then while it works on a task.
+
+    Attributes:
+        prepared: numbers of the inputs whose last piece is in the body that follows.
+        failures: inputs that came to nothing.
+        num_chunks: in the body; the body is pickled pieces, opaque to whoever forwards it.
+        is_last: the task is done.
+        seconds: the worker's time on the task so far.
+    """
+
+    prepared: list[int]
+    failures: list[tuple[int, Failure]]
+    num_chunks: int
+    is_last: bool
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Task:
+    """Some inputs of one partition, given to one worker and one device.
+
+    Attributes:
+        size: inputs in it.
+        open: inputs without an outcome, by number.
+        prepared: those of them whose chunks have gone to the device.
+        is_lost: the device died meanwhile; what the worker still sends is thrown away.
+    """
+
+    id: int
+    partition: int
+    device: Any
+    size: int
+    open: dict[int, Numbered]
+    prepared: set[int] = field(default_factory=set)
+    is_lost: bool = False
+
+
+class DecodeWorker:
+    """A decode process seen from the job."""
+
+    def __init__(self, *, niceness: int) -> None:
+        self._heartbeat = CONTEXT.RawArray("d", [_IDLE, 0.0])
+        self._child = Child(
+            _work,
+            (self._heartbeat, niceness),
+            # Decoding is parallel by processes; threads inside would fight for the cores.
+            environment={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        )
+        self.task: Task | None = None
+        self.is_ready = False
+
+    @property
+    def connection(self) -> Connection:
+        """The pipe, to wait on."""
+        return self._child.connection
+
+    def begin(self, preparer: bytes) -> None:
+        """Send the pickled preparer; the worker answers when it is ready."""
+        with contextlib.suppress(OSError):  # a worker that is gone already shows at its pipe
+            self._child.connection.send_bytes(preparer)
+
+    def send(self, task: Task) -> None:
+        """Give an idle worker its next task."""
+        assert self.is_ready and self.task is None
+        self.task = task
+        payload = pickle.dumps((task.id, list(task.open.values())), pickle.HIGHEST_PROTOCOL)
+        with contextlib.suppress(OSError):
+            self._child.connection.send_bytes(payload)
+
+    def receive(self) -> tuple[Report, bytes]:
+        """Return the next report and its body.
+
+        Raises:
+            EOFError, OSError: the worker is gone.
+        """
+        report = pickle.loads(self._child.connection.recv_bytes())
+        body = self._child.connection.recv_bytes() if report.num_chunks or report.prepared else b""
+        return report, body
+
+    def receive_ready(self) -> None:
+        """Take the answer to `begin`.
+
+        Raises:
+            EOFError, OSError: the worker is gone.
+        """
+        self._child.connection.recv_bytes()
+        self.is_ready = True
+
+    def seconds_on_input(self) -> float:
+        """Return how long it has been at its present input without any progress."""
+        since = self._heartbeat[1]
+        return time.monotonic() - since if self._heartbeat[0] != _IDLE else 0.0
+
+    def current_input(self) -> int | None:
+        """Return the number of the input it is at, `None` between inputs."""
+        return None if self._heartbeat[0] == _IDLE else int(self._heartbeat[0])
+
+    def crashed(self) -> bool:
+        """Whether it died of a fault of its own, not because it was killed."""
+        return self._child.crashed()
+
+    def how_it_ended(self) -> str:
+        """Say in words how it ended."""
+        return self._child.how_it_ended()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._child.kill()
+
+
+def _work(connection: Connection, heartbeat: Any, niceness: int) -> None:
+    if niceness and hasattr(os, "nice"):
+        os.nice(niceness)
+    preparer: ChunkMaker = pickle.loads(connection.recv_bytes())
+    connection.send_bytes(b"ready")
+    while True:
+        task_id, records = pickle.loads(connection.recv_bytes())
+        _Outbox(connection, heartbeat, task_id).run(preparer, records)
+
+
+class _Outbox:
+    """Works through a task and reports in portions of bounded size."""
+
+    def __init__(self, connection: Connection, heartbeat: Any, task_id: int) -> None:
+        self._connection = connection
+        self._heartbeat = heartbeat
+        self._task_id = task_id
+        self._began = time.monotonic()
+        self._clear()
+
+    def run(self, preparer: ChunkMaker, records: list[Numbered]) -> None:
+        for numbered in records:
+            self._beat(numbered.index)
+            for piece in pieces(preparer, numbered.record, (self._task_id, numbered.index)):
+                if isinstance(piece, Failure):
+                    self._failures.append((numbered.index, piece))
+                    break
+                self._add(piece, numbered.index)
+            self._heartbeat[0] = _IDLE
+        self._send(is_last=True)
+
+    def _add(self, piece: Piece, index: int) -> None:
+        self._pieces.append(piece)
+        self._num_chunks += len(piece.chunks)
+        self._num_bytes += sum(map(chunk_bytes, piece.chunks))
+        if piece.loaded is not None:
+            self._prepared.append(index)
+        if self._num_bytes >= _REPORT_BYTES or self._num_chunks >= _REPORT_CHUNKS:
+            self._send(is_last=False)
+        if piece.loaded is None:
+            self._beat(index)
+
+    def _beat(self, index: int) -> None:
+        self._heartbeat[1] = time.monotonic()
+        self._heartbeat[0] = float(index)
+
+    def _send(self, *, is_last: bool) -> None:
+        self._heartbeat[0] = _IDLE  # waiting for the device is no fault of the decoder
+        report = Report(
+            prepared=self._prepared,
+            failures=self._failures,
+            num_chunks=self._num_chunks,
+            is_last=is_last,
+            seconds=time.monotonic() - self._began,
+        )
+        self._connection.send_bytes(pickle.dumps(report, pickle.HIGHEST_PROTOCOL))
+        if self._num_chunks or self._prepared:
+            self._connection.send_bytes(pickle.dumps(self._pieces, pickle.HIGHEST_PROTOCOL))
+        self._clear()
+
+    def _clear(self) -> None:
+        self._pieces: list[Piece] = []
+        self._prepared: list[int] = []
+        self._failures: list[tuple[int, Failure]] = []
+        self._num_chunks = self._num_bytes = 0

@@ -1,0 +1,205 @@
+"""The device process: holds the weights, encodes chunks of many inputs together, makes rows.
+
+A thread in it empties the pipe, so that the job never waits for a forward pass. What may be under
+way is bounded by the job (`has_room`), not by the pipe.
+"""
+
+import contextlib
+import pickle
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from dvse.errors import DvseError, JobError
+from pipelines.engines.child import Child
+from pipelines.engines.window import Assembly, Piece
+from pipelines.job.step import Step, StepDescription
+from pipelines.sources.record import Failure
+
+_WINDOW_BYTES = 64 << 20
+_PATIENCE_S = 0.1
+_FORGET, _FLUSH = "forget", "flush"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a device hands back after a window.
+
+    Attributes:
+        rows: ((task, input), row).
+        failures: ((task, input), failure).
+        num_bytes, num_chunks: of the bodies that were worked off.
+    """
+
+    rows: list[tuple[tuple[int, int], dict[str, Any]]]
+    failures: list[tuple[tuple[int, int], Failure]]
+    num_bytes: int
+    num_chunks: int
+
+
+class DeviceProcess:
+    """A device process seen from the job.
+
+    Attributes:
+        description: what the step says of itself; `None` until it is open.
+    """
+
+    def __init__(self, step: Step, device: str, *, batch_size: int) -> None:
+        self.device = device
+        self.description: StepDescription | None = None
+        self._batch_size = batch_size
+        self._num_bytes = self._num_chunks = 0
+        self._is_flushed = True
+        self._child = Child(_serve, (step, device, batch_size))
+
+    @property
+    def connection(self) -> Connection:
+        """The pipe, to wait on."""
+        return self._child.connection
+
+    @property
+    def load(self) -> int:
+        """Bytes that are under way to it or in it."""
+        return self._num_bytes
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another body may be sent."""
+        return self._num_bytes < 2 * _WINDOW_BYTES and self._num_chunks < 3 * self._batch_size
+
+    def receive_ready(self) -> StepDescription:
+        """Take the description.
+
+        Raises:
+            DvseError: the step cannot be opened there.
+            JobError: the process died over it.
+        """
+        try:
+            answer = pickle.loads(self._child.connection.recv_bytes())
+        except (EOFError, OSError):
+            raise JobError(
+                f"the process of device {self.device} died while it loaded the weights "
+                f"({self._child.how_it_ended()}); is there enough memory?"
+            ) from None
+        if isinstance(answer, DvseError):
+            raise answer
+        self.description = answer
+        return answer
+
+    def send(self, body: bytes, num_chunks: int) -> None:
+        """Send pickled pieces.
+
+        Raises:
+            OSError: the process is gone.
+        """
+        self._num_bytes += len(body)
+        self._num_chunks += num_chunks
+        self._is_flushed = False
+        self._child.connection.send_bytes(body)
+
+    def forget(self, key: tuple[int, int]) -> None:
+        """Say that an input will not be completed."""
+        self._say((_FORGET, key))
+
+    def flush(self) -> None:
+        """Say that nothing more is coming for now, so that it does not wait for more."""
+        if not self._is_flushed:
+            self._is_flushed = True
+            self._say((_FLUSH, None))
+
+    def receive(self) -> Result:
+        """Return the next result.
+
+        Raises:
+            EOFError, OSError: the process is gone.
+        """
+        result: Result = pickle.loads(self._child.connection.recv_bytes())
+        self._num_bytes -= result.num_bytes
+        self._num_chunks -= result.num_chunks
+        return result
+
+    def how_it_ended(self) -> str:
+        """Say in words how it ended."""
+        return self._child.how_it_ended()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._child.kill()
+
+    def _say(self, message: tuple[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # a process that is gone shows at its pipe
+            self._child.connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+
+def _serve(connection: Connection, step: Step, device: str, batch_size: int) -> None:
+    try:
+        work = step.open(device)
+        answer: Any = work.describe()
+    except DvseError as error:
+        answer = error
+    except Exception as error:
+        answer = JobError(f"device {device} cannot be used; {type(error).__name__}: {error}")
+    connection.send_bytes(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
+    if isinstance(answer, DvseError):
+        return
+    inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    threading.Thread(target=_empty_pipe, args=(connection, inbox), daemon=True).start()
+    assembly = Assembly(work)
+    while (window := _next_window(inbox, assembly, batch_size)) is not None:
+        done = assembly.run(window.pieces)
+        result = Result(
+            rows=done.rows,
+            failures=done.failures,
+            num_bytes=window.num_bytes,
+            num_chunks=window.num_chunks,
+        )
+        connection.send_bytes(pickle.dumps(result, pickle.HIGHEST_PROTOCOL))
+
+
+@dataclass(slots=True)
+class _Window:
+    pieces: list[Piece]
+    num_bytes: int = 0
+    num_chunks: int = 0
+
+
+def _next_window(
+    inbox: "queue.SimpleQueue[bytes | None]", assembly: Assembly, batch_size: int
+) -> _Window | None:
+    """Collect pieces until there is a full batch, no more is coming, or it takes too long."""
+    window = _Window([])
+    deadline = None
+    while window.num_chunks < batch_size and window.num_bytes < _WINDOW_BYTES:
+        try:
+            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+            message = inbox.get(timeout=wait)
+        except queue.Empty:
+            break
+        if message is None:
+            return None
+        content = pickle.loads(message)
+        if isinstance(content, tuple):
+            kind, key = content
+            if kind == _FLUSH:
+                if window.num_bytes:
+                    break
+            else:
+                window.pieces = [p for p in window.pieces if p.key != key]
+                assembly.forget(key)
+            continue
+        window.pieces += content
+        window.num_bytes += len(message)
+        window.num_chunks += sum(len(piece.chunks) for piece in content)
+        deadline = deadline or time.monotonic() + _PATIENCE_S
+    return window
+
+
+def _empty_pipe(connection: Connection, inbox: "queue.SimpleQueue[bytes | None]") -> None:
+    try:
+        while True:
+            inbox.put(connection.recv_bytes())
+    except (EOFError, OSError):
+        inbox.put(None)

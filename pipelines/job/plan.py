@@ -1,0 +1,230 @@
+"""The plan of a job: its inputs in order, numbered, and cut into partitions of `shard_size`.
+
+The listing lies on disk and is read as a stream, so a million inputs cost no memory. Partition k
+holds inputs k·shard_size … (k+1)·shard_size-1: its bounds depend on the inputs and on that size,
+on nothing else.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from dvse.errors import InputError, JobError
+from pipelines.sources.entry import Entry
+from pipelines.sources.listing import Lister
+from pipelines.sources.record import Failure, Record, printable
+from pipelines.sources.registry import SourceOptions, make_source
+from pipelines.sources.source import Source
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListingSummary:
+    """What a listing holds.
+
+    Attributes:
+        sha256: hash (hex) of the listing.
+        num_known: inputs of all entries but streams.
+        streams: positions of streams, which have to be read to their end to know.
+        by_kind: inputs of each kind of entry.
+        num_bytes: size of all files together.
+    """
+
+    sha256: str
+    num_known: int
+    streams: tuple[int, ...]
+    by_kind: dict[str, int]
+    num_bytes: int
+
+    def total(self, stream_lengths: Mapping[int, int]) -> int | None:
+        """Return the number of inputs, `None` while a stream's length is not known."""
+        if any(position not in stream_lengths for position in self.streams):
+            return None
+        return self.num_known + sum(stream_lengths[position] for position in self.streams)
+
+
+def write_listing(
+    path: Path,
+    inputs: Sequence[str],
+    options: SourceOptions,
+    *,
+    tick: Callable[[int], None] = lambda count: None,
+) -> ListingSummary:
+    """Find the inputs and write their listing.
+
+    Args:
+        path: where the listing goes.
+        inputs: what the user typed.
+        options: for the sources.
+        tick: called with the number of entries found so far, now and then.
+    """
+    digest = hashlib.sha256()
+    streams: list[int] = []
+    by_kind: Counter[str] = Counter()
+    num_bytes = 0
+    with path.open("w", encoding="ascii") as file:
+        for number, entry in enumerate(Lister(options).entries(inputs)):
+            line = entry.to_json() + "\n"
+            digest.update(line.encode("ascii"))
+            file.write(line)
+            if entry.count is None:
+                streams.append(number)
+            by_kind[entry.kind] += entry.count or 0
+            num_bytes += entry.stamp.size if entry.stamp else 0
+            if number % 1000 == 0:
+                tick(number)
+    return ListingSummary(
+        sha256=digest.hexdigest(),
+        num_known=by_kind.total(),
+        streams=tuple(streams),
+        by_kind=dict(by_kind),
+        num_bytes=num_bytes,
+    )
+
+
+def read_listing(path: Path) -> Iterator[Entry]:
+    """Yield the entries of a listing in order."""
+    with path.open(encoding="ascii") as file:
+        for line in file:
+            yield Entry.from_json(line)
+
+
+class Plan:
+    """The inputs of a listing, numbered from 0.
+
+    Args:
+        listing: the file that `write_listing` wrote.
+        options: for the sources.
+        stream_lengths: position in the listing → inputs, for streams that were read to their end
+            before.
+        on_stream_end: called with position and length when a stream is read to its end.
+    """
+
+    def __init__(
+        self,
+        listing: Path,
+        options: SourceOptions,
+        *,
+        stream_lengths: Mapping[int, int] | None = None,
+        on_stream_end: Callable[[int, int], None] = lambda position, length: None,
+    ) -> None:
+        self._listing = listing
+        self._options = options
+        self._lengths = dict(stream_lengths or {})
+        self._on_stream_end = on_stream_end
+        self._sources: dict[str, Source] = {}
+
+    def records(
+        self, ranges: Iterable[tuple[int, int | None]] = ((0, None),)
+    ) -> Iterator[tuple[int, Record]]:
+        """Yield (number, record) of the inputs in some half-open ranges, in one pass.
+
+        Args:
+            ranges: in rising order; an end of `None` means to the last input.
+
+        Raises:
+            JobError: a stream broke off.
+        """
+        pending = iter(ranges)
+        wanted = next(pending, None)
+        first = 0
+        for position, entry in enumerate(read_listing(self._listing)):
+            count = self._lengths.get(position) if entry.count is None else entry.count
+            end = None if count is None else first + count
+            while wanted is not None and (end is None or wanted[0] < end):
+                number, stop = max(first, wanted[0]), wanted[1]
+                for record in self._exactly(entry, number - first, count):
+                    yield number, record
+                    number += 1
+                    if number == stop:
+                        break
+                if number == stop:
+                    wanted = next(pending, None)
+                    continue
+                if end is None:
+                    end = number
+                    self._on_stream_end(position, end - first)
+                break
+            if wanted is None:
+                return
+            assert end is not None
+            first = end
+
+    def _exactly(self, entry: Entry, start: int, count: int | None) -> Iterator[Record]:
+        """As many records as the entry promised, whatever has happened to it since."""
+        given = start
+        problem: Exception | None = None
+        try:
+            for record in self._source(entry.kind).records(entry, start):
+                if count is not None and given >= count:
+                    return
+                yield record
+                given += 1
+        except Exception as error:  # any library may raise anything on a damaged container
+            problem = error
+        if entry.count is None:
+            if problem is None and count in (None, given):
+                return
+            raise JobError(
+                f"{entry.path}: the stream broke off at input {given} "
+                f"({problem or 'it was longer before'}); run the same command again to go on"
+            )
+        while count is not None and given < count:
+            shrunk = InputError("it holds fewer inputs than when it was counted")
+            yield _lost(entry, given, problem or shrunk)
+            given += 1
+
+    def _source(self, kind: str) -> Source:
+        if kind not in self._sources:
+            self._sources[kind] = make_source(kind, self._options)
+        return self._sources[kind]
+
+
+def differences(old: Path, new: Path, may_change: Callable[[int], bool]) -> list[str]:
+    """Return in a few lines how the inputs of two listings differ; empty means they do not.
+
+    Args:
+        old, new: the listings.
+        may_change: asked with the number of an input whether a change of it does not matter.
+    """
+    first, equal = 0, True
+    for before, after in zip_longest(read_listing(old), read_listing(new)):
+        if before != after:
+            same_place = before and after and (before.path, before.count) == (after.path, 1)
+            if not (same_place and may_change(first)):
+                equal = False
+                break
+        first += (before.count or 1) if before else 1
+    if equal:
+        return []
+    # Rare, and only now worth the memory: which names came, went or changed.
+    was, now = ({(e.path, e.name): e for e in read_listing(p)} for p in (old, new))
+    lines = [f"removed: {printable(p)}" for p, n in was if (p, n) not in now]
+    lines += [f"added: {printable(p)}" for p, n in now if (p, n) not in was]
+    lines += [
+        f"changed: {printable(key[0])} ({_described(was[key])} before, {_described(entry)} now)"
+        for key, entry in now.items()
+        if key in was and was[key] != entry
+    ]
+    if not lines:
+        lines = ["the same inputs in another order"]
+    if len(lines) > _SHOWN:
+        lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
+    return lines
+
+
+def _described(entry: Entry) -> str:
+    size = "missing" if entry.stamp is None else f"{entry.stamp.size} bytes"
+    return f"{size}, {entry.count} inputs" if entry.count != 1 else size
+
+
+def _lost(entry: Entry, number: int, error: Exception) -> Record:
+    return Record(
+        id=f"{printable(entry.name)}#{number}",
+        source=f"{printable(entry.path)}#{number}",
+        failure=Failure.of("list", error),
+    )

@@ -1,0 +1,99 @@
+"""What a job does to each input: the contract that tokenising, captioning and feature work fulfil.
+
+    record ─ load ─► items ─ preparer ─► chunks ─ DeviceWork.encode ─► outputs ─ rows ─► shard
+             └──── decode workers ────┘           └── one process a device ──┘         └ writer ┘
+
+A step is small and picklable; what is heavy is made by `open`, in the process of the device.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from dvse.chunk import Chunk
+from dvse.items import Item
+
+
+class ChunkMaker(Protocol):
+    """The picklable half of a step that decode workers run; `dvse.preparers.Preparers` is one."""
+
+    def chunks(self, sequence: Sequence[Item]) -> Iterator[Chunk]:
+        """Yield the chunks of one row in order; raise `InputError` for bad input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What is known of an input besides its chunks.
+
+    Attributes:
+        sha256: hash (hex) of its bytes; of several items, the hash of their hashes in order.
+        is_answer: in conversations, for each item, whether it carries loss.
+    """
+
+    id: str
+    source: str
+    sha256: str
+    text: str | None = None
+    is_answer: tuple[bool, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDescription:
+    """What a step says of itself once it is open.
+
+    Attributes:
+        schema: columns of its shards.
+        metadata: key-value pairs for each shard.
+        profile: the numerics profile, as JSON.
+        preparer: goes to the decode workers.
+    """
+
+    schema: pa.Schema
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    preparer: ChunkMaker
+
+
+class DeviceWork(ABC):
+    """A step opened on one device. Holds weights; lives in one process."""
+
+    @abstractmethod
+    def describe(self) -> StepDescription:
+        """Return schema, metadata, profile and preparer."""
+
+    @abstractmethod
+    def encode(self, chunks: Sequence[Chunk]) -> list[Any]:
+        """Return an output for each chunk, in order; neighbours never change an output."""
+
+    @abstractmethod
+    def rows(self, inputs: Sequence[tuple[Loaded, list[Any]]]) -> list[dict[str, Any]]:
+        """Return the row of each input from the outputs of its chunks, in order."""
+
+
+class Step(ABC):
+    """What to do, before anything heavy is loaded."""
+
+    name: str
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return what two runs must share to be one job, as flat JSON; cheap, without torch.
+
+        Raises:
+            DvseError: the step cannot be opened (no such bundle).
+        """
+
+    @abstractmethod
+    def profile(self, device: str) -> dict[str, Any]:
+        """Return the numerics profile that `open(device)` would compute under, as JSON."""
+
+    @abstractmethod
+    def open(self, device: str) -> DeviceWork:
+        """Load weights and the rest.
+
+        Raises:
+            DvseError: it cannot be opened on this device.
+        """

@@ -1,0 +1,99 @@
+"""Tokenising as a step of the job: chunks → codes → ids → rows of token shards."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dvse.bundle import Bundle, find_bundle
+from dvse.chunk import Chunk, EncodedChunk
+from dvse.shard import ShardMetadata, encoding_row, shard_schema
+from pipelines.job.step import DeviceWork, Loaded, Step, StepDescription
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeStep(Step):
+    """Tokenise with a bundle.
+
+    Attributes:
+        bundle: shipped name, directory or Hub id.
+        threads: threads of the encoders on a CPU; by default all usable processors.
+    """
+
+    bundle: str
+    threads: int | None = None
+    name = "tokenize"
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fingerprints of the bundle and its vocabulary."""
+        bundle = Bundle.open(find_bundle(self.bundle))
+        return {
+            "step": self.name,
+            "bundle": bundle.name,
+            "bundle_fingerprint": bundle.fingerprint,
+            "vocabulary_fingerprint": bundle.vocabulary.fingerprint,
+        }
+
+    def profile(self, device: str) -> dict[str, Any]:
+        """Return the numerics profile of this machine."""
+        from dvse.numerics import NumericsProfile
+
+        return NumericsProfile.current(device=device, threads=self.threads).to_dict()
+
+    def open(self, device: str) -> "TokenizeWork":
+        """Load the tokenizer."""
+        from dvse.tokenizer import load
+
+        return TokenizeWork(load(self.bundle, device=device, threads=self.threads))
+
+
+class TokenizeWork(DeviceWork):
+    """A tokenizer on a device."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._id_dtype = tokenizer.vocabulary.id_dtype
+
+    def describe(self) -> StepDescription:
+        """Return the columns of a token shard and the fingerprints."""
+        t = self.tokenizer
+        metadata = ShardMetadata(
+            bundle=t.name,
+            bundle_fingerprint=t.fingerprint,
+            vocabulary_fingerprint=t.vocabulary.fingerprint,
+            vocabulary_size=t.vocabulary.size,
+            profile=t.profile.to_dict(),
+        )
+        return StepDescription(
+            schema=shard_schema(self._id_dtype),
+            metadata=metadata.to_schema_metadata(),
+            profile=t.profile.to_dict(),
+            preparer=t.preparer,
+        )
+
+    def encode(self, chunks: Sequence[Chunk]) -> list[EncodedChunk]:
+        """Return the codes of each chunk."""
+        return self.tokenizer.encode_chunks(chunks)
+
+    def rows(self, inputs: Sequence[tuple[Loaded, list[EncodedChunk]]]) -> list[dict[str, Any]]:
+        """Return the rows of a token shard."""
+        return [self._row(loaded, encoded) for loaded, encoded in inputs]
+
+    def _row(self, loaded: Loaded, encoded: list[EncodedChunk]) -> dict[str, Any]:
+        encoding = self.tokenizer.assemble(encoded)
+        return encoding_row(
+            encoding,
+            id=loaded.id,
+            source=loaded.source,
+            sha256=loaded.sha256,
+            text=loaded.text,
+            loss_mask=None if loaded.is_answer is None else encoding.mask(loaded.is_answer),
+            id_dtype=self._id_dtype,
+        )
+
+
+def default_workers() -> int:
+    """Return the number of decode workers where none is given: the usable processors."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,32 @@
+"""A job with the fake step as a process of its own: fake_job.py FOLDER OUTPUT [WORKERS]."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+
+from fake_step import FakeStep
+
+from dvse.errors import DvseError
+from pipelines.engines.local import LocalEngine
+from pipelines.job.job import Job, JobConfig
+
+
+def main():
+    folder, output = sys.argv[1:3]
+    workers = int(sys.argv[3]) if len(sys.argv) > 3 else 2
+    config = JobConfig(inputs=[folder], output=Path(output), shard_size=8)
+    try:
+        summary = Job(config, FakeStep(), LocalEngine(num_workers=workers)).run()
+    except DvseError as error:
+        print(f"{type(error).__name__}: {error}")
+        return 1
+    if summary.stopped_by:
+        print(f"stopped by {summary.stopped_by}")
+        return {"SIGINT": 130, "SIGTERM": 143}[summary.stopped_by]
+    print(summary.table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
