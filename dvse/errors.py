@@ -26,6 +26,7 @@ to do next.
     │   ├── ResumeError                     another bundle, inputs or numerics than before
     │   ├── TooManyErrorsError              --max-error-rate was passed
     │   ├── WorkerDiedError                 a worker was killed twice on the same partition
+    │   ├── StorageError (OSError)          the output cannot be written: a full disk
     │   └── ShardError                      a shard is corrupt or incomplete
     └── MissingExtraError (ImportError)     an optional dependency is not installed
 """
@@ -117,6 +118,10 @@ class TooManyErrorsError(JobError):
 
 class WorkerDiedError(JobError):
     """A worker process died twice on the same partition."""
+
+
+class StorageError(JobError, OSError):
+    """The output cannot be written: the disk is full or went away."""
 
 
 class ShardError(JobError):
