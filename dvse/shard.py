@@ -17,7 +17,7 @@ is pinned. Knows no torch.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ FORMAT_VERSION = "1"
 PATTERN = "shard-*.parquet"
 
 _PREFIX = "dvse."
+_TIGHT = (",", ":")
 _ROWS_PER_GROUP = 8192
 
 
@@ -45,7 +46,7 @@ class ShardMetadata:
         bundle_fingerprint, vocabulary_fingerprint: SHA-256 (hex).
         vocabulary_size: padded size; every id is below it.
         profile: the numerics profile as JSON.
-        lengths: `int64 [rows]`, ids in each row (empty before the rows are known).
+        lengths: `int64 [rows]`, ids in each row; filled in by `write_shard`.
     """
 
     bundle: str
@@ -53,7 +54,7 @@ class ShardMetadata:
     vocabulary_fingerprint: str
     vocabulary_size: int
     profile: Mapping[str, Any]
-    lengths: np.ndarray
+    lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def to_schema_metadata(self) -> dict[str, str]:
         """Return the key-value pairs of the file."""
@@ -64,7 +65,6 @@ class ShardMetadata:
             f"{_PREFIX}vocabulary_fingerprint": self.vocabulary_fingerprint,
             f"{_PREFIX}vocabulary_size": str(self.vocabulary_size),
             f"{_PREFIX}profile": json.dumps(dict(self.profile), sort_keys=True),
-            f"{_PREFIX}lengths": json.dumps(self.lengths.tolist(), separators=(",", ":")),
         }
 
 
@@ -163,7 +163,11 @@ def write_shard(
         ShardError: more than 2³¹ ids.
     """
     columns = [_column([row[field.name] for row in rows], field) for field in schema]
-    table = pa.table(columns, schema=schema.with_metadata(dict(metadata)))
+    pairs = dict(metadata)
+    if "ids" in schema.names:
+        # With the lengths in the footer a reader can plan an epoch without reading a row.
+        pairs[f"{_PREFIX}lengths"] = json.dumps([len(r["ids"]) for r in rows], separators=_TIGHT)
+    table = pa.table(columns, schema=schema.with_metadata(pairs))
     sink = pa.BufferOutputStream()
     # Everything that could change the bytes is said here, defaults included.
     pq.write_table(
@@ -183,11 +187,6 @@ def write_shard(
     data = memoryview(sink.getvalue())
     write_atomically(path, data)
     return hashlib.sha256(data).hexdigest()
-
-
-def row_lengths(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Return the number of ids in each row, `int64 [rows]`."""
-    return np.fromiter((len(row["ids"]) for row in rows), dtype=np.int64, count=len(rows))
 
 
 def read_metadata(path: Path) -> ShardMetadata:

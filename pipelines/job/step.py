@@ -9,12 +9,13 @@ A step is small and picklable; what is heavy is made by `open`, in the process o
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dvse.chunk import Chunk
 from dvse.items import Item
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # decode workers have no use for it
 
 
 class ChunkMaker(Protocol):
@@ -51,7 +52,7 @@ class StepDescription:
         preparer: goes to the decode workers.
     """
 
-    schema: pa.Schema
+    schema: "pa.Schema"
     metadata: Mapping[str, str] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
     preparer: ChunkMaker

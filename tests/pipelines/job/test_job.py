@@ -47,7 +47,7 @@ def test_every_input_is_a_row_or_an_error_line_in_input_order(pictures, tmp_path
     summary = run([pictures], tmp_path / "out", shard_size=10)
     found = [r["id"] for r in rows(tmp_path / "out")]
     failed = [e["id"] for e in errors(tmp_path / "out")]
-    assert sorted(found + failed) == sorted(os.listdir(pictures))
+    assert sorted(found + failed) == sorted(p.name for p in pictures.iterdir())
     assert found == sorted(found)
     assert failed == ["notes.xyz", "p005.png"]
     assert summary.num_inputs == 25

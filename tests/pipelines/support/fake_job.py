@@ -1,5 +1,7 @@
 """A job with the fake step as a process of its own: fake_job.py FOLDER OUTPUT [WORKERS]."""
 
+# ruff: noqa: E402
+
 import sys
 from pathlib import Path
 

@@ -1,0 +1,103 @@
+"""`--dry-run`: what a job would do, and a guess at its time and size from a few inputs."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dvse.shard import write_shard
+from pipelines.engines.engine import Engine, Numbered
+from pipelines.job.plan import ListingSummary, Plan, write_listing
+from pipelines.job.step import Step
+from pipelines.job.summary import duration
+from pipelines.sources.registry import SourceOptions
+
+_SAMPLES = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a job would do.
+
+    Attributes:
+        listing: the inputs.
+        num_sampled: inputs that were tried.
+        num_failed: of them, those that failed.
+        num_ids: ids of the sample's rows.
+        num_bytes: of a shard of the sample.
+        seconds: for the sample on one process, start-up not counted.
+    """
+
+    listing: ListingSummary
+    shard_size: int
+    num_sampled: int
+    num_failed: int
+    num_ids: int
+    num_bytes: int
+    seconds: float
+
+    def table(self) -> str:
+        """Return it as lines for people."""
+        lines = [
+            f"{kind:10}{count:12,} inputs" for kind, count in sorted(self.listing.by_kind.items())
+        ]
+        if self.listing.streams:
+            lines.append(f"{len(self.listing.streams)} streams, counted only by reading them")
+        total = self.listing.num_known
+        shards = -(-total // self.shard_size)
+        lines.append(
+            f"{'all':10}{total:12,} inputs, {self.listing.num_bytes / 1e6:,.1f} MB, "
+            f"in {shards:,} shards of up to {self.shard_size:,}"
+        )
+        if self.num_sampled:
+            scale = total / self.num_sampled
+            lines.append(
+                f"a sample of {self.num_sampled} took {duration(self.seconds)} and failed "
+                f"{self.num_failed} times; at that rate: about {self.num_ids * scale:,.0f} ids, "
+                f"{self.num_bytes * scale / 1e6:,.1f} MB of shards, "
+                f"{self.num_failed * scale:,.0f} errors, {duration(self.seconds * scale)}"
+            )
+        lines.append("nothing was written")
+        return "\n".join(lines)
+
+
+def estimate(
+    inputs: Sequence[str],
+    options: SourceOptions,
+    step: Step,
+    engine: Engine,
+    *,
+    shard_size: int,
+) -> Estimate:
+    """Find all inputs, do a few of them, and write nothing that stays.
+
+    Raises:
+        DvseError: the step cannot be opened.
+    """
+    with TemporaryDirectory() as folder, engine:
+        path = Path(folder) / "listing.jsonl"
+        listing = write_listing(path, inputs, options)
+        plan = Plan(path, options, stream_lengths=dict.fromkeys(listing.streams, 0))
+        total = listing.num_known
+        # Spread over all inputs, since they often come sorted by kind.
+        places = sorted({total * i // _SAMPLES for i in range(_SAMPLES)}) if total else []
+        picked = list(plan.records((i, i + 1) for i in places))
+        description = engine.open(step)
+        began = time.monotonic()
+        numbered = (Numbered(partition=0, index=i, record=r) for i, r in islice(picked, _SAMPLES))
+        outcomes = list(engine.run(numbered))
+        seconds = time.monotonic() - began
+        rows = [o.row for o in outcomes if o.row is not None]
+        shard = Path(folder) / "shard.parquet"
+        write_shard(shard, rows, schema=description.schema, metadata=description.metadata)
+        return Estimate(
+            listing=listing,
+            shard_size=shard_size,
+            num_sampled=len(outcomes),
+            num_failed=len(outcomes) - len(rows),
+            num_ids=sum(len(row.get("ids", ())) for row in rows),
+            num_bytes=shard.stat().st_size,
+            seconds=seconds,
+        )
