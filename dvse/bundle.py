@@ -11,16 +11,19 @@ Nothing in a bundle is ever executed or unpickled.
 
 import hashlib
 import json
+import pickletools
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from dvse.errors import (
     BundleFormatError,
     BundleIntegrityError,
     BundleNotFoundError,
+    ConfigError,
     UnsafeFileError,
 )
 from dvse.items import MODALITIES
@@ -31,6 +34,14 @@ FORMAT_VERSION = 1
 SHIPPED = Path(__file__).parent / "bundles"
 
 _PICKLE_SUFFIXES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
+# A text file that is a full stop is a whole pickle by the letter.
+_EMPTY_OPCODES = {"STOP", "MARK", "POP", "NONE"}
+_CALLING_OPCODES = {"GLOBAL", "STACK_GLOBAL", "REDUCE", "INST", "OBJ", "NEWOBJ", "BUILD"}
+_HUB_FILES = [
+    prefix + name
+    for prefix in ("", "bundle/")
+    for name in ("*.json", "processing_dvse.py", "text/*", "image/*", "audio/*")
+]
 _FIELDS = {"format", "format_version", "name", "fingerprint", "dvse_version", "card", "files"}
 _PROCESSOR = {
     "processor_class": "DvseProcessor",
@@ -66,6 +77,7 @@ class Bundle:
     Attributes:
         folder: where it lies.
         name: what it calls itself.
+        vocabulary: which id means what.
         fingerprint: SHA-256 (hex) of all that decides tokens: specs, vocabulary, files.
         sections: modality → section, for the modalities it has.
         card: what it was trained on, what it is for and what not (Markdown).
@@ -86,14 +98,14 @@ class Bundle:
             BundleNotFoundError: no `dvse.json` there.
             BundleFormatError: another format version, missing or unknown fields.
             UnsafeFileError: a pickle lies in the directory.
-            BundleIntegrityError: a file is missing or does not have its hash.
+            BundleIntegrityError: a file is missing, was added, or does not have its hash.
+            VocabularyError: a vocabulary.json that is none.
         """
         folder = Path(folder)
         document = _read_json(folder / "dvse.json")
         _check_format(document, folder)
         _refuse_pickles(folder)
-        for name, expected in document["files"].items():
-            _check_file(folder, name, expected)
+        _check_files(folder, document["files"])
         sections = {m: Section(**document[m]) for m in MODALITIES if m in document}
         vocabulary = Vocabulary.from_dict(_read_json(folder / "vocabulary.json"))
         found = _fingerprint(sections, vocabulary, document["files"])
@@ -128,13 +140,11 @@ def write_bundle(
     from dvse.version import __version__
 
     _write_json(folder / "vocabulary.json", vocabulary.to_dict())
-    _write_json(folder / "processor_config.json", _PROCESSOR)
-    (folder / "processing_dvse.py").write_text(_PROCESSOR_CODE, encoding="utf-8")
+    write_processor_files(folder)
     _refuse_pickles(folder)
     files = {
-        path.relative_to(folder).as_posix(): {"sha256": _sha256(path), "size": path.stat().st_size}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).parts[0] in (*MODALITIES, "vocabulary.json")
+        name: {"sha256": _sha256(folder / name), "size": (folder / name).stat().st_size}
+        for name in _deciding_files(folder)
     }
     document = {
         "format": FORMAT,
@@ -153,18 +163,48 @@ def write_bundle(
     return Bundle.open(folder)
 
 
-def find_bundle(name: str | Path, *, revision: str | None = None) -> Path:
+def write_processor_files(folder: Path) -> None:
+    """Write what transformers' `AutoProcessor` looks for; a model directory needs it too."""
+    _write_json(folder / "processor_config.json", _PROCESSOR)
+    (folder / "processing_dvse.py").write_text(_PROCESSOR_CODE, encoding="utf-8")
+
+
+def install_bundle(draft: Path, folder: Path) -> Path:
+    """Move a written bundle into `folder`, in place of a bundle that lies there; return `folder`.
+
+    `dvse.json` goes last: while it is missing, the directory is no bundle.
+
+    Raises:
+        ConfigError: `folder` is a file, or holds something else already.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: expected a directory, received a file")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "dvse.json").is_file():
+        raise ConfigError(f"{folder}: expected a new or empty directory, or a bundle to replace")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dvse.json").unlink(missing_ok=True)
+    for modality in MODALITIES:
+        shutil.rmtree(folder / modality, ignore_errors=True)
+    for path in sorted(draft.iterdir(), key=lambda path: path.name == "dvse.json"):
+        shutil.move(path, folder / path.name)
+    return folder
+
+
+def find_bundle(
+    name: str | Path, *, revision: str | None = None, token: str | bool | None = None
+) -> Path:
     """Return the directory of a shipped name, a path, or a Hugging Face Hub id.
 
-    A model directory is searched for the bundle inside it.
+    A model directory is searched for the bundle inside it. Of a Hub repository only what a bundle
+    consists of is fetched, never a model's weights.
 
     Raises:
         BundleNotFoundError: none of the three.
     """
     folder = Path(name)
-    for candidate in (folder, folder / "bundle", SHIPPED / str(name)):
-        if (candidate / "dvse.json").is_file():
-            return candidate
+    found = _bundle_in(folder) or _bundle_in(SHIPPED / str(name))
+    if found is not None:
+        return found
     shipped = sorted(p.name for p in SHIPPED.glob("*") if (p / "dvse.json").is_file())
     if folder.exists() or str(name).count("/") != 1 or str(name).startswith((".", "~", "/")):
         raise BundleNotFoundError(
@@ -174,26 +214,24 @@ def find_bundle(name: str | Path, *, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return find_bundle_in(Path(snapshot_download(str(name), revision=revision)), str(name))
-    except BundleNotFoundError:
-        raise
+        folder = Path(
+            snapshot_download(str(name), revision=revision, token=token, allow_patterns=_HUB_FILES)
+        )
     except Exception as error:  # the Hub client raises many kinds, all meaning: not to be had
         raise BundleNotFoundError(
             f"no bundle {str(name)!r}: it is neither a shipped name {shipped} nor a directory, and "
             f"the Hugging Face Hub did not give it ({type(error).__name__})"
         ) from error
+    found = _bundle_in(folder)
+    if found is None:
+        raise BundleNotFoundError(f"{str(name)!r} was fetched, but there is no dvse.json in it")
+    return found
 
 
-def find_bundle_in(folder: Path, name: str) -> Path:
-    """Return the bundle in a downloaded repository: its top, or `bundle/` of a model.
-
-    Raises:
-        BundleNotFoundError: it has none.
-    """
-    for candidate in (folder, folder / "bundle"):
-        if (candidate / "dvse.json").is_file():
-            return candidate
-    raise BundleNotFoundError(f"{name!r} was fetched, but there is no dvse.json in it")
+def _bundle_in(folder: Path) -> Path | None:
+    """Return the directory itself, or the bundle inside a model directory."""
+    candidates = (folder, folder / "bundle")
+    return next((c for c in candidates if (c / "dvse.json").is_file()), None)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -232,27 +270,59 @@ def _check_format(document: Mapping[str, Any], folder: Path) -> None:
         raise BundleFormatError(
             f"{folder}: dvse.json has unknown fields {sorted(unknown)} and lacks {sorted(missing)}"
         )
-    for modality in MODALITIES:
-        if modality in document and set(document[modality]) != {"spec", "metrics", "provenance"}:
+    kinds = {"name": str, "fingerprint": str, "dvse_version": str, "card": str, "files": dict}
+    for field_name, kind in kinds.items():
+        if not isinstance(document.get(field_name, kind()), kind):
             raise BundleFormatError(
-                f"{folder}: expected section {modality!r} to hold spec, metrics and provenance, "
-                f"received {sorted(document[modality])}"
+                f"{folder}: expected {field_name!r} of dvse.json to be a {kind.__name__}, received "
+                f"{document[field_name]!r:.60}"
+            )
+    for modality in [m for m in MODALITIES if m in document]:
+        section = document[modality]
+        if not (
+            isinstance(section, dict)
+            and set(section) == {"spec", "metrics", "provenance"}
+            and all(isinstance(value, dict) for value in section.values())
+        ):
+            raise BundleFormatError(
+                f"{folder}: expected section {modality!r} to hold the objects spec, metrics and "
+                f"provenance, received {section!r:.60}"
             )
 
 
-def _check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
-    parts = PurePosixPath(name).parts
-    if PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name:
-        raise BundleFormatError(f"{folder}: expected files inside the bundle, received {name!r}")
-    path = folder / name
-    if not path.is_file():
-        raise BundleIntegrityError(f"{path}: the file is missing; fetch the bundle again")
-    found = _sha256(path)
-    if found != expected["sha256"]:
+def _check_files(folder: Path, files: Mapping[str, Any]) -> None:
+    for name, expected in files.items():
+        parts = PurePosixPath(name).parts
+        if PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name:
+            raise BundleFormatError(
+                f"{folder}: expected files inside the bundle, received {name!r}"
+            )
+        if not isinstance(expected, dict) or set(expected) != {"sha256", "size"}:
+            raise BundleFormatError(
+                f"{folder}: expected sha256 and size of {name!r}, received {expected!r:.60}"
+            )
+        path = folder / name
+        if not path.is_file():
+            raise BundleIntegrityError(f"{path}: the file is missing; fetch the bundle again")
+        found = _sha256(path)
+        if found != expected["sha256"]:
+            raise BundleIntegrityError(
+                f"{path}: expected SHA-256 {expected['sha256']!s:.16}…, received {found:.16}…; "
+                "the file was changed or cut short, fetch the bundle again"
+            )
+    added = set(_deciding_files(folder)) - set(files)
+    if added:
         raise BundleIntegrityError(
-            f"{path}: expected SHA-256 {expected['sha256'][:16]}…, received {found[:16]}…; "
-            "the file was changed or cut short, fetch the bundle again"
+            f"{folder}: dvse.json does not list {sorted(added)}, so nothing vouches for it; remove "
+            "it, or build the bundle again"
         )
+
+
+def _deciding_files(folder: Path) -> list[str]:
+    """Names of the files on which tokens may depend: the modalities' and the vocabulary."""
+    found = [p for m in MODALITIES for p in (folder / m).rglob("*") if p.is_file()]
+    names = [p.relative_to(folder).as_posix() for p in found if not p.name.startswith(".")]
+    return sorted([*names, "vocabulary.json"])
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -265,14 +335,31 @@ def _refuse_pickles(folder: Path) -> None:
 
 
 def _is_pickle(path: Path) -> bool:
+    """Whether the content is a pickle or torch's archive of one, whatever the name says."""
     with path.open("rb") as file:
-        head = file.read(4)
-    if len(head) >= 2 and head[0] == 0x80 and head[1] <= 5:
-        return True
-    if head == b"PK\x03\x04" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(n.endswith((".pkl", "/data.pkl")) for n in archive.namelist())
-    return False
+        if file.read(4) == b"PK\x03\x04" and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith(".pkl") for name in archive.namelist())
+        file.seek(0)
+        opcodes, is_whole = _opcodes(file)
+    return (is_whole and not opcodes <= _EMPTY_OPCODES) or (
+        "PROTO" in opcodes and bool(opcodes & _CALLING_OPCODES)
+    )
+
+
+def _opcodes(file: BinaryIO) -> tuple[set[str], bool]:
+    """Pickle opcodes at the start of a file, and whether they reach a pickle's end.
+
+    Runs nothing. Data of another kind has an unknown opcode within a few bytes, but a first one
+    proves little: the header length of a safetensors file may look like the mark of a pickle.
+    """
+    seen: set[str] = set()
+    try:
+        for opcode, _, _ in pickletools.genops(file):
+            seen.add(opcode.name)
+    except Exception:  # genops raises many kinds on data that is no pickle
+        return seen, False
+    return seen, True
 
 
 def _fingerprint(

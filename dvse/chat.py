@@ -12,7 +12,7 @@ import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, unquote_to_bytes
 
 from dvse.errors import InputError
 from dvse.items import Audio, Image, Item, Special, Text
@@ -81,12 +81,13 @@ def render(
     row: list[tuple[Item, bool]] = [(Special(GMASK), False), (Special(SOP), False)]
     answered = False
     for number, message in enumerate(messages):
-        if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
+        role = message.get("role") if isinstance(message, Mapping) else None
+        if not isinstance(role, str) or role not in _ROLES:
             raise InputError(
                 f"message {number}: expected a role of {sorted(_ROLES)}, received {_short(message)}"
             )
-        is_answer = message["role"] == "assistant"
-        row.append((Special(_ROLES[message["role"]]), answered))
+        is_answer = role == "assistant"
+        row.append((Special(_ROLES[role]), answered))
         answered = is_answer
         row += _turn(message, number, is_answer, allow_files)
     if add_generation_prompt:
@@ -105,7 +106,7 @@ def _turn(
 ) -> Iterator[tuple[Item, bool]]:
     content = message.get("content")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if not isinstance(parts, Sequence):
+    if not isinstance(parts, Sequence) or isinstance(parts, bytes):
         raise InputError(
             f"message {number}: expected content to be a string or a list of parts, received "
             f"{type(content).__name__}"
@@ -161,7 +162,7 @@ def _content_of(url: Any, where: str, allow_files: bool) -> bytes | str:
     """Bytes of a data URL, or the path that a plain string or file: address names."""
     if not isinstance(url, str) or not url:
         raise InputError(f"{where}: expected an address, received {_short(url)}")
-    scheme = urlsplit(url[:64]).scheme.lower()
+    scheme = url[:6].partition(":")[0].lower() if ":" in url[:6] else ""
     if scheme == "data":
         head, comma, data = url.partition(",")
         if not comma:
@@ -175,7 +176,9 @@ def _content_of(url: Any, where: str, allow_files: bool) -> bytes | str:
         )
     if not allow_files:
         raise InputError(f"{where}: expected data:TYPE;base64,…, received {_short(url)}")
-    return unquote(urlsplit(url).path) if scheme == "file" else url
+    if scheme == "file":
+        return unquote(url[5:].removeprefix("//").removeprefix("localhost"))
+    return url
 
 
 def _from_base64(data: Any, where: str) -> bytes:

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dvse.errors import GrammarError
+from dvse.errors import GrammarError, IdRangeError
 from dvse.special_tokens import (
     BEGIN_OF_AUDIO,
     BEGIN_OF_IMAGE,
@@ -73,6 +73,18 @@ class Grammar:
         for ids in state.allowed():
             mask[ids.start : ids.stop] = True
         return mask
+
+    def side_of(self, token_id: int) -> int:
+        """Return the number of rows or columns that a size token states.
+
+        Raises:
+            IdRangeError: it is none.
+        """
+        side = self._side.get(int(token_id))
+        if side is None:
+            name = self.vocabulary.name_of(token_id)
+            raise IdRangeError(f"expected a size token such as <|grid_16|>, received {name}")
+        return side
 
     @cached_property
     def _special(self) -> dict[str, int]:

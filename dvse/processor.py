@@ -10,10 +10,14 @@ from typing import Any, Self
 
 from transformers import BatchFeature, ProcessorMixin
 
+from dvse.batch import TokenBatch
+from dvse.bundle import write_processor_files
+from dvse.encoding import AudioSegment, ImageSegment, Segment, SpecialSegment, TextSegment
 from dvse.errors import ConfigError, InputError, ItemTypeError
-from dvse.items import Audio, Image, Item, Special, Text
+from dvse.items import Audio, Image, Item, Text
 from dvse.tokenizer import Tokenizer, load
 
+_LOAD_OPTIONS = ("device", "threads", "revision", "token")
 _CALL_OPTIONS = {"padding_side", "max_length", "truncation"}
 
 
@@ -40,20 +44,33 @@ class DvseProcessor(ProcessorMixin):
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
     ) -> Self:
-        """Load a bundle by shipped name, path or Hub id; `device`, `threads`, `revision` apply."""
-        options = {k: kwargs[k] for k in ("device", "threads", "revision") if k in kwargs}
-        if options.get("revision") == "main":
-            del options["revision"]
+        """Load a bundle by shipped name, path or Hub id.
+
+        Of the options, those of `dvse.load` apply: `device`, `threads`, `revision`, `token`.
+        """
+        options = {name: kwargs[name] for name in _LOAD_OPTIONS if name in kwargs}
         return cls(load(pretrained_model_name_or_path, **options))
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any
     ) -> list[str]:
-        """Write the bundle."""
-        self.dvse.save(save_directory)
+        """Write the bundle; beside a model's weights it goes into a `bundle/` of its own.
+
+        Returns:
+            The files written.
+        """
+        folder = Path(save_directory)
+        target = folder / "bundle" if (folder / "config.json").is_file() else folder
+        self.dvse.save(target)
+        if target != folder:
+            write_processor_files(folder)
         if push_to_hub:
-            self.dvse.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
-        return [str(p) for p in sorted(Path(save_directory).rglob("*")) if p.is_file()]
+            self.push_to_hub(kwargs.pop("repo_id", folder.name), **kwargs)
+        return [str(path) for path in sorted(target.rglob("*")) if path.is_file()]
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:  # type: ignore[override]
+        """Upload the bundle, see `dvse.Tokenizer.push_to_hub`."""
+        return self.dvse.push_to_hub(repo_id, **options)
 
     def __call__(  # type: ignore[override]
         self,
@@ -88,29 +105,21 @@ class DvseProcessor(ProcessorMixin):
                 f"expected only text, images, audio and {sorted(_CALL_OPTIONS)}, received "
                 f"{sorted(unknown) or ['videos']}"
             )
-        rows = self._rows(images, text, audio, sampling_rate)
         batch = self.dvse(
-            rows, padding="max_length" if padding == "max_length" else "longest", **options
+            _rows(images, text, audio, sampling_rate),
+            padding="max_length" if padding == "max_length" else "longest",
+            **options,
         )
         if padding is False and not bool(batch.attention_mask.all()):
             raise InputError("rows have different lengths; pass padding=True")
-        features = {name: batch[name] for name in batch.keys()}  # noqa: SIM118 - no mapping
-        features["attention_mask"] = features["attention_mask"].long()
-        if return_tensors == "pt":
-            return BatchFeature(features)
-        arrays = {name: tensor.numpy() for name, tensor in features.items()}
-        if return_tensors == "np":
-            return BatchFeature(arrays)
-        return BatchFeature({name: array.tolist() for name, array in arrays.items()})
+        return _features(batch, return_tensors)
 
     def decode(self, ids: Any, skip_special_tokens: bool = True, **_: Any) -> str:
-        """Return the text of one row; media print as `<|image_17|>…` unless specials are skipped."""
+        """Return the text of one row; media print as `<|image_17|>…` unless they are skipped."""
         parts = []
         for segment in self.dvse.decode(ids, render=False):
-            if segment.modality == "text":
-                parts.append(segment.text)
-            elif not skip_special_tokens:
-                parts.append(_printed(self.dvse, segment))
+            if isinstance(segment, TextSegment) or not skip_special_tokens:
+                parts.append(self._printed(segment))
         return "".join(parts)
 
     def batch_decode(self, rows: Any, **options: Any) -> list[str]:
@@ -124,9 +133,13 @@ class DvseProcessor(ProcessorMixin):
         add_generation_prompt: bool = False,
         enable_thinking: bool = False,
         tokenize: bool = True,
+        return_tensors: str | None = "pt",
         **options: Any,
     ) -> Any:
-        """Return the features of one conversation or a list, or its text with `tokenize=False`."""
+        """Return the features of one conversation or a list, or its text with `tokenize=False`.
+
+        Options that are about loading or returning, and that other processors know, are ignored.
+        """
         options = {k: v for k, v in options.items() if k in _CALL_OPTIONS}
         batch = self.dvse.apply_chat_template(
             conversation,
@@ -135,7 +148,7 @@ class DvseProcessor(ProcessorMixin):
             **options,
         )
         if tokenize:
-            return BatchFeature({name: batch[name] for name in batch.keys()})  # noqa: SIM118
+            return _features(batch, return_tensors)
         texts = self.batch_decode(
             [row[mask] for row, mask in zip(batch.input_ids, batch.attention_mask, strict=True)],
             skip_special_tokens=False,
@@ -150,35 +163,60 @@ class DvseProcessor(ProcessorMixin):
     def __repr__(self) -> str:
         return f"DvseProcessor({self.dvse!r})"
 
-    def _rows(self, images: Any, text: Any, audio: Any, rate: int | None) -> list[list[Item]]:
-        columns: list[list[list[Item]]] = []
-        if images is not None:
-            columns.append([[Image(i) for i in _as_list(cell)] for cell in _as_list(images)])
-        if audio is not None:
-            columns.append([[Audio(a, rate) for a in _as_list(cell)] for cell in _as_list(audio)])
-        if text is not None:
-            columns.append([[Text(t)] for t in ([text] if isinstance(text, str) else text)])
-        if not columns:
-            raise ItemTypeError("expected at least one of text=, images=, audio=; received none")
-        if len({len(column) for column in columns}) != 1:
-            raise InputError(
-                f"expected equally many rows of each, received {[len(c) for c in columns]}"
-            )
-        return [[item for cell in cells for item in cell] for cells in zip(*columns, strict=True)]
+    def _printed(self, segment: Segment) -> str:
+        match segment:
+            case TextSegment():
+                return segment.text
+            case SpecialSegment():
+                return segment.name
+            case ImageSegment():
+                codes = segment.codes.reshape(-1, segment.codes.shape[-1])
+            case AudioSegment():
+                codes = segment.units
+        vocabulary, modality = self.dvse.vocabulary, segment.modality
+        names = [
+            vocabulary.name_of(int(vocabulary.code_ids(modality, code, level=level)))
+            for place in codes
+            for level, code in enumerate(place)
+        ]
+        return f"<|begin_of_{modality}|>{''.join(names)}<|end_of_{modality}|>"
+
+
+def _rows(images: Any, text: Any, audio: Any, sampling_rate: int | None) -> list[list[Item]]:
+    columns: dict[str, list[list[Item]]] = {}
+    if images is not None:
+        columns["images"] = [[Image(i) for i in _as_list(cell)] for cell in _as_list(images)]
+    if audio is not None:
+        columns["audio"] = [
+            [Audio(a, sampling_rate) for a in _as_list(cell)] for cell in _as_list(audio)
+        ]
+    if text is not None:
+        columns["text"] = [[Text(t)] for t in _as_list(text)]
+    if not columns:
+        raise ItemTypeError("expected at least one of text=, images=, audio=; received none")
+    counts = {name: len(column) for name, column in columns.items()}
+    if len(set(counts.values())) != 1:
+        raise InputError(
+            f"expected as many rows of each, received {counts}; put what belongs to one row into a "
+            "list of its own, such as images=[[first, second]]"
+        )
+    return [
+        [item for cell in cells for item in cell] for cells in zip(*columns.values(), strict=True)
+    ]
+
+
+def _features(batch: TokenBatch, return_tensors: str | None) -> BatchFeature:
+    features: dict[str, Any] = dict(**batch)
+    features["attention_mask"] = batch.attention_mask.long()
+    if return_tensors == "pt":
+        return BatchFeature(features)
+    arrays = {name: tensor.numpy() for name, tensor in features.items()}
+    if return_tensors == "np":
+        return BatchFeature(arrays)
+    if return_tensors is None:
+        return BatchFeature({name: array.tolist() for name, array in arrays.items()})
+    raise ConfigError(f"expected return_tensors 'pt', 'np' or None, received {return_tensors!r}")
 
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _printed(tokenizer: Tokenizer, segment: Any) -> str:
-    if segment.modality == "special":
-        return Special(segment.name).name
-    codes = segment.codes if segment.modality == "image" else segment.units
-    levels = codes.reshape(-1, codes.shape[-1])
-    names = [
-        tokenizer.name_of(int(tokenizer.vocabulary.code_ids(segment.modality, code, level=level)))
-        for place in levels
-        for level, code in enumerate(place)
-    ]
-    return f"<|begin_of_{segment.modality}|>{''.join(names)}<|end_of_{segment.modality}|>"

@@ -9,12 +9,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 
 from dvse.batch import PaddingSide, TokenBatch, collate
-from dvse.bundle import Bundle, Section, find_bundle, write_bundle
+from dvse.bundle import Bundle, Section, find_bundle, install_bundle, write_bundle
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import (
     AudioSegment,
@@ -25,7 +27,7 @@ from dvse.encoding import (
     SpecialSegment,
     TextSegment,
 )
-from dvse.errors import ConfigError, IdRangeError, InputError
+from dvse.errors import BundleFormatError, IdRangeError, InputError
 from dvse.grammar import Grammar
 from dvse.items import Item, as_sequence
 from dvse.media_tokenizer import MediaTokenizer
@@ -42,6 +44,10 @@ from dvse.special_tokens import (
 from dvse.text.tokenizer import TextTokenizer, load_text_tokenizer
 from dvse.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from dvse.audio.tokenizer import AudioTokenizer
+    from dvse.image.tokenizer import ImageTokenizer
+
 Row: TypeAlias = Item | Sequence[Item]
 
 _MODALITY_IDS = {"text": 0, "special": 0, "image": 1, "audio": 2}
@@ -55,6 +61,7 @@ def load(
     device: str = "cpu",
     threads: int | None = None,
     revision: str | None = None,
+    token: str | bool | None = None,
 ) -> "Tokenizer":
     """Load a tokenizer.
 
@@ -63,7 +70,7 @@ def load(
         device: `cpu`, `cuda` or `cuda:N`; where the encoders run.
         threads: threads of the encoders on a CPU, part of the numerics profile; by default the
             processors this process may use.
-        revision: branch, tag or commit of a Hub id.
+        revision, token: branch, tag or commit of a Hub id, and the right to read it.
 
     Raises:
         BundleError: it is not there, not whole, of another version, or holds a pickle.
@@ -72,7 +79,7 @@ def load(
     >>> load("tiny").vocabulary.num_codes("image")
     1024
     """
-    bundle = Bundle.open(find_bundle(name, revision=revision))
+    bundle = Bundle.open(find_bundle(name, revision=revision, token=token))
     profile = NumericsProfile.current(device=device, threads=threads)
     return Tokenizer.from_bundle(bundle, device=device, profile=profile)
 
@@ -91,6 +98,7 @@ class Tokenizer:
         profile: device kind, dtype, threads and versions under which the encoders compute.
         preparer: the picklable half, for decode workers.
 
+    >>> from dvse import Text
     >>> tokenizer = load("tiny")
     >>> tokenizer.decode(tokenizer.encode(Text("Ein Satz. 一句话。")).ids)
     [TextSegment(text='Ein Satz. 一句话。', modality='text')]
@@ -100,8 +108,8 @@ class Tokenizer:
         self,
         *,
         text: TextTokenizer,
-        image: MediaTokenizer | None,
-        audio: MediaTokenizer | None,
+        image: "ImageTokenizer | None",
+        audio: "AudioTokenizer | None",
         vocabulary: Vocabulary,
         profile: NumericsProfile,
         name: str,
@@ -113,15 +121,16 @@ class Tokenizer:
         self.text, self.image, self.audio = text, image, audio
         self.vocabulary, self.profile, self.sections = vocabulary, profile, sections
         for modality, media in (("image", image), ("audio", audio)):
-            _check_fits(vocabulary, modality, media)
+            _check_codebook(vocabulary, modality, media)
         self.grammar = Grammar(
             vocabulary=vocabulary,
-            fixed_grid=getattr(image, "fixed_grid", None),
-            max_image_codes=getattr(image, "max_positions", 1),
+            fixed_grid=image.fixed_grid if image else None,
+            max_image_codes=image.max_positions if image else 1,
         )
         self.preparer = Preparers(
-            image=None if image is None else image.preparer,
-            audio=None if audio is None else audio.preparer,
+            image=image.preparer if image else None,
+            audio=audio.preparer if audio else None,
+            special_tokens=frozenset(vocabulary.special_tokens),
         )
 
     @classmethod
@@ -131,23 +140,23 @@ class Tokenizer:
         """Build the tokenizers of an opened bundle on a device.
 
         Raises:
-            BundleFormatError: a spec that its modality cannot read.
+            BundleFormatError: a spec that its modality cannot read, or a codebook of another size
+                than the vocabulary's block.
         """
-        media: dict[str, MediaTokenizer | None] = {"image": None, "audio": None}
-        if "image" in bundle.sections:
+        specs = {modality: section.spec for modality, section in bundle.sections.items()}
+        image = audio = None
+        if "image" in specs:
             from dvse.image.tokenizer import ImageTokenizer
 
-            spec = bundle.sections["image"].spec
-            media["image"] = ImageTokenizer.from_spec(spec, bundle.folder / "image", device=device)
-        if "audio" in bundle.sections:
+            image = ImageTokenizer.from_spec(specs["image"], bundle.folder / "image", device=device)
+        if "audio" in specs:
             from dvse.audio.tokenizer import AudioTokenizer
 
-            spec = bundle.sections["audio"].spec
-            media["audio"] = AudioTokenizer.from_spec(spec, bundle.folder / "audio", device=device)
+            audio = AudioTokenizer.from_spec(specs["audio"], bundle.folder / "audio", device=device)
         return cls(
-            text=load_text_tokenizer(bundle.sections["text"].spec, bundle.folder / "text"),
-            image=media["image"],
-            audio=media["audio"],
+            text=load_text_tokenizer(specs["text"], bundle.folder / "text"),
+            image=image,
+            audio=audio,
             vocabulary=bundle.vocabulary,
             profile=profile or NumericsProfile.current(device=device),
             name=bundle.name,
@@ -158,7 +167,7 @@ class Tokenizer:
 
     def __call__(
         self,
-        rows: Sequence[Row],
+        rows: Item | Sequence[Row],
         *,
         padding: Literal["longest", "max_length"] = "longest",
         padding_side: PaddingSide = "right",
@@ -168,7 +177,7 @@ class Tokenizer:
         """Return `input_ids`, `attention_mask` and `modality_ids`, each [B, T].
 
         Args:
-            rows: B rows; each an item or a list of items.
+            rows: B rows, each an item or a list of items; an item alone is one row.
             padding, padding_side, max_length, truncation: see `dvse.batch.collate`.
 
         Raises:
@@ -176,7 +185,7 @@ class Tokenizer:
             ItemTypeError: a bare string where `dvse.Text("…")` or `dvse.Image("…")` was meant.
         """
         if isinstance(rows, str | bytes) or not isinstance(rows, Sequence):
-            rows = [as_sequence(rows)]  # type: ignore[arg-type]  # one item stands for one row
+            rows = [as_sequence(rows)]  # one item stands for one row
         encodings = []
         for number, result in enumerate(self.encode_many(rows)):
             if isinstance(result, InputError):
@@ -238,34 +247,31 @@ class Tokenizer:
     def encode_chunks(self, chunks: Sequence[Chunk]) -> list[EncodedChunk]:
         """Return the codes of chunks of any rows, in order.
 
-        Computes under `profile`; grouping by shape happens here, and never changes a code.
-
-        Raises:
-            DecodeError: a text that UTF-8 cannot hold.
+        Computes under `profile`. What comes together is a matter of speed and never changes a
+        code. Chunks that `preparer` made raise no error.
         """
-        codes: list[np.ndarray | None] = [None] * len(chunks)
+        codes: dict[int, np.ndarray] = {}
         for modality, media in (("image", self.image), ("audio", self.audio)):
-            mine = [i for i, c in enumerate(chunks) if c.modality == modality]
+            mine = [i for i, chunk in enumerate(chunks) if chunk.modality == modality]
             if mine:
                 assert media is not None
                 with self.profile.pinned():
                     found = media.encode([chunks[i] for i in mine])
-                for i, code in zip(mine, found, strict=True):
-                    codes[i] = code
+                codes.update(zip(mine, found, strict=True))
         for i, chunk in enumerate(chunks):
             if chunk.modality == "text":
-                codes[i] = self.text.encode(chunk.data)  # type: ignore[arg-type]
+                codes[i] = self.text.encode(str(chunk.data))
             elif chunk.modality == "special":
                 codes[i] = np.array([self.special_id(str(chunk.data))], dtype=np.int32)
         return [
             EncodedChunk(
                 modality=chunk.modality,
                 part=chunk.part,
-                codes=code,  # type: ignore[arg-type]
+                codes=codes[i],
                 grid=chunk.grid,
                 duration_s=chunk.duration_s,
             )
-            for chunk, code in zip(chunks, codes, strict=True)
+            for i, chunk in enumerate(chunks)
         ]
 
     def assemble(self, encoded: Sequence[EncodedChunk]) -> Encoding:
@@ -293,34 +299,33 @@ class Tokenizer:
         """Return what a row of ids says: text, picture grids, recording units, special tokens.
 
         Args:
-            ids: `[T]` list, array or tensor; `<|endoftext|>` (padding) is left out.
+            ids: `[T]` list, array or tensor; `<|endoftext|>` at either end is padding and left
+                out, between documents it is a special token.
             render: rebuild the pixels of pictures where the bundle has a pixel decoder.
 
         Raises:
             IdRangeError: an id that the vocabulary does not have.
             GrammarError: ids that form no stream, such as half a picture.
         """
-        array = _as_row(ids)
-        array = array[self.vocabulary.check_ids(array) != self.pad_id]
+        array = _as_row(self.vocabulary, ids)
+        filled = np.flatnonzero(array != self.pad_id)
+        array = array[filled[0] : filled[-1] + 1] if filled.size else array[:0]
         self.grammar.check(array)
         kinds = self.vocabulary.kinds(array)
-        names = {i: name for name, i in self.vocabulary.special_tokens.items()}
+        opened = {self.special_id(begin): m for m, (begin, _) in _BRACKETS.items()}
         segments: list[Segment] = []
         at = 0
         while at < len(array):
             if kinds[at] == 0:
-                stop = at + _run_length(kinds[at:], 0)
+                stop = at + _first(kinds[at:] != 0)
                 segments.append(TextSegment(text=self.text.decode(array[at:stop])))
-            elif (name := names.get(int(array[at]))) in (BEGIN_OF_IMAGE, BEGIN_OF_AUDIO):
-                modality = "image" if name == BEGIN_OF_IMAGE else "audio"
+            elif modality := opened.get(int(array[at])):
                 end = self.special_id(_BRACKETS[modality][1])
-                stop = at + 1 + int(np.argmax(array[at + 1 :] == end)) + 1
+                stop = at + _first(array[at:] == end) + 1
                 segments.append(self._media_segment(modality, array[at + 1 : stop - 1], render))
             else:
                 stop = at + 1
-                segments.append(
-                    SpecialSegment(name=name or self.vocabulary.name_of(int(array[at])))
-                )
+                segments.append(SpecialSegment(name=self.vocabulary.name_of(array[at])))
             at = stop
         return segments
 
@@ -372,44 +377,48 @@ class Tokenizer:
 
     def name_of(self, token_id: int) -> str:
         """Return how an id is printed: the text piece, `<|image_17|>`, or the special's name."""
-        text = int(token_id) < self.vocabulary.text_size
-        return self.vocabulary.name_of(token_id, piece=self.text.piece(token_id) if text else None)
+        token_id = int(self.vocabulary.check_ids(token_id))
+        is_text = token_id < self.text.size
+        return self.vocabulary.name_of(
+            token_id, piece=self.text.piece(token_id) if is_text else None
+        )
 
     def save(self, folder: str | Path) -> Path:
-        """Write the bundle to a directory and return it.
+        """Write the bundle to a directory, in place of a bundle that lies there, and return it.
 
         Raises:
             ConfigError: the directory holds something else already.
         """
-        folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not (folder / "dvse.json").is_file():
-            raise ConfigError(f"{folder}: expected an empty directory or a bundle to write to")
-        for modality, part in (("text", self.text), ("image", self.image), ("audio", self.audio)):
-            if part is not None:
-                (folder / modality).mkdir(parents=True, exist_ok=True)
-                part.save_files(folder / modality)
-        write_bundle(
-            folder,
-            name=self.name,
-            vocabulary=self.vocabulary,
-            sections=self.sections,
-            card=self.card,
-        )
-        return folder
+        parts = {"text": self.text, "image": self.image, "audio": self.audio}
+        with TemporaryDirectory() as temporary:
+            draft = Path(temporary)
+            for modality, part in parts.items():
+                if part is not None:
+                    (draft / modality).mkdir()
+                    part.save_files(draft / modality)
+            write_bundle(
+                draft,
+                name=self.name,
+                vocabulary=self.vocabulary,
+                sections=self.sections,
+                card=self.card,
+            )
+            return install_bundle(draft, Path(folder))
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the bundle to the Hugging Face Hub and return the commit's address.
 
         Args:
             repo_id: `owner/name`; made if it is missing.
-            **options: for `huggingface_hub.HfApi.upload_folder` (token, revision, …).
+            **options: `token`, `private` (for a new repository), and what
+                `huggingface_hub.HfApi.upload_folder` takes (`revision`, `commit_message`, …).
         """
-        from tempfile import TemporaryDirectory
-
         from huggingface_hub import HfApi
 
         api = HfApi(token=options.pop("token", None))
-        api.create_repo(repo_id, exist_ok=True)
+        api.create_repo(repo_id, private=options.pop("private", None), exist_ok=True)
+        # A file that an older bundle left behind would make the new one invalid.
+        options.setdefault("delete_patterns", ["text/*", "image/*", "audio/*"])
         with TemporaryDirectory() as folder:
             self.save(folder)
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **options))
@@ -422,21 +431,9 @@ class Tokenizer:
         )
 
     def _flush(self, buffer: list[tuple["_Pending", Chunk]]) -> None:
-        if not buffer:
-            return
-        try:
-            encoded = self.encode_chunks([chunk for _, chunk in buffer])
-        except InputError:
-            # Text is only checked while encoding: find the row that is to blame.
-            encoded = []
-            for pending, chunk in buffer:
-                try:
-                    encoded += self.encode_chunks([chunk])
-                except InputError as error:
-                    pending.error = error
-                    encoded.append(None)  # type: ignore[arg-type]
-        for (pending, _), chunk in zip(buffer, encoded, strict=True):
-            pending.encoded.append(chunk)
+        encoded = self.encode_chunks([chunk for _, chunk in buffer])
+        for (pending, _), one in zip(buffer, encoded, strict=True):
+            pending.encoded.append(one)
         buffer.clear()
 
     def _finish(self, pending: "_Pending") -> Encoding | InputError:
@@ -452,8 +449,8 @@ class Tokenizer:
         size: list[int] = []
         if modality == "audio":
             assert self.audio is not None
-            codes, durations = self.audio.merge(codes)  # type: ignore[attr-defined]
-            frame_rate_hz = self.audio.frame_rate_hz  # type: ignore[attr-defined]
+            codes, durations = self.audio.merge(codes)
+            frame_rate_hz = self.audio.frame_rate_hz
             duration_s = sum(c.duration_s or 0.0 for c in chunks)
         elif self.grammar.fixed_grid is None:
             assert chunks[0].grid is not None
@@ -481,19 +478,18 @@ class Tokenizer:
     def _media_segment(self, modality: str, inner: np.ndarray, render: bool) -> Segment:
         grid = self.grammar.fixed_grid
         if modality == "image" and grid is None:
-            sides = {self.special_id(grid_token(n)): n for n in range(1, 129)}
-            grid = sides[int(inner[0])], sides[int(inner[1])]
+            grid = self.grammar.side_of(inner[0]), self.grammar.side_of(inner[1])
             inner = inner[2:]
         codes, _ = self.vocabulary.codes_of(modality, inner)
         codes = codes.reshape(-1, self.vocabulary.num_levels(modality)).astype(np.int32)
         if modality == "audio":
-            rate = self.audio.frame_rate_hz if self.audio else 0.0  # type: ignore[attr-defined]
-            return AudioSegment(units=codes, frame_rate_hz=rate)
+            assert self.audio is not None
+            return AudioSegment(units=codes, frame_rate_hz=self.audio.frame_rate_hz)
         assert grid is not None
         pixels = None
         if render and self.image is not None:
             with self.profile.pinned():
-                pixels = self.image.decode(codes, grid)  # type: ignore[attr-defined]
+                pixels = self.image.decode(codes, grid)
         return ImageSegment(codes=codes.reshape(*grid, -1), pixels=pixels)
 
 
@@ -505,23 +501,25 @@ class _Pending:
         self.error: InputError | None = None
 
 
-def _check_fits(vocabulary: Vocabulary, modality: str, media: MediaTokenizer | None) -> None:
-    expected = vocabulary.num_codes(modality), vocabulary.num_levels(modality)
-    found = (media.num_codes, media.num_levels) if media is not None else (0, 0)
-    if expected != found and media is not None:
-        raise ConfigError(
-            f"{modality}: the vocabulary has {expected[1]} levels of {expected[0]} codes, the "
-            f"tokenizer {found[1]} of {found[0]}; build the bundle again"
+def _check_codebook(vocabulary: Vocabulary, modality: str, media: MediaTokenizer | None) -> None:
+    expected = vocabulary.num_levels(modality), vocabulary.num_codes(modality)
+    found = (media.num_levels, media.num_codes) if media else (0, 0)
+    if expected != found:
+        raise BundleFormatError(
+            f"{modality}: the vocabulary has {expected[0]} levels of {expected[1]} codes, the "
+            f"codebook {found[0]} of {found[1]}; build the bundle again"
         )
 
 
-def _run_length(values: np.ndarray, value: int) -> int:
-    other = np.flatnonzero(values != value)
-    return int(other[0]) if other.size else len(values)
+def _first(flags: np.ndarray) -> int:
+    """Position of the first true flag, or the length."""
+    return int(flags.argmax()) if flags.any() else len(flags)
 
 
-def _as_row(ids: Any) -> np.ndarray:
-    array = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids)
-    if array.ndim != 1:
-        raise IdRangeError(f"expected one row of ids [T], received shape {list(array.shape)}")
-    return array
+def _as_row(vocabulary: Vocabulary, ids: Any) -> np.ndarray:
+    row = vocabulary.check_ids(ids.numpy(force=True) if isinstance(ids, torch.Tensor) else ids)
+    if row.ndim != 1:
+        raise IdRangeError(
+            f"expected one row of ids [T], received shape {list(row.shape)}; decode row by row"
+        )
+    return row
