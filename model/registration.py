@@ -25,8 +25,11 @@ def register_when_transformers_is_there() -> None:
 
 
 def _register(auto: ModuleType) -> None:
-    config = importlib.import_module("model.configuration_dvse").DvseConfig
+    configuration = importlib.import_module("model.configuration_dvse")
     modeling = importlib.import_module("model.modeling_dvse")
+    if not hasattr(configuration, "DvseConfig") or not hasattr(modeling, "DvseForCausalLM"):
+        return  # they are being imported right now, and register themselves when done
+    config = configuration.DvseConfig
     from transformers import AutoConfig
 
     AutoConfig.register("dvse", config, exist_ok=True)
