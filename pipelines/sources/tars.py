@@ -78,6 +78,8 @@ class TarSource(Source):
 
 
 def _parts(sample: _Sample, text: str | None, template: Template | None) -> tuple[Part, ...]:
+    if not sample.places:
+        raise DecodeError(f"{printable(sample.key)}: the archive breaks off inside this sample")
     kinds: dict[str, list[Part]] = {"image": [], "audio": [], "text": []}
     fields: dict[str, tuple[Part, ...]] = {}
     unusable: InputError | None = None
