@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dvse.errors import ConfigError
+from dvse.special_tokens import MAX_GRID_SIDE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,9 @@ class SquareGeometry:
         return (self.size // self.patch_size,) * 2
 
     @property
-    def max_grid_side(self) -> int:
-        """The most codes along one side."""
-        return self.size // self.patch_size
+    def max_positions(self) -> int:
+        """The most codes (places of the grid) that a picture can have."""
+        return (self.size // self.patch_size) ** 2
 
     def place(self, width: int, height: int) -> Placement:
         """Return how a picture of `width` x `height` pixels is brought to the square."""
@@ -71,7 +72,8 @@ class AspectGeometry:
     """The whole picture in its own aspect: at most `max_tokens` patches, never enlarged.
 
     A picture that fits keeps its pixels but for the rounding of each side to whole patches (as
-    NaFlexViT and Qwen2-VL do); only a side shorter than one patch grows, to one patch.
+    NaFlexViT and Qwen2-VL do); only a side shorter than one patch grows, to one patch. A side has at
+    most 128 patches, the largest number that a stream can state.
 
     >>> AspectGeometry(patch_size=4, max_tokens=256).place(32, 32).grid
     (8, 8)
@@ -91,16 +93,16 @@ class AspectGeometry:
         return None
 
     @property
-    def max_grid_side(self) -> int:
-        """The most codes along one side."""
+    def max_positions(self) -> int:
+        """The most codes (places of the grid) that a picture can have."""
         return self.max_tokens
 
     def place(self, width: int, height: int) -> Placement:
         """Return how a picture of `width` x `height` pixels is brought within the budget."""
         patch = self.patch_size
         scale = min(1.0, patch * math.sqrt(self.max_tokens / (width * height)))
-        columns = max(1, math.floor(width * scale / patch + 0.5))
-        rows = max(1, math.floor(height * scale / patch + 0.5))
+        columns = _between(1, math.floor(width * scale / patch + 0.5), MAX_GRID_SIDE)
+        rows = _between(1, math.floor(height * scale / patch + 0.5), MAX_GRID_SIDE)
         columns, rows = self._fit(columns, rows, width / height)
         return Placement(
             box=(0.0, 0.0, float(width), float(height)),
@@ -119,6 +121,10 @@ class AspectGeometry:
             else:
                 rows -= 1
         return columns, rows
+
+
+def _between(low: int, value: int, high: int) -> int:
+    return max(low, min(value, high))
 
 
 Geometry: TypeAlias = SquareGeometry | AspectGeometry

@@ -84,6 +84,16 @@ class ImageTokenizer(MediaTokenizer):
         """The size that pictures are brought to; `fixed_grid` is `None` where it varies."""
         return self._preparer.geometry
 
+    @property
+    def fixed_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of every picture, `None` where they depend on the picture."""
+        return self.geometry.fixed_grid
+
+    @property
+    def max_positions(self) -> int:
+        """The most codes (places of the grid) that a picture can have."""
+        return self.geometry.max_positions
+
     def batch_rows(self, shape: tuple[int, ...]) -> int:
         """Return the rows of every forward pass over pictures of `shape` (H, W, 3)."""
         patch = self.geometry.patch_size
