@@ -48,7 +48,7 @@ class Codebook:
             raise ConfigError("expected finite centroids, received NaN or infinity; train again")
         centroids = centroids.detach().float().contiguous()
         self.metric: Metric = metric
-        self.centroids = F.normalize(centroids, dim=-1) if metric == "cosine" else centroids
+        self.centroids = _unit_length(centroids) if metric == "cosine" else centroids
 
     @property
     def num_levels(self) -> int:
@@ -124,3 +124,12 @@ class Codebook:
                 )
         except Exception as error:  # safetensors raises its own SafetensorError, an Exception
             raise BundleFormatError(f"{path.name}: expected a codebook file; {error}") from error
+
+
+def _unit_length(centroids: Tensor) -> Tensor:
+    """Scale to length one what is not of that length yet.
+
+    Scaling again would move last bits, and a saved codebook would not be the loaded one.
+    """
+    lengths = centroids.norm(dim=-1, keepdim=True)
+    return torch.where((lengths - 1).abs() < 1e-5, centroids, F.normalize(centroids, dim=-1))

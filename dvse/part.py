@@ -56,7 +56,8 @@ class Part:
 
         Raises:
             BundleNotFoundError: no `part.json` there.
-            BundleFormatError: not a part, another version, or another modality than asked for.
+            BundleFormatError: not a part, another version, unknown or missing fields, or another
+                modality than asked for.
         """
         path = Path(folder) / "part.json"
         try:
@@ -74,7 +75,15 @@ class Part:
                 f"{path}: expected format version {FORMAT_VERSION}, received "
                 f"{document.get('format_version')!r}; use the DVSE version that wrote it"
             )
-        found = document.get("modality")
+        contents = {"spec", "metrics", "provenance"}
+        if set(document) != {"format", "format_version", "modality", *contents} or not all(
+            isinstance(document[name], dict) for name in contents
+        ):
+            raise BundleFormatError(
+                f"{path}: expected the fields modality, spec, metrics and provenance (the last "
+                f"three objects), received {sorted(document)}"
+            )
+        found = document["modality"]
         if found not in MODALITIES or (modality is not None and found != modality):
             raise BundleFormatError(
                 f"{path}: expected a part for {modality or MODALITIES}, received {found!r}"
@@ -82,7 +91,5 @@ class Part:
         return cls(
             modality=found,
             folder=Path(folder),
-            spec=document.get("spec", {}),
-            metrics=document.get("metrics", {}),
-            provenance=document.get("provenance", {}),
+            **{name: document[name] for name in contents},
         )
