@@ -185,7 +185,7 @@ def test_a_broken_gzip_is_a_failure(tmp_path):
     path.write_bytes(path.read_bytes()[:20000])
     found = records(path)
     assert "breaks off inside this sample" in found[-2].failure.reason
-    assert "compressed archive is broken" in found[-1].failure.reason
+    assert "archive is broken" in found[-1].failure.reason
     assert [r.id for r in found[:-1]] == [str(i) for i in range(len(found) - 1)]
     assert all(r.failure is None for r in found[:-2])
 
@@ -344,7 +344,7 @@ def test_nemo_and_lhotse_lines(tmp_path):
             "duration": 1.0,
             "recording": recording,
             "supervisions": [{"text": "one"}, {"text": "two"}],
-        },  # fmt: skip
+        },
         {"id": "url", "sources": [{"type": "url", "source": "http://x"}]},
     ]
     path = tmp_path / "m.jsonl"

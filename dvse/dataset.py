@@ -1,0 +1,302 @@
+"""Token shards as packed batches for training: `TokenDataset`.
+
+    shards ─ shuffle ─► documents ─ packing ─► windows [T] ─► PackedBatch [B, T]
+
+The order of an epoch follows from the seed, the epoch and the lengths in the shards' footers. So
+ranks and workers share the documents without overlap and without talking to each other, each
+gives the same number of batches, and a run goes on in the middle without reading what came
+before.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from dvse.epoch_order import EpochOrder, Share, epoch_order
+from dvse.errors import ConfigError, ShardError
+from dvse.packing import ContinuousPacking, Layout, Packing, WholePacking
+from dvse.piece_reader import PieceReader
+from dvse.shard import PATTERN, read_metadata, read_shard
+
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedBatch:
+    """Windows of packed documents.
+
+    Attributes:
+        input_ids: `int64 [B, T]`.
+        document_ids: `int32 [B, T]`, which document of its window an id belongs to, from 0; -1 on
+            padding. Attention must not cross from one to another.
+        position_ids: `int64 [B, T]`, from 0 at each begin of a document piece.
+        loss_mask: `bool [B, T]`, false on padding, on the first id of a piece (nothing before it
+            can predict it) and where the row's own mask says so.
+    """
+
+    input_ids: Tensor
+    document_ids: Tensor
+    position_ids: Tensor
+    loss_mask: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """`int64 [B, T]`: the ids where the loss mask is true, -100 elsewhere; not shifted."""
+        return self.input_ids.masked_fill(~self.loss_mask, IGNORED_LABEL)
+
+    def attention_mask(self) -> Tensor:
+        """Return `bool [B, 1, T, T]`, true where a query (row) may look at a key (column).
+
+        Causal, and within one document; padding looks at itself only, so no row is empty.
+        """
+        same = self.document_ids[:, :, None] == self.document_ids[:, None, :]
+        size = self.input_ids.shape[1]
+        causal = torch.ones(size, size, dtype=torch.bool, device=same.device).tril()
+        real = (self.document_ids >= 0)[:, :, None]
+        itself = torch.eye(size, dtype=torch.bool, device=same.device)
+        return ((same & causal & real) | itself)[:, None]
+
+    def cumulative_lengths(self) -> Tensor:
+        """Return `int32 [pieces + 1]`: where pieces begin in the flattened batch (flash attention).
+
+        Padding at the end of a window counts as a piece of its own.
+        """
+        begins = torch.ones_like(self.document_ids, dtype=torch.bool)
+        begins[:, 1:] = self.document_ids[:, 1:] != self.document_ids[:, :-1]
+        starts = begins.flatten().nonzero()[:, 0]
+        return torch.cat([starts, starts.new_tensor([begins.numel()])]).int()
+
+    def to(self, device: str | torch.device) -> "PackedBatch":
+        """Return the batch on another device."""
+        return PackedBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+class TokenDataset(IterableDataset[PackedBatch]):
+    """Packed batches of all token shards in a directory. One pass is one epoch.
+
+    Every document is seen exactly once an epoch over all ranks and workers. Where their shares
+    differ, the shorter ones end with batches of padding, so that all take equally many steps.
+
+    Args:
+        folder: directory with shards, or a list of shard files.
+        batch_size: windows a batch (B).
+        length: ids a window (T).
+        shuffle: mix documents; else input order.
+        seed: of the shuffle; each epoch mixes anew.
+        keep_whole: do not cut a document that fits into a window (costs padding).
+        modalities: only rows of these modalities.
+        rank, num_ranks: which share of the documents; the number of data-parallel processes.
+        pad_id: id of padding.
+        drop_last: leave out the last, not quite full windows' batch.
+
+    Raises:
+        ShardError: no shards there, shards of different vocabularies, or a corrupt one.
+        ConfigError: a setting outside its range.
+
+    With a `DataLoader(dataset, batch_size=None, num_workers=…)` call `set_epoch` before each
+    epoch, as its workers iterate over copies.
+
+    >>> for batch in TokenDataset("tokens", batch_size=4, length=1024):  # doctest: +SKIP
+    ...     loss = model(batch.input_ids, labels=batch.labels, position_ids=batch.position_ids)
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | Sequence[str | Path],
+        *,
+        batch_size: int = 8,
+        length: int = 2048,
+        shuffle: bool = True,
+        seed: int = 0,
+        keep_whole: bool = False,
+        modalities: Sequence[str] | None = None,
+        rank: int = 0,
+        num_ranks: int = 1,
+        pad_id: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or not 0 <= rank < num_ranks:
+            raise ConfigError(
+                "expected a batch size of at least 1 and 0 <= rank < num_ranks, received "
+                f"{batch_size}, {rank}, {num_ranks}"
+            )
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.rank, self.num_ranks = rank, num_ranks
+        self.pad_id, self.drop_last = pad_id, drop_last
+        self.modalities = None if modalities is None else tuple(modalities)
+        self._packing: Packing = (WholePacking if keep_whole else ContinuousPacking)(length)
+        self._paths = _find_shards(folder)
+        self._lengths = self._read_lengths()
+        self._epoch = self._num_batches = 0
+
+    @property
+    def length(self) -> int:
+        """Ids a window (T)."""
+        return self._packing.length
+
+    @property
+    def num_documents(self) -> int:
+        """Rows of all shards (of the chosen modalities)."""
+        return sum(int((lengths > 0).sum()) for lengths in self._lengths)
+
+    @property
+    def num_ids(self) -> int:
+        """Ids of all rows."""
+        return sum(int(lengths.sum()) for lengths in self._lengths)
+
+    def __len__(self) -> int:
+        """Batches that this rank gives in one epoch, all its workers together (of one worker)."""
+        return self._steps(Share(self.rank, self.num_ranks, 0, 1))
+
+    def __iter__(self) -> Iterator[PackedBatch]:
+        """Yield the rest of the epoch, then go on to the next one on the next call."""
+        info = get_worker_info()
+        worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
+        # A DataLoader begins with its worker 0; after k batches it is the turn of share k mod n.
+        turn = (worker + self._num_batches) % num_workers
+        share = Share(self.rank, self.num_ranks, turn, num_workers)
+        mine = -(-max(self._num_batches - turn, 0) // num_workers)
+        for batch in self._batches(share, skip=mine):
+            mine += 1
+            if info is None:
+                self._num_batches = mine
+            yield batch
+        self._epoch, self._num_batches = self._epoch + 1, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin the next pass with this epoch, at its first batch."""
+        self._epoch, self._num_batches = epoch, 0
+
+    def state_dict(self, num_batches: int | None = None) -> dict[str, Any]:
+        """Return where the next pass would begin, as JSON.
+
+        Args:
+            num_batches: batches of this epoch that this rank has used; needed with a DataLoader's
+                workers, which iterate over copies. By default what this object has given itself.
+        """
+        used = self._num_batches if num_batches is None else num_batches
+        return {"epoch": self._epoch, "num_batches": used, "settings": self._settings}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken.
+
+        Raises:
+            ConfigError: it was taken under other settings or on other shards.
+        """
+        if state["settings"] != self._settings:
+            theirs = state["settings"]
+            differing = [
+                f"{key}: {theirs.get(key)!r} then, {value!r} now"
+                for key, value in self._settings.items()
+                if theirs.get(key) != value
+            ]
+            raise ConfigError("the state belongs to another data set; " + ", ".join(differing))
+        self._epoch, self._num_batches = state["epoch"], state["num_batches"]
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "length": self.length,
+            "shuffle": self.shuffle,
+            "seed": self.seed,
+            "packing": type(self._packing).__name__,
+            "modalities": self.modalities and list(self.modalities),
+            "num_ranks": self.num_ranks,
+            "shards": [path.name for path in self._paths],
+            "num_ids": self.num_ids,
+        }
+
+    def _read_lengths(self) -> list[np.ndarray]:
+        """Ids of each row of each shard, 0 where the modality was not chosen."""
+        vocabularies: dict[str, Path] = {}
+        lengths = []
+        for path in self._paths:
+            metadata = read_metadata(path)
+            vocabularies.setdefault(metadata.vocabulary_fingerprint, path)
+            if len(vocabularies) > 1:
+                first, second = vocabularies.values()
+                raise ShardError(
+                    f"{first.name} and {second.name} were written with different vocabularies; "
+                    "their ids mean different things, so read them apart"
+                )
+            mine = metadata.lengths
+            if self.modalities is not None:
+                column = read_shard(path, columns=["modality"])["modality"].to_numpy()
+                mine = np.where(np.isin(column.astype(str), self.modalities), mine, 0)
+            lengths.append(mine)
+        return lengths
+
+    def _batches(self, share: Share, *, skip: int) -> Iterator[PackedBatch]:
+        order = self._order(share)
+        layout = self._packing.lay_out(order.lengths)
+        reader = PieceReader(self._paths, order)
+        for step in range(skip, self._steps(share, layout)):
+            first = step * self.batch_size
+            yield self._batch(layout, reader, first, first + self.batch_size)
+
+    def _steps(self, share: Share, layout: Layout | None = None) -> int:
+        """Batches that every rank and worker gives: as many as the largest share has."""
+        most = layout.num_windows if layout is not None else 0
+        if layout is None or share.count > 1:
+            for other in share.all_shares():
+                most = max(most, self._packing.lay_out(self._order(other).lengths).num_windows)
+        return most // self.batch_size if self.drop_last else -(-most // self.batch_size)
+
+    def _order(self, share: Share) -> EpochOrder:
+        return epoch_order(
+            self._lengths, share, seed=self.seed, epoch=self._epoch, shuffle=self.shuffle
+        )
+
+    def _batch(self, layout: Layout, reader: PieceReader, first: int, stop: int) -> PackedBatch:
+        """Fill windows `first` … `stop`-1; those past the end are padding."""
+        size, width = self.batch_size, self.length
+        first, stop = min(first, layout.num_windows), min(stop, layout.num_windows)
+        pieces = slice(int(layout.first_piece[first]), int(layout.first_piece[stop]))
+        document, start = layout.document[pieces], layout.start[pieces]
+        length = layout.length[pieces]
+        window = np.repeat(np.arange(stop - first), np.diff(layout.first_piece[first : stop + 1]))
+        ends = np.cumsum(length)
+        begins = ends - length
+        # Where each window's ids begin in the run of all pieces, and so each id's column.
+        firsts = layout.first_piece[first:stop] - pieces.start
+        origin = begins[firsts] if len(firsts) else begins
+        total = int(ends[-1]) if len(ends) else 0
+        within = np.arange(total) - np.repeat(begins, length)
+        target = np.repeat(window * width + begins - origin[window], length) + within
+
+        ids, mask = reader.read(document, start, length)
+        input_ids = np.full(size * width, self.pad_id, dtype=np.int64)
+        input_ids[target] = ids
+        position_ids = np.zeros(size * width, dtype=np.int64)
+        position_ids[target] = within
+        document_ids = np.full(size * width, -1, dtype=np.int32)
+        document_ids[target] = np.repeat(np.arange(len(length)) - firsts[window], length)
+        loss_mask = np.zeros(size * width, dtype=bool)
+        loss_mask[target] = (within > 0) & mask
+        return PackedBatch(
+            input_ids=torch.from_numpy(input_ids.reshape(size, width)),
+            document_ids=torch.from_numpy(document_ids.reshape(size, width)),
+            position_ids=torch.from_numpy(position_ids.reshape(size, width)),
+            loss_mask=torch.from_numpy(loss_mask.reshape(size, width)),
+        )
+
+
+def _find_shards(folder: str | Path | Sequence[str | Path]) -> list[Path]:
+    if isinstance(folder, str | Path):
+        paths = sorted(Path(folder).glob(PATTERN))
+        if not paths:
+            raise ShardError(f"{folder}: expected {PATTERN} written by dvse tokenize, found none")
+        return paths
+    paths = [Path(path) for path in folder]
+    if not paths:
+        raise ShardError("expected at least one shard, received an empty list")
+    return paths
