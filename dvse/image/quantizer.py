@@ -131,8 +131,8 @@ class LatticeQuantizer(ImageQuantizer):
         project_out: nn.Linear | None = None,
     ) -> None:
         super().__init__()
-        if not levels or min(levels) < 2:
-            raise ConfigError(f"expected at least two values in each channel, received {levels}")
+        if not levels or min(levels) < 3:
+            raise ConfigError(f"expected at least three values in each channel, received {levels}")
         self.levels = tuple(levels)
         self.project_in = project_in
         self.project_out = project_out

@@ -87,8 +87,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise BundleNotFoundError(f"{path}: expected a file of weights, there is none")
     with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+        start = file.read(9)
+    # A zip (torch's format) or a bare pickle. A safetensors header may begin with the same byte,
+    # but its ninth one opens a JSON object.
+    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[8:] != b"{"):
         raise UnsafeFileError(
             f"{path}: expected safetensors, received a pickle, which could run code; convert it "
             "with safetensors.torch.save_file"

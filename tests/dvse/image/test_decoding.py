@@ -5,9 +5,9 @@ import os
 import struct
 import subprocess
 import sys
-import threading
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -274,14 +274,7 @@ def test_pillow_warnings_do_not_leak_and_filters_are_left_as_they_were():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         inside = list(warnings.filters)
-        threads = [
-            threading.Thread(target=lambda: pytest.raises(DecodeError, decode, large))
-            for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        assert in_threads(4, lambda: decode_or_error(large)) == ["DecodeError"] * 4
         assert warnings.filters == inside
     assert not caught
     assert warnings.filters == before
@@ -394,6 +387,16 @@ def test_closed_pil_picture():
         decode(picture)
 
 
+def test_every_odd_size_of_a_large_jpeg():
+    """Scaled decoding rounds sizes up; the box must stay inside for all of them."""
+    place = AspectGeometry(patch_size=4, max_tokens=16).place
+    for width, height in [(333, 251), (1001, 777), (997, 13), (129, 255), (640, 427)]:
+        data = file_bytes(PilImage.new("RGB", (width, height), RED), "JPEG")
+        found, placement = decode_picture(data, place, DecodeLimits())
+        assert found.shape == (*placement.size[::-1], 3)
+        assert np.abs(found.astype(int) - RED).max() <= 3
+
+
 def test_large_jpeg_is_decoded_small(monkeypatch):
     """A JPEG is asked for at least three times the wanted side, and looks as if it were not."""
     y, x = np.mgrid[:1200, :1600]
@@ -414,17 +417,7 @@ def test_decoding_is_repeatable_across_threads():
     data = file_bytes(PilImage.fromarray(gradient(333, 250)), "JPEG")
     place = AspectGeometry(patch_size=4, max_tokens=256).place
     expected = decode_picture(data, place, DecodeLimits())[0]
-    found = []
-    threads = [
-        threading.Thread(
-            target=lambda: found.append(decode_picture(data, place, DecodeLimits())[0])
-        )
-        for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = in_threads(8, lambda: decode_picture(data, place, DecodeLimits())[0])
     assert len(found) == 8 and all(np.array_equal(f, expected) for f in found)
 
 
@@ -441,6 +434,19 @@ def test_decoding_needs_no_torch():
         "import sys, dvse.image.preparer; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def decode_or_error(source) -> str:
+    try:
+        decode(source)
+    except InputError as error:
+        return type(error).__name__
+    return "decoded"
+
+
+def in_threads(count: int, call) -> list:
+    with ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(call) for _ in range(count)]]
 
 
 def png(width: int, height: int, *, depth: int, colour: int, rows: bytes) -> bytes:
