@@ -81,7 +81,7 @@ def shard_schema(id_dtype: np.dtype | str) -> pa.Schema:
     """Return the columns of a token shard.
 
     >>> shard_schema("uint16").field("ids").type
-    ListType(list<element: uint16>)
+    ListType(list<element: uint16 not null>)
     """
     id_type = pa.from_numpy_dtype(np.dtype(id_dtype))
     return pa.schema(

