@@ -96,7 +96,7 @@ def _open_path(path: str | bytes) -> BinaryIO:
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
             raise UnreadableFileError(f"{name}: expected an audio file, it is {kind}")
-        return open(path, "rb")  # noqa: PTH123 (the caller closes it)
+        return open(path, "rb", buffering=0)  # noqa: PTH123 (unbuffered: libsndfile shares its place)
     except InputError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
