@@ -14,11 +14,26 @@ from typing import Any
 from .registration import register_when_transformers_is_there
 
 _MODULE_OF = {
-    "CheckpointError": "errors",
+    "calibrate_gates": "calibration",
+    "count_parameters": "sizes",
     "DvseConfig": "configuration_dvse",
     "DvseForCausalLM": "modeling_dvse",
     "DvseModel": "modeling_dvse",
+    "extend_embedding": "embedding",
+    "fit_gates": "gate_fitting",
+    "forward_flops": "sizes",
+    "FULL_PRECISION_MODULES": "token_gate",
+    "GateCalibration": "calibration",
+    "initialize_rows": "embedding",
+    "kv_bytes_per_token": "sizes",
+    "load_glm": "checkpoint",
     "ModelError": "errors",
+    "perplexity": "perplexity",
+    "preset": "presets",
+    "PRESET_NAMES": "presets",
+    "record_routing": "routing",
+    "tokens_that_fit": "sizes",
+    "weight_bytes": "sizes",
 }
 
 __all__ = sorted(_MODULE_OF)

@@ -170,7 +170,7 @@ def ffn_flops(config: DvseConfig, layer_idx: int) -> float:
     return 6.0 * hidden * config.moe_intermediate_size * experts + 2.0 * hidden * routed
 
 
-def context_that_fits(
+def tokens_that_fit(
     config: DvseConfig,
     *,
     num_cards: int,
@@ -179,15 +179,18 @@ def context_that_fits(
     weights: str = "fp16",
     cache: str = "fp16",
 ) -> int:
-    """Longest context of one sequence on `num_cards` cards under tensor parallelism; 0 if none.
+    """Tokens whose keys and values fit beside the weights on `num_cards` cards; 0 if none.
 
-    Weights and cache are spread evenly over the cards; each card keeps `reserve_bytes` for the
-    runtime and activations. At most `max_position_embeddings`.
+    Weights and cache are spread evenly over the cards, as tensor parallelism does; each card keeps
+    `reserve_bytes` for the runtime and activations.
+
+    Example:
+        >>> from model import preset
+        >>> tokens_that_fit(preset("9b"), num_cards=1)
+        130842
     """
     room = num_cards * (card_bytes - reserve_bytes) - weight_bytes(config, weights)
-    if room < 0:
-        return 0
-    return min(room // kv_bytes_per_token(config, cache), config.max_position_embeddings)
+    return max(0, room // kv_bytes_per_token(config, cache))
 
 
 _PARTS = (
