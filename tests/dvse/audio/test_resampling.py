@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torchaudio.functional import resample
+from torchaudio.transforms import Resample
 
 from dvse.audio.resampling import resample_stream
 from dvse.errors import ConfigError
@@ -41,7 +42,7 @@ def streamed(samples: np.ndarray, rate_hz: int, new_rate_hz: int, sizes: list[in
 @pytest.mark.parametrize("num_samples", [1, 37, 5_000, 60_001])
 def test_equals_torchaudio(rate_hz: int, new_rate_hz: int, num_samples: int) -> None:
     samples = noise(num_samples)
-    expected = resample(torch.from_numpy(samples).double(), rate_hz, new_rate_hz).numpy()
+    expected = Resample(rate_hz, new_rate_hz)(torch.from_numpy(samples)).numpy()
     found = streamed(samples, rate_hz, new_rate_hz, [num_samples])
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-6)
