@@ -8,7 +8,7 @@ engine's, what the work is the step's.
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,8 @@ class Job:
         if before is not None and self._total is not None:
             expected = -(-self._total // config.shard_size)
             if set(range(expected)) <= finished.keys():
-                self._check_profile(before, self._step.profile(config.device))
+                now = self._step.quick_profile(config.device, before["profile"])
+                self._check_profile({k: before["profile"].get(k) for k in now}, now)
                 journal.new_listing.unlink()
                 journal.assemble_errors(sorted(finished), ())
                 return self._summary(finished, repaired)
@@ -169,7 +170,7 @@ class Job:
             except EngineStopped:
                 return self._summary(finished, repaired)
             if before is not None:
-                self._check_profile(before, description.profile)
+                self._check_profile(before["profile"], description.profile)
             journal.write_job(
                 {
                     "identity": identity,
@@ -321,9 +322,9 @@ class Job:
         journal = self._journal
         check_inputs(differences(journal.listing, journal.new_listing, failed.__contains__))
 
-    def _check_profile(self, before: dict[str, Any], now: Any) -> None:
+    def _check_profile(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         if not self._config.allow_numerics_drift:
-            check_profile(before["profile"], now)
+            check_profile(before, now)
 
     def _tick(self, count: int) -> None:
         if count and count % 100_000 == 0:

@@ -88,8 +88,13 @@ class Step(ABC):
         """
 
     @abstractmethod
-    def profile(self, device: str) -> dict[str, Any]:
-        """Return the numerics profile that `open(device)` would compute under, as JSON."""
+    def quick_profile(self, device: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what can be told of the numerics profile without loading anything heavy.
+
+        Args:
+            device: where `open` would compute.
+            recorded: the profile of an earlier run; fields that cannot be told are left out.
+        """
 
     @abstractmethod
     def open(self, device: str) -> DeviceWork:

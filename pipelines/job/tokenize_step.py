@@ -1,8 +1,9 @@
 """Tokenising as a step of the job: chunks → codes → ids → rows of token shards."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 from dvse.bundle import Bundle, find_bundle
@@ -34,11 +35,13 @@ class TokenizeStep(Step):
             "vocabulary_fingerprint": bundle.vocabulary.fingerprint,
         }
 
-    def profile(self, device: str) -> dict[str, Any]:
-        """Return the numerics profile of this machine."""
-        from dvse.numerics import NumericsProfile
-
-        return NumericsProfile.current(device=device, threads=self.threads).to_dict()
+    def quick_profile(self, device: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """Return device kind, threads and library versions (importing torch takes seconds)."""
+        return {
+            "device": device.partition(":")[0],
+            "threads": default_workers() if self.threads is None else self.threads,
+            "versions": {name: _version(name) for name in recorded.get("versions", {})},
+        }
 
     def open(self, device: str) -> "TokenizeWork":
         """Load the tokenizer."""
@@ -97,3 +100,10 @@ def default_workers() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"

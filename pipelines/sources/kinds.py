@@ -52,13 +52,17 @@ def extension(path: str) -> str:
     return os.path.splitext(name)[1]
 
 
-def media_kind(path: str) -> str:
+def media_kind(path: str, ending: str | None = None) -> str:
     """Return `image`, `audio` or `text`.
+
+    Args:
+        path: of the file.
+        ending: its extension, where the caller has it already.
 
     Raises:
         InputError: an extension that stands for none of them; SVG says why.
     """
-    ending = extension(path)
+    ending = extension(path) if ending is None else ending
     if ending in IMAGE:
         return "image"
     if ending in AUDIO:

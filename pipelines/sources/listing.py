@@ -144,7 +144,7 @@ class Lister:
                 yield self._counted(entry)
             return
         try:
-            kind = media_kind(path)
+            kind = media_kind(path, ending)
         except InputError as error:
             missing = not os.path.lexists(path)
             problem = MissingFileError(f"{printable(path)}: no such file") if missing else error
