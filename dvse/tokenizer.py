@@ -487,7 +487,7 @@ class Tokenizer:
             return AudioSegment(units=codes, frame_rate_hz=self.audio.frame_rate_hz)
         assert grid is not None
         pixels = None
-        if render and self.image is not None:
+        if render and self.image is not None and self.image.decoder is not None:
             with self.profile.pinned():
                 pixels = self.image.decode(codes, grid)
         return ImageSegment(codes=codes.reshape(*grid, -1), pixels=pixels)

@@ -5,10 +5,12 @@ Only the one that was asked for is imported, so `dvse --help` answers at once.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 
 from dvse.errors import DvseError
 from dvse.version import __version__
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Subcommands may add codes of their own and say so in their help.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    _print_any_name()
     command = _find(argv)
     if command is None:
         return _help(argv)
@@ -58,17 +61,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(parser)
     args = parser.parse_args(argv[len(command.words) :])
     try:
-        return module.run(args)
-    except DvseError as error:
-        print(f"dvse {' '.join(command.words)}: {error}", file=sys.stderr)
-        return EXIT_ERROR
+        code = module.run(args)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
-        print(f"dvse {' '.join(command.words)}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        reason, code = "interrupted", EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (head, less) has seen enough.
-        sys.stderr.close()
+        # The reader of our output (head, less) has seen enough; Python would complain on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except DvseError as error:
+        reason, code = str(error), EXIT_ERROR
+    except OSError as error:  # a full disk, a folder that may not be written
+        reason, code = str(error), EXIT_ERROR
+    print(f"{parser.prog}: {reason}", file=sys.stderr)
+    return code
 
 
 def _find(argv: Sequence[str]) -> Command | None:
@@ -82,11 +89,12 @@ def _help(argv: Sequence[str]) -> int:
     if argv and argv[0] == "--version":
         print(f"dvse {__version__}")
         return EXIT_OK
-    asked = not argv or argv[0] in ("-h", "--help", "help")
     group = [c for c in COMMANDS if argv and c.words[0] == argv[0]]
-    stream = sys.stdout if asked or group else sys.stderr
-    if not asked and not group:
-        print(f"dvse: unknown command {argv[0]!r}\n", file=stream)
+    rest = argv[1:] if group else argv
+    is_wrong = bool(rest) and rest[0] not in ("-h", "--help", "help")
+    stream = sys.stderr if is_wrong else sys.stdout
+    if is_wrong:
+        print(f"dvse: unknown command {' '.join(argv[: len(argv) - len(rest) + 1])!r}", file=stream)
     print("usage: dvse COMMAND [ARGUMENT ...]\n\ncommands:", file=stream)
     for command in group or COMMANDS:
         print(f"  {' '.join(command.words):14} {command.help}", file=stream)
@@ -97,8 +105,13 @@ def _help(argv: Sequence[str]) -> int:
         "\n'dvse COMMAND --help' tells more of each.",
         file=stream,
     )
-    wanted_more = bool(group) and not any(word in ("-h", "--help") for word in argv[1:])
-    return EXIT_OK if asked or (group and not wanted_more) else EXIT_USAGE
+    return EXIT_USAGE if is_wrong else EXIT_OK
+
+
+def _print_any_name() -> None:
+    """Let a file name that is not UTF-8 be printed, with its odd bytes escaped."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

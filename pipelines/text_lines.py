@@ -1,6 +1,7 @@
 """Lines of text from files, streamed: `.txt`, `.md`, `.gz`, and Parquet with a `text` column."""
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,8 +22,8 @@ def text_files(paths: Sequence[Path]) -> list[Path]:
         if not path.exists():
             raise MissingFileError(f"{path}: no such file or folder")
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in _SUFFIXES)
-        elif path.suffix in _SUFFIXES:
+            found += sorted(p for p in path.rglob("*") if p.is_file() and _is_text(p))
+        elif _is_text(path):
             found.append(path)
         else:
             raise TrainingError(f"{path}: expected one of {_SUFFIXES}")
@@ -35,24 +36,32 @@ def read_lines(path: Path) -> Iterator[str]:
     """Yield the lines of one file without their ends.
 
     Raises:
-        TrainingError: it is not UTF-8, or a Parquet file without a `text` column.
+        TrainingError: it cannot be read as UTF-8, or is a Parquet file without a `text` column.
     """
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         yield from _parquet_lines(path)
         return
-    opened = gzip.open if path.suffix == ".gz" else open
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8") as file:
             for line in file:
                 yield line.rstrip("\n")
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise TrainingError(f"{path}: expected UTF-8 text; {error}") from None
+    except (UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
+        raise TrainingError(f"{path}: expected readable UTF-8 text; {error}") from None
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES
 
 
 def _parquet_lines(path: Path) -> Iterator[str]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise TrainingError(f"{path}: expected a Parquet file; {error}") from None
     if "text" not in file.schema_arrow.names:
         raise TrainingError(f"{path}: expected a column 'text', received {file.schema_arrow.names}")
     for batch in file.iter_batches(columns=["text"]):

@@ -47,11 +47,13 @@ def train_text(
         spec=model.spec(),
         metrics={
             "held_out": f"every {_HOLD_OUT}th line",
-            "files": {path.name: _figures(model, path) for path in files},
+            "files": {name: _figures(model, path) for name, path in _names(files).items()},
         },
         provenance={
             "command": f"dvse train text --vocab-size {vocab_size} --model-type {model_type}",
-            "data": [{"name": p.name, "sha256": _sha256(p)} for p in files],
+            "data": [
+                {"name": name, "sha256": _sha256(path)} for name, path in _names(files).items()
+            ],
         },
     )
     part.save()
@@ -62,6 +64,15 @@ def _split(path: Path, *, held_out: bool) -> Iterator[str]:
     for number, line in enumerate(read_lines(path)):
         if (number % _HOLD_OUT == 0) == held_out:
             yield line
+
+
+def _names(files: Sequence[Path]) -> dict[str, Path]:
+    """A short name for each file: its own, with as many folders before it as tell all apart."""
+    for length in range(1, max(len(path.parts) for path in files) + 1):
+        names = ["/".join(path.parts[-length:]) for path in files]
+        if len(set(names)) == len(files):
+            break
+    return dict(zip(names, files, strict=True))
 
 
 def _figures(model: SentencePieceText, path: Path) -> dict[str, Any]:

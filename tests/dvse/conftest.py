@@ -74,6 +74,7 @@ class FakeImageTokenizer(MediaTokenizer):
         self.num_levels = num_levels
         self.fixed_grid = fixed_grid
         self.max_positions = 64
+        self.decoder: object | None = object()
         self.batch_sizes: list[int] = []
 
     @property

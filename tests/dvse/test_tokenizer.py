@@ -369,6 +369,15 @@ def test_pixels_only_where_they_are_wanted(tokenizer):
     assert segment.pixels is None
 
 
+def test_no_pixels_without_a_pixel_decoder(fakes):
+    image = fakes.Image()
+    image.decoder = None
+    tokenizer = fakes.build(image=image)
+    (segment,) = tokenizer.decode(tokenizer.encode(Image(picture(1, 1))).ids)
+    assert segment.pixels is None
+    assert segment.grid == (1, 1)
+
+
 def test_half_a_picture_is_refused(tokenizer):
     ids = tokenizer.encode(Image(picture(2, 2))).ids
     for stop in range(1, len(ids)):
