@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dvse.codebook import Codebook
-from dvse.errors import MissingExtraError
+from dvse.errors import ConfigError, MissingExtraError
 from dvse.image.encoder import EncoderConfig, ImageEncoder
 from dvse.image.pixel_decoder import DecoderConfig, PixelDecoder
 from dvse.image.quantizer import CodebookQuantizer
@@ -36,6 +36,13 @@ class CodecConfig:
     decoder_widths: tuple[int, ...]
     decoder_blocks: int
     num_labels: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_codes < 2 or self.code_dim < 1 or self.num_labels < 0:
+            raise ConfigError(
+                f"expected at least two codes of at least one channel, received {self.num_codes} "
+                f"codes of {self.code_dim}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,11 @@ class ImageCodec(nn.Module):
                 num_blocks=config.decoder_blocks,
             )
         )
+        if self.decoder.patch_size != self.encoder.patch_size:
+            raise ConfigError(
+                f"expected decoder widths for patches of {self.encoder.patch_size} pixels (one "
+                f"more width than halvings), received {config.decoder_widths}"
+            )
         # A label is voted for by each code alone, so that what a class looks like must be in the
         # codes themselves and not in how a head combines them.
         self.votes = (

@@ -78,6 +78,12 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
     if recipe.validation_rows is not None:
         validation = _load(recipe, recipe.validation_rows)
         _check_apart(recipe)
+    num_patches = len(train) * (recipe.picture_size // recipe.patch_size) ** 2
+    if num_patches < recipe.num_codes:
+        raise TrainingError(
+            f"expected at least as many patches as codes, received {num_patches} for "
+            f"{recipe.num_codes} codes; add pictures or lower --num-codes"
+        )
     torch.manual_seed(recipe.seed)
     codec = ImageCodec(_codec_config(recipe, train)).to(memory_format=torch.channels_last)
     log = train_codec(codec, train, validation, _training_config(recipe), output, resume=resume)

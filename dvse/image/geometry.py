@@ -5,10 +5,12 @@ aspect within a budget of tokens. Sizes are pixels, grids are rows and columns o
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from dvse.errors import ConfigError
+from dvse.errors import BundleFormatError, ConfigError
+from dvse.spec_fields import read_fields, write_fields
 from dvse.special_tokens import MAX_GRID_SIDE
 
 
@@ -72,8 +74,8 @@ class AspectGeometry:
     """The whole picture in its own aspect: at most `max_tokens` patches, never enlarged.
 
     A picture that fits keeps its pixels but for the rounding of each side to whole patches (as
-    NaFlexViT and Qwen2-VL do); only a side shorter than one patch grows, to one patch. A side has at
-    most 128 patches, the largest number that a stream can state.
+    NaFlexViT and Qwen2-VL do); only a side shorter than one patch grows, to one patch. A
+    side has at most 128 patches, the largest number that a stream can state.
 
     >>> AspectGeometry(patch_size=4, max_tokens=256).place(32, 32).grid
     (8, 8)
@@ -140,16 +142,19 @@ def geometry_from_dict(description: Any) -> Geometry:
     >>> geometry_from_dict({"kind": "aspect", "patch_size": 4, "max_tokens": 256}).patch_size
     4
     """
-    from dvse.image.spec_fields import read_kind
-
-    return read_kind(_KINDS, description, where="image geometry")
+    kind = description.get("kind") if isinstance(description, Mapping) else None
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise BundleFormatError(
+            f"image geometry: expected a kind among {sorted(_KINDS)}, received {kind!r}"
+        )
+    rest = {name: value for name, value in description.items() if name != "kind"}
+    return read_fields(_KINDS[kind], rest, where="image geometry")
 
 
 def geometry_to_dict(geometry: Geometry) -> dict[str, Any]:
     """Return the description from which `geometry_from_dict` makes it again."""
-    from dvse.image.spec_fields import write_kind
-
-    return write_kind(_KINDS, geometry)
+    (kind,) = (name for name, cls in _KINDS.items() if isinstance(geometry, cls))
+    return {"kind": kind, **write_fields(geometry)}
 
 
 def _check_positive(**values: Any) -> None:

@@ -24,9 +24,9 @@ from dvse.image.geometry import Geometry, geometry_from_dict, geometry_to_dict
 from dvse.image.pixel_decoder import DecoderConfig, PixelDecoder
 from dvse.image.preparer import ImagePreparer
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer, LatticeQuantizer
-from dvse.image.spec_fields import read_fields, write_fields
 from dvse.image.weights import HubWeights, read_module, write_module
 from dvse.media_tokenizer import MediaTokenizer
+from dvse.spec_fields import read_fields, write_fields
 
 # Tokens in one batch. Measured: larger ones are no faster, and a single picture pays for a batch.
 _BATCH_TOKENS = {"cpu": 256, "cuda": 16384}
