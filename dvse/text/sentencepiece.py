@@ -103,10 +103,11 @@ class SentencePieceText(TextTokenizer):
                 minloglevel=2,
             )
         except (RuntimeError, OSError, StopIteration) as error:
-            reason = str(error).strip().split("] ")[-1] or type(error).__name__
+            reason = str(error).strip().split("] ")[-1].partition(". ")[0] or type(error).__name__
+            too_small = "smaller than required_chars" in reason
+            advice = "a larger vocabulary" if too_small else "more text or a smaller vocabulary"
             raise TrainingError(
-                f"SentencePiece could not train {vocab_size} pieces: {reason}; "
-                "give more text or a smaller vocabulary"
+                f"SentencePiece could not train {vocab_size} pieces: {reason}; give {advice}"
             ) from None
         return cls(buffer.getvalue())
 
