@@ -177,6 +177,7 @@ class Job:
                     "profile": before["profile"] if before else dict(description.profile),
                     "listing_sha256": listing.sha256,
                     "inputs": list(config.inputs),
+                    **self._step.notes(),
                     "num_inputs": self._total,
                 }
             )

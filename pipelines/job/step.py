@@ -87,6 +87,10 @@ class Step(ABC):
             DvseError: the step cannot be opened (no such bundle).
         """
 
+    def notes(self) -> dict[str, Any]:
+        """Return what the journal should remember besides, for other commands; as JSON."""
+        return {}
+
     @abstractmethod
     def quick_profile(self, device: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
         """Return what can be told of the numerics profile without loading anything heavy.

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from dvse.bundle import Bundle, find_bundle
@@ -34,6 +35,11 @@ class TokenizeStep(Step):
             "bundle_fingerprint": bundle.fingerprint,
             "vocabulary_fingerprint": bundle.vocabulary.fingerprint,
         }
+
+    def notes(self) -> dict[str, Any]:
+        """Return how the bundle was named, so that `dvse verify` finds it again."""
+        folder = Path(self.bundle)
+        return {"bundle_given": str(folder.absolute()) if folder.is_dir() else self.bundle}
 
     def quick_profile(self, device: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
         """Return device kind, threads and library versions (importing torch takes seconds)."""

@@ -1,0 +1,157 @@
+"""`dvse inspect`."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+HELP = """\
+Show the tokens of a file or of token shards to a person.
+
+A picture shows as its grid of codes, a recording as units with their times, a text as pieces."""
+EXAMPLES = """\
+  dvse inspect cat.jpg
+  dvse inspect tokens
+  dvse inspect tokens/shard-000000.parquet --rows 3
+  dvse inspect tokens --html report.html"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("path", type=Path, metavar="FILE|DIR")
+    parser.add_argument(
+        "--bundle", help="name, directory or Hub id (default: tiny; the one of the shards)"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=3, metavar="N", help="rows to show (default: %(default)s)"
+    )
+    parser.add_argument("--id", metavar="NAME", help="show the row of this name only")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page with pictures instead"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print tokens, or write the page."""
+    from dvse.errors import ConfigError, MissingFileError
+
+    if not args.path.exists():
+        raise MissingFileError(f"{args.path}: no such file or directory")
+    if args.path.is_dir() or args.path.suffix == ".parquet":
+        return _show_shards(args)
+    if args.html is not None:
+        raise ConfigError("--html shows a directory of shards; run dvse tokenize first")
+    return _show_file(args)
+
+
+def _show_file(args: argparse.Namespace) -> int:
+    from dvse.shard import encoding_row
+    from dvse.tokenizer import load
+    from pipelines.job.loading import load as load_record
+    from pipelines.sources.kinds import media_record
+    from pipelines.token_display import head_line, row_lines
+
+    record = media_record(id=str(args.path), path=str(args.path), source=str(args.path))
+    if record.failure is not None:
+        from dvse.errors import InputError
+
+        raise InputError(record.failure.reason)
+    loaded, items = load_record(record)
+    tokenizer = load(args.bundle or "tiny")
+    row = encoding_row(tokenizer.encode(items), id=loaded.id, sha256=loaded.sha256)
+    print(head_line(row))
+    for line in row_lines(row, tokenizer.vocabulary, tokenizer.text.piece):
+        print(line)
+    return 0
+
+
+def _show_shards(args: argparse.Namespace) -> int:
+    from dvse.bundle import Bundle, find_bundle
+    from dvse.errors import InputError, ShardError
+    from dvse.shard import PATTERN, read_metadata
+    from pipelines.token_display import head_line, row_lines
+
+    paths = sorted(args.path.glob(PATTERN)) if args.path.is_dir() else [args.path]
+    if not paths:
+        raise ShardError(f"{args.path}: expected {PATTERN} written by dvse tokenize, found none")
+    metadata = read_metadata(paths[0])
+    name = args.bundle or _bundle_of(args.path) or metadata.bundle
+    if args.html is not None:
+        from dvse.tokenizer import load
+        from pipelines.token_report import write_token_report
+
+        folder = args.path if args.path.is_dir() else args.path.parent
+        write_token_report(folder, args.html, load(name))
+        return 0
+    bundle = Bundle.open(find_bundle(name))
+    if bundle.vocabulary.fingerprint != metadata.vocabulary_fingerprint:
+        raise InputError(
+            f"{paths[0].name} was made with another vocabulary than that of bundle {name!r}; "
+            "name the right one with --bundle"
+        )
+    if args.id is None:
+        _print_summary(args.path, paths, metadata)
+    shown = 0
+    for shown, row in enumerate(_rows(paths, args.id), start=1):
+        print(f"\n{head_line(row)}")
+        for line in row_lines(row, bundle.vocabulary, _pieces(bundle)):
+            print(f"  {line}")
+        if row["text"]:
+            print(f"  text: {row['text'].strip()[:200]!r}")
+        if shown >= args.rows or args.id is not None:
+            return 0
+    if not shown and args.id is not None:
+        raise InputError(f"{args.path}: no row is named {args.id!r}")
+    return 0
+
+
+def _print_summary(path: Path, paths: list[Path], metadata: Any) -> None:
+    import pyarrow.compute as pc
+
+    from dvse.shard import read_shard
+
+    rows: dict[str, int] = {}
+    ids: dict[str, int] = {}
+    for shard in paths:
+        table = read_shard(shard, ["modality", "ids"])
+        lengths = pc.list_value_length(table["ids"]).to_pylist()
+        for modality, length in zip(table["modality"].to_pylist(), lengths, strict=True):
+            rows[modality] = rows.get(modality, 0) + 1
+            ids[modality] = ids.get(modality, 0) + length
+    size = sum(shard.stat().st_size for shard in paths)
+    print(f"{path}: {len(paths):,} shards, {size / 1e6:,.2f} MB, bundle {metadata.bundle}")
+    profile = metadata.profile
+    print(f"made on {profile.get('processor', profile.get('device'))}, fp32, "
+          f"{profile.get('threads')} threads")  # fmt: skip
+    print(f"{'':10}{'rows':>12}{'ids':>16}{'ids a row':>12}")
+    for modality in sorted(rows):
+        mean = ids[modality] / rows[modality]
+        print(f"{modality:10}{rows[modality]:12,}{ids[modality]:16,}{mean:12,.1f}")
+
+
+def _rows(paths: list[Path], name: str | None) -> Iterator[dict[str, Any]]:
+    from dvse.shard import read_shard
+
+    for path in paths:
+        table = read_shard(path)
+        if name is None:
+            for batch in table.to_batches(max_chunksize=16):
+                yield from batch.to_pylist()
+        else:
+            import pyarrow.compute as pc
+
+            yield from table.filter(pc.equal(table["id"], name)).to_pylist()
+
+
+def _pieces(bundle: Any) -> Callable[[int], str]:
+    from dvse.text.tokenizer import load_text_tokenizer
+
+    return load_text_tokenizer(bundle.sections["text"].spec, bundle.folder / "text").piece
+
+
+def _bundle_of(path: Path) -> str | None:
+    """The bundle as the job was given it, so that one loaded by path is found again."""
+    from pipelines.job.journal import Journal
+
+    journal = Journal(path if path.is_dir() else path.parent)
+    return journal.read_job().get("bundle_given") if journal.exists() else None

@@ -1,0 +1,58 @@
+"""`dvse verify`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = """\
+Prove that token shards are whole and still come out the same.
+
+Checks the hash of every shard, every id and the grammar of every row, then reads a sample of the
+inputs and tokenises each again alone. Every differing code is a line."""
+EXAMPLES = """\
+  dvse verify tokens
+  dvse verify tokens --samples 500 --bundle my-bundle
+
+exit codes: 0 all well, 1 problems (each is a line on stderr), 2 the command line is wrong"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument(
+        "--bundle", help="the bundle that made the shards (default: the name they carry)"
+    )
+    parser.add_argument("--device", help="where to tokenise (default: the kind recorded)")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=32,
+        metavar="N",
+        help="inputs to tokenise again (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which ones (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify and print what was found."""
+    from pipelines.verification import verify
+
+    found = verify(
+        args.folder,
+        bundle=args.bundle or _bundle_of(args.folder),
+        device=args.device,
+        num_samples=max(args.samples, 0),
+        seed=args.seed,
+    )
+    for problem in found.problems:
+        print(f"dvse verify: {problem}", file=sys.stderr)
+    print(found.table())
+    return 1 if found.problems else 0
+
+
+def _bundle_of(folder: Path) -> str | None:
+    """The bundle as the job was given it, so that one loaded by path is found again."""
+    from pipelines.job.journal import Journal
+
+    journal = Journal(folder)
+    return journal.read_job().get("bundle_given") if journal.exists() else None
