@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from dvse.audio.encoder import AudioEncoder
@@ -25,6 +26,7 @@ from dvse.items import Audio
 from dvse.part import Part
 from pipelines.labelled_speech import Clip, digit_paths, load_digits, synthesize_words
 from pipelines.unit_codebook import fit_codebook, sample_frames
+from pipelines.unit_encoder_training import UnitEncoderTraining, train_unit_encoder
 from pipelines.unit_evaluation import evaluate_units
 from pipelines.unit_metrics import usage
 
@@ -98,7 +100,7 @@ def train_digit_units(
     data: Path,
     output: Path,
     *,
-    training: Any,
+    training: UnitEncoderTraining,
     hours: float,
     synthetic_share: float,
     settings: UnitSettings,
@@ -107,7 +109,7 @@ def train_digit_units(
 
     Args:
         data: the Free Spoken Digit Dataset with its `manifest.jsonl`.
-        training: a `UnitEncoderTraining`; its checkpoint in `output` is resumed.
+        training: settings of the encoder's training; its checkpoint in `output` is resumed.
         hours: synthetic speech to train on.
         synthetic_share: share of synthetic speech among the frames that are clustered.
 
@@ -115,8 +117,6 @@ def train_digit_units(
         TrainingError: the data is not there, or a checkpoint of another configuration.
         MissingExtraError: espeak-ng is not installed.
     """
-    from pipelines.unit_encoder_training import train_unit_encoder
-
     if not 0 <= synthetic_share < 1:
         raise ConfigError(f"expected a synthetic share in 0..1, received {synthetic_share}")
     rate_hz = training.sample_rate_hz
@@ -139,7 +139,7 @@ def train_digit_units(
     figures |= evaluate_units(tokenizer, splits, seed=settings.seed)
     paths = [path for path, _, _ in digit_paths(data, "train")]
     provenance = {
-        "command": f"dvse train audio --train-encoder --steps {training.steps} --hours {hours:g} "
+        "command": f"dvse train audio --steps {training.steps} --hours {hours:g} "
         f"--synthetic-share {synthetic_share:g} --layer {settings.layer} "
         f"--num-codes {settings.num_codes} --seed {training.seed}",
         "data": [
@@ -186,8 +186,6 @@ def _draft(
     hub_weights: HubWeights | None,
 ) -> AudioTokenizer:
     """Return a tokenizer whose codebook says nothing yet: its `embed` is what is clustered."""
-    import torch
-
     frame_s = encoder.grid.stride / sample_rate_hz
     return AudioTokenizer(
         encoder=encoder,
@@ -222,8 +220,6 @@ def _fitted(
         merge_repeats=draft.merge_repeats,
         hub_weights=draft.hub_weights,
     )
-    import torch
-
     used = usage(codebook.encode(torch.from_numpy(vectors))[:, 0].numpy(), settings.num_codes)
     return tokenizer, {
         "clustered_frames": len(vectors),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
+from dvse.audio.windows import FrameGrid
 from dvse.errors import ConfigError, TrainingError
 from pipelines.espeak import SILENCE, Span
 from pipelines.labelled_speech import Clip
@@ -207,7 +208,7 @@ def encoder_from_checkpoint(checkpoint: Path) -> Wav2Vec2Model:
     return model.encoder.eval()
 
 
-def align(log_probs: np.ndarray, phones: Sequence[int]) -> np.ndarray:
+def best_path(log_probs: np.ndarray, phones: Sequence[int]) -> np.ndarray:
     """Return the best path of one clip through its phones, by Viterbi search (Viterbi 1967).
 
     Args:
@@ -216,7 +217,7 @@ def align(log_probs: np.ndarray, phones: Sequence[int]) -> np.ndarray:
     Returns:
         int64 [T]: a phone for each frame, each phone at least once (all `IGNORED` if T is less).
 
-    >>> align(np.log([[0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]), [1, 2]).tolist()
+    >>> best_path(np.log([[0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]), [1, 2]).tolist()
     [1, 2]
     """
     states = np.array([0, *phones, 0])
@@ -301,7 +302,8 @@ def _batch(
     model: UnitEncoder,
     rng: np.random.Generator,
 ) -> Batch:
-    firsts, seconds, speeds, shifts = [], [], [], []
+    grid = FrameGrid.of(model.encoder.config.conv_kernel, model.encoder.config.conv_stride)
+    firsts, seconds, speeds = [], [], []
     for clip in clips:
         speed = float(np.exp(rng.uniform(np.log(0.78), np.log(1.28))))
         base = vary(clip.samples, rng, speed=speed)
@@ -311,19 +313,18 @@ def _batch(
         firsts.append(_normalised(first[: len(first) - shift]))
         seconds.append(_normalised(second[shift:]))
         speeds.append(speed)
-        shifts.append(shift)
     longest = max(map(len, firsts))
     views = np.zeros((2, len(clips), longest), np.float32)
     mask = np.zeros((len(clips), longest), np.int64)
-    lengths = torch.tensor([len(first) for first in firsts])
-    frames = model.encoder._get_feat_extract_output_lengths(lengths).tolist()
+    frames = [grid.num_frames(len(first)) for first in firsts]
     phones = np.full((len(clips), max(frames)), IGNORED)
     digits = np.full((len(clips), max(frames)), IGNORED)
     for row, (clip, first) in enumerate(zip(clips, firsts, strict=True)):
         views[0, row, : len(first)] = first
         views[1, row, : len(first)] = seconds[row]
         mask[row, : len(first)] = 1
-        times_s = (np.arange(frames[row]) * 160 + 144) / settings.sample_rate_hz * speeds[row]
+        centres = np.arange(frames[row]) * grid.stride + grid.reach / 2
+        times_s = centres / settings.sample_rate_hz * speeds[row]
         if clip.digit is not None:
             digits[row, : frames[row]] = clip.digit
         else:
@@ -389,12 +390,9 @@ def _aligned(logits: Tensor, batch: Batch) -> Tensor:
         if digit >= 0:
             count = int((batch.digits[row] != IGNORED).sum())
             spoken = [phone_index(phone) for phone in DIGIT_PHONES[digit]]
-            path = align_path(log_probs[row, :count], spoken)
+            path = best_path(log_probs[row, :count], spoken)
             phones[row, :count] = torch.from_numpy(path).to(phones.device)
     return phones
-
-
-align_path = align
 
 
 def _save(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from dvse.errors import (
@@ -82,7 +82,8 @@ def round_to_half(module: nn.Module) -> None:
 
 def write_weights(module: nn.Module, path: Path) -> None:
     """Write a module's tensors to a safetensors file, each in half precision where exact."""
-    save_file({name: _smallest(value) for name, value in module.state_dict().items()}, path)
+    tensors = {name: _smallest(value) for name, value in module.state_dict().items()}
+    path.write_bytes(save(tensors))  # `save_file` would leave large files unreadable to others
 
 
 def read_weights(module: nn.Module, path: Path) -> None:
@@ -108,8 +109,9 @@ def _read_tensors(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise BundleNotFoundError(f"{path}: expected a file of weights, there is none")
     with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+        start = file.read(9)
+    # The size that a safetensors file begins with can have the first byte of a pickle.
+    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[8:] != b"{"):
         raise UnsafeFileError(
             f"{path}: expected safetensors, received a pickle, which could run code; convert it "
             "with safetensors.torch.save_file"
