@@ -59,8 +59,9 @@ class LocalEngine(Engine):
         self._num_workers = num_workers
         self._batch_size = batch_size
         self._time_limit_s = time_limit_s
-        # On a CPU encoders and decoders share the cores; the encoder is the one to keep busy.
-        self._niceness = 10 if "cpu" in self._device_names else 0
+        # On a CPU encoders and decoders share the cores; the encoder is the one to keep busy. A
+        # little is enough, and much would starve the decoders beside other people's work.
+        self._niceness = 3 if "cpu" in self._device_names else 0
         self._devices: list[DeviceProcess] = []
         self._workers: list[DecodeWorker] = []
         self._outcomes: deque[Outcome] = deque()

@@ -150,7 +150,9 @@ class Job:
         self._total = listing.total(journal.stream_lengths())
         repaired = tuple(p for p, m in markers.items() if not journal.is_intact(m))
         for partition in repaired:
-            self._progress.note(f"{journal.shard(partition).name} is corrupt; it is made again")
+            self._progress.note(
+                f"{journal.shard(partition).name} or its error lines are corrupt; made again"
+            )
             journal.forget(partition)
             del markers[partition]
         retried = {p for p, m in markers.items() if config.retry_errors and m.num_errors}

@@ -15,10 +15,11 @@ parts each time, so a rerun can never repeat a line in it.
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class DoneMarker:
         by_modality: modality → [rows, ids].
         by_error: exception type → inputs.
         sha256: hash (hex) of the shard file.
+        errors_sha256: hash (hex) of the error lines.
     """
 
     partition: int
@@ -53,6 +55,7 @@ class DoneMarker:
     by_modality: Mapping[str, Sequence[int]] = field(default_factory=dict)
     by_error: Mapping[str, int] = field(default_factory=dict)
     sha256: str = ""
+    errors_sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,18 +201,26 @@ class Journal:
         return found
 
     def is_intact(self, marker: DoneMarker) -> bool:
-        """Whether a finished partition's shard has the hash in its marker."""
+        """Whether a finished partition's shard and error lines have the hashes in its marker."""
         try:
-            return file_sha256(self.shard(marker.partition)) == marker.sha256
+            return (
+                file_sha256(self.shard(marker.partition)) == marker.sha256
+                and file_sha256(self._error_part(marker.partition)) == marker.errors_sha256
+            )
         except OSError:
             return False
 
-    def commit(self, marker: DoneMarker, errors: Sequence[ErrorLine]) -> None:
-        """Write error lines and then the marker of a partition whose shard is safe."""
-        lines = "".join(line.to_json() for line in errors)
-        write_atomically(self._error_part(marker.partition), lines.encode("utf-8"))
+    def commit(self, marker: DoneMarker, errors: Sequence[ErrorLine]) -> DoneMarker:
+        """Write error lines and then the marker of a partition whose shard is safe.
+
+        Returns the marker as it was written, with the hash of the error lines.
+        """
+        lines = "".join(line.to_json() for line in errors).encode("utf-8")
+        write_atomically(self._error_part(marker.partition), lines)
+        marker = replace(marker, errors_sha256=hashlib.sha256(lines).hexdigest())
         name = self._folder / "done" / f"{marker.partition:06d}.json"
         self._write_json(name, asdict(marker))
+        return marker
 
     def forget(self, partition: int) -> None:
         """Take back the done-marker of a partition."""

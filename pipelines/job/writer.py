@@ -88,6 +88,4 @@ class Writer:
             schema=self._format.schema,
             metadata=self._format.metadata,
         )
-        marker = partition.marker(sha256)
-        self._journal.commit(marker, partition.errors)
-        self.done.append(marker)
+        self.done.append(self._journal.commit(partition.marker(sha256), partition.errors))
