@@ -103,11 +103,10 @@ class SentencePieceText(TextTokenizer):
                 minloglevel=2,
             )
         except (RuntimeError, OSError, StopIteration) as error:
-            reason = str(error).strip().split("] ")[-1].partition(". ")[0] or type(error).__name__
-            too_small = "smaller than required_chars" in reason
-            advice = "a larger vocabulary" if too_small else "more text or a smaller vocabulary"
+            reason = str(error).strip().split("] ")[-1].rstrip(".") or type(error).__name__
+            advice = "" if "Increase" in reason else "; give more text or a smaller vocabulary"
             raise TrainingError(
-                f"SentencePiece could not train {vocab_size} pieces: {reason}; give {advice}"
+                f"SentencePiece could not train {vocab_size} pieces: {reason}{advice}"
             ) from None
         return cls(buffer.getvalue())
 

@@ -14,23 +14,7 @@ from pipelines.cli import main
 from pipelines.text_lines import read_lines, text_files
 from pipelines.text_training import train_text
 
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "lazy",
-    "dogs",
-    "while",
-    "seven",
-    "judges",
-    "watch",
-    "今天",
-    "天气",
-    "很好",
-]
+WORDS = [*"abcdefghijklmn", "quick brown", "lazy", "judges", "watch", "今天", "天气", "很好"]
 LINES = [" ".join(WORDS[(n * k) % len(WORDS)] for k in range(1, 12)) for n in range(120)]
 
 
