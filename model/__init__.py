@@ -28,7 +28,7 @@ _MODULE_OF = {
     "kv_bytes_per_token": "sizes",
     "load_glm": "checkpoint",
     "ModelError": "errors",
-    "perplexity": "perplexity",
+    "perplexity": "evaluation",
     "preset": "presets",
     "PRESET_NAMES": "presets",
     "record_routing": "routing",

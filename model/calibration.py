@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from .errors import CalibrationError
+from .evaluation import Batch, as_inputs, evaluating, mask_of, on_device, perplexity
 from .gate_fitting import fit_gates
 from .modeling_dvse import DvseForCausalLM
-from .perplexity import Batch, as_inputs, evaluating, mask_of, on_device, perplexity
 from .sizes import ffn_flops, forward_flops
 
 # Bisections of the threshold: each halves the range, 2⁻¹² of it remains.

@@ -14,7 +14,6 @@ from transformers import GenerationConfig, GlmConfig
 
 from .errors import ModelConfigError
 from .glm_config import translate_config
-from .registration import register_when_transformers_is_there
 
 _GLM_PAD_TOKEN_ID = 151329
 _GLM_NUM_HEADS, _GLM_HEAD_DIM = 32, 128
@@ -285,6 +284,3 @@ def _refuse_unknown_keys(given: dict[str, Any]) -> None:
         raise ModelConfigError(
             f"unknown key {key!r} in a DvseConfig: {hint}Remove the key or correct its name."
         )
-
-
-register_when_transformers_is_there()

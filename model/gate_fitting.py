@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from .evaluation import Batch, as_inputs, evaluating, mask_of, on_device
 from .modeling_dvse import DvseForCausalLM
-from .perplexity import Batch, as_inputs, evaluating, mask_of, on_device
 
 
 @torch.no_grad()

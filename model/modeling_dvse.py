@@ -41,7 +41,6 @@ from .growing_cache import let_grow
 from .input_checks import check_context, check_ids, check_length
 from .linear import Linear
 from .norm import RMSNorm
-from .registration import register_when_transformers_is_there
 from .rotary import RotaryTable, rotary_table
 from .token_gate import TokenGate, budget_loss
 
@@ -420,6 +419,3 @@ def _counted(
 
 def _first(given: bool | None, default: bool) -> bool:
     return default if given is None else given
-
-
-register_when_transformers_is_there()

@@ -1,67 +1,75 @@
 """Making the model known to transformers' Auto classes without importing transformers.
 
-Registration needs the model's classes and so torch and transformers, which take seconds to import.
-It happens at once where transformers' Auto classes are loaded already; otherwise a finder waits
-until somebody loads them.
+`AutoConfig`, `AutoModel` and `AutoModelForCausalLM` keep tables of names and import a model's
+classes when somebody asks for them; the public `register` wants the classes themselves, and so
+torch and seconds. Here the names are written into those tables, with this package as the place to
+import from: at once where transformers' tables are loaded, otherwise as soon as they are.
 """
 
-import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-_AUTO = "transformers.models.auto.modeling_auto"
+_MODEL_TYPE, _CONFIG_CLASS = "dvse", "DvseConfig"
 
 
 def register_when_transformers_is_there() -> None:
-    """Register now, or as soon as transformers' Auto classes are imported. Idempotent."""
-    module = sys.modules.get(_AUTO)
-    if module is not None and hasattr(module, "AutoModelForCausalLM"):
-        _register(module)
-    elif not any(isinstance(finder, _AutoFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AutoFinder())
+    """Write our names into transformers' tables, now or when they are loaded. Idempotent."""
+    for name, write in _TABLES.items():
+        module = sys.modules.get(name)
+        if module is not None and not getattr(module.__spec__, "_initializing", False):
+            write(module)
+    if not any(isinstance(finder, _TableFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _TableFinder())
 
 
-def _register(auto: ModuleType) -> None:
-    configuration = importlib.import_module("model.configuration_dvse")
-    modeling = importlib.import_module("model.modeling_dvse")
-    if not hasattr(configuration, "DvseConfig") or not hasattr(modeling, "DvseForCausalLM"):
-        return  # they are being imported right now, and register themselves when done
-    config = configuration.DvseConfig
-    from transformers import AutoConfig
-
-    AutoConfig.register("dvse", config, exist_ok=True)
-    auto.AutoModel.register(config, modeling.DvseModel, exist_ok=True)
-    auto.AutoModelForCausalLM.register(config, modeling.DvseForCausalLM, exist_ok=True)
+def _write_config(tables: ModuleType) -> None:
+    tables.CONFIG_MAPPING._mapping[_MODEL_TYPE] = _CONFIG_CLASS
+    tables.CONFIG_MAPPING._modules[_MODEL_TYPE] = sys.modules[__package__]
 
 
-class _AutoFinder(MetaPathFinder):
-    """Finds transformers' Auto module as usual, with a loader that registers afterwards."""
+def _write_models(tables: ModuleType) -> None:
+    for table, model_class in (
+        (tables.MODEL_MAPPING, "DvseModel"),
+        (tables.MODEL_FOR_CAUSAL_LM_MAPPING, "DvseForCausalLM"),
+    ):
+        table._model_mapping[_MODEL_TYPE] = model_class
+        table._reverse_config_mapping[_CONFIG_CLASS] = _MODEL_TYPE
+        table._modules[_MODEL_TYPE] = sys.modules[__package__]
+
+
+_TABLES: dict[str, Callable[[ModuleType], None]] = {
+    "transformers.models.auto.configuration_auto": _write_config,
+    "transformers.models.auto.modeling_auto": _write_models,
+}
+
+
+class _TableFinder(MetaPathFinder):
+    """Finds the modules with the tables as usual, with a loader that writes into them."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != _AUTO:
+        if fullname not in _TABLES:
             return None
-        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _RegisteringLoader(spec.loader)
+            spec.loader = _WritingLoader(spec.loader, _TABLES[fullname])
         return spec
 
 
-class _RegisteringLoader(Loader):
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
+class _WritingLoader(Loader):
+    def __init__(self, loader: Loader, write: Callable[[ModuleType], None]) -> None:
+        self._loader, self._write = loader, write
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
-        _register(module)
+        self._loader.exec_module(module)
+        self._write(module)

@@ -139,7 +139,7 @@ def forward_flops(
     Example:
         >>> from model import preset
         >>> dense = forward_flops(preset("9b"), num_past=4096).total
-        >>> gated = forward_flops(preset("9b", use_token_gate=True), num_past=4096, open_share=0.75)
+        >>> gated = forward_flops(preset("9b", use_token_gate=True), num_past=4096, open_share=0.73)
         >>> round(1 - gated.total / dense, 2)
         0.18
     """

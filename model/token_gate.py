@@ -52,7 +52,7 @@ def straight_through(gate_logits: torch.Tensor, threshold: float) -> torch.Tenso
     """
     probability = torch.sigmoid(gate_logits - threshold)
     is_open = (gate_logits >= threshold).to(probability.dtype)
-    return is_open + probability - probability.detach()
+    return is_open + (probability - probability.detach())
 
 
 def budget_loss(

@@ -145,17 +145,18 @@ def _arithmetic(config: "DvseConfig", settings: CardSettings) -> str:
     from model.configuration_dvse import DvseConfig
     from model.sizes import forward_flops
 
+    context = min(settings.context, config.max_position_embeddings)
     fields = config.to_dict()
     dense_config = DvseConfig(**{**fields, "use_token_gate": False})
     gated_config = DvseConfig(**{**fields, "use_token_gate": True})
-    dense = forward_flops(dense_config, num_past=settings.context)
-    opened = forward_flops(gated_config, num_past=settings.context).total
+    dense = forward_flops(dense_config, num_past=context)
+    opened = forward_flops(gated_config, num_past=context).total
     ffn = dense.ffn
     share = max(0.0, 1 - (settings.saving * dense.total + opened - dense.total) / ffn)
-    gated = forward_flops(gated_config, num_past=settings.context, open_share=share).total
+    gated = forward_flops(gated_config, num_past=context, open_share=share).total
     return "\n".join(
         [
-            f"GFLOPs a decoded token at context {settings.context}",
+            f"GFLOPs a decoded token at context {context}",
             f"  {'without gates':18} {dense.total / 1e9:>15,.3f}  (FFN {ffn / dense.total:.0%}, "
             f"attention {(dense.attention_projections + dense.attention_scores) / dense.total:.0%}"
             f", head {dense.head / dense.total:.0%})",
