@@ -69,7 +69,8 @@ def measure_tokenizer(tokenizer: ImageTokenizer, pictures: Pictures) -> dict[str
         for chunk, codes in zip(batch, tokenizer.encode(batch), strict=True):
             counts += np.bincount(codes[:, 0], minlength=len(counts))
             if tokenizer.decoder is not None:
-                difference = tokenizer.decode(codes, grid).astype(np.float64) - chunk.data
+                pixels = np.asarray(chunk.data, np.float64)
+                difference = tokenizer.decode(codes, grid) - pixels
                 errors.append(np.square(difference / 255).mean())
     share = counts[counts > 0] / counts.sum()
     metrics: dict[str, Any] = {

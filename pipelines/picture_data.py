@@ -103,10 +103,11 @@ def load_pictures(
             pixels[i], kept[i] = array, True
     if not kept.any():
         raise TrainingError(f"{path}: none of {len(sources)} pictures could be decoded")
-    labels, label_names = None, ()
+    labels: np.ndarray | None = None
+    label_names: tuple[str, ...] = ()
     if names is not None:
         label_names = tuple(sorted({str(name) for name in names}))
-        index = {name: i for i, name in enumerate(label_names)}
+        index = {label: i for i, label in enumerate(label_names)}
         labels = np.array([index[str(name)] for name in names], np.int64)[kept]
     return Pictures(
         pixels=pixels if kept.all() else pixels[kept],

@@ -24,7 +24,7 @@ def shift_and_mirror(
     margin = min(margin, height - 1, width - 1)
     padded = np.pad(pixels, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="reflect")
     tops, lefts = rng.integers(0, 2 * margin + 1, (2, n))
-    is_mirrored = rng.random(n) < 0.5
+    is_mirrored = np.less(rng.random(n), 0.5)
     moved = np.empty_like(pixels)
     for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
         window = padded[i, top : top + height, left : left + width]

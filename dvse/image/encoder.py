@@ -75,6 +75,8 @@ class ImageEncoder(nn.Module):
     def __init__(self, config: EncoderConfig, *, pretrained: Path | None = None) -> None:
         super().__init__()
         self.config = config
+        self.mean: Tensor
+        self.std: Tensor
         self.backbone, self.dim, self.patch_size = _backbone(config, pretrained)
         self.register_buffer("mean", 255 * torch.tensor(config.mean), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std), persistent=False)
@@ -96,11 +98,11 @@ class ImageEncoder(nn.Module):
         return features.permute(0, 2, 3, 1)
 
 
-def _backbone(config: EncoderConfig, pretrained: Path | None) -> tuple[nn.Module, int, int]:
+def _backbone(config: EncoderConfig, pretrained: Path | None) -> tuple[Any, int, int]:
     import timm
 
     try:
-        backbone = timm.create_model(config.name, pretrained=False, **config.options)
+        backbone: Any = timm.create_model(config.name, pretrained=False, **config.options)
     except (RuntimeError, TypeError, AssertionError, ValueError) as error:
         raise ConfigError(
             f"timm cannot make {config.name!r} with {dict(config.options)}: {error}; "
@@ -129,7 +131,7 @@ def _backbone(config: EncoderConfig, pretrained: Path | None) -> tuple[nn.Module
     return backbone, dim, patch_size
 
 
-def _exchange_stem(backbone: nn.Module, config: EncoderConfig, dim: int) -> None:
+def _exchange_stem(backbone: Any, config: EncoderConfig, dim: int) -> None:
     side = 2 ** len(config.stem_widths)
     found = tuple(getattr(getattr(backbone, "patch_embed", None), "patch_size", ()))
     if found != (side, side):

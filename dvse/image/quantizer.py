@@ -134,6 +134,8 @@ class LatticeQuantizer(ImageQuantizer):
         if not levels or min(levels) < 3:
             raise ConfigError(f"expected at least three values in each channel, received {levels}")
         self.levels = tuple(levels)
+        self.sizes: Tensor
+        self.radix: Tensor
         self.project_in = project_in
         self.project_out = project_out
         sizes = torch.tensor(levels)

@@ -41,4 +41,4 @@ def quiet_pillow() -> Iterator[None]:
             _Shared.depth -= 1
             if _Shared.depth == 0:
                 with suppress(ValueError):
-                    warnings.filters.remove(_Shared.entry)
+                    warnings.filters.remove(_Shared.entry)  # type: ignore[attr-defined]

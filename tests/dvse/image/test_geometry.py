@@ -24,7 +24,7 @@ from dvse.image.geometry import (
         (375, 500, (18, 14)),
         (4000, 3000, (14, 18)),
         (4, 400, (100, 1)),
-        (10_000, 100, (1, 141)),  # 160 by 1.6 patches would be 320: taken off one by one
+        (10_000, 100, (2, 128)),  # 160 columns, but a side states at most 128
     ],
 )
 def test_aspect_grids(width, height, grid):

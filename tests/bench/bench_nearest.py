@@ -1,0 +1,54 @@
+"""Nearest-code search, fp32, 100,000 x 768, against scikit-learn and faiss in the same process.
+
+`ratio` is peer time over our time. The argmins are compared too: ties of rounding aside they are
+the same (scikit-learn and faiss sum in another order).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from timing import Row, alternate
+
+from dvse.nearest import nearest_codes
+
+_NUM_VECTORS, _DIM, _NUM_THREADS = 100_000, 768, 2
+
+
+def rows() -> Iterator[Row]:
+    """Yield 500 and 8,192 codes against each peer."""
+    import faiss
+    from sklearn.cluster import KMeans
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(_NUM_THREADS)
+    faiss.omp_set_num_threads(_NUM_THREADS)
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((_NUM_VECTORS, _DIM), dtype=np.float32)
+    tensor = torch.from_numpy(vectors)
+    try:
+        for num_codes in (500, 8192):
+            centroids = rng.standard_normal((num_codes, _DIM), dtype=np.float32)
+            codes = torch.from_numpy(centroids)
+            # Fitting the centroids to themselves leaves them where they are.
+            means = KMeans(num_codes, init=centroids, n_init=1, max_iter=1).fit(centroids)
+            index = faiss.IndexFlatL2(_DIM)
+            index.add(centroids)
+            ours = nearest_codes(tensor, codes).numpy()
+            peers = {
+                "sklearn": lambda m=means: m.predict(vectors),
+                "faiss": lambda i=index: i.search(vectors, 1)[1][:, 0],
+            }
+            for name, peer in peers.items():
+                same = float((peer() == ours).mean())
+                pairs = alternate(lambda c=codes: nearest_codes(tensor, c), peer)
+                yield Row(
+                    name=f"nearest.{num_codes}_codes_{name}",
+                    ours=pairs.ours,
+                    peer=pairs.peer,
+                    ratio=pairs.speedup,
+                    bar=">= 0.9",
+                    note=f"{_NUM_VECTORS} x {_DIM}; same argmin {same:.6f}; {_NUM_THREADS} threads",
+                )
+    finally:
+        torch.set_num_threads(threads)
