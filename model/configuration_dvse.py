@@ -80,6 +80,11 @@ _EXPERTS_PLAN = {
     "layers.*.mlp.experts.down_proj": "rowwise",
     "layers.*.mlp.experts": "moe_tp_experts",
 }
+_EXPERT_PARALLEL_PLAN = {
+    "layers.*.mlp.experts.gate_up_proj": "grouped_gemm",
+    "layers.*.mlp.experts.down_proj": "grouped_gemm",
+    "layers.*.mlp.experts": "ep_dispatch_experts",
+}
 _SHARED_EXPERTS_PLAN = {
     "layers.*.mlp.shared_experts.gate_proj": "colwise",
     "layers.*.mlp.shared_experts.up_proj": "colwise",
@@ -138,7 +143,6 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
     model_type = "dvse"
     keys_to_ignore_at_inference: ClassVar = ["past_key_values", "router_logits", "gate_logits"]
     attribute_map: ClassVar = {"num_local_experts": "n_routed_experts"}
-    base_model_ep_plan: ClassVar = None
 
     head_dim: int | None = None
     pad_token_id: int | None = None
@@ -207,6 +211,11 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
             if self.n_shared_experts:
                 plan |= _SHARED_EXPERTS_PLAN
         return plan
+
+    @property
+    def base_model_ep_plan(self) -> dict[str, str] | None:
+        """Expert-parallel style: whole experts on each device; `None` without experts."""
+        return dict(_EXPERT_PARALLEL_PLAN) if self.has_experts else None
 
     def _check_heads(self) -> None:
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"):

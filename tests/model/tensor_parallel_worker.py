@@ -16,7 +16,10 @@ def main() -> None:
     mask = torch.ones_like(ids)
     mask[0, :3] = 0
     for directory in sys.argv[1:]:
-        config = DistributedConfig(tp_size=2)
+        # Experts are cut in two by tensor parallelism, or dealt out whole by expert parallelism.
+        is_dealt = directory.endswith("?ep")
+        directory = directory.removesuffix("?ep")
+        config = DistributedConfig(tp_size=2, ep_size=2 if is_dealt else None)
         half = DvseForCausalLM.from_pretrained(directory, distributed_config=config).eval()
         whole = DvseForCausalLM.from_pretrained(directory).eval()
         local = sum(getattr(p, "_local_tensor", p).numel() for p in half.parameters())

@@ -18,6 +18,8 @@ def test_two_processes_as_one(make_model, kinds, tmp_path):
     for name, fields in kinds.items():
         directories.append(str(tmp_path / name.replace(" ", "-")))
         make_model(**fields, tie_word_embeddings=name == "gate").save_pretrained(directories[-1])
+        if "n_routed_experts" in fields:
+            directories.append(f"{directories[-1]}?ep")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     command += ["--standalone", str(Path(__file__).with_name("tensor_parallel_worker.py"))]
     result = subprocess.run(
@@ -29,7 +31,7 @@ def test_two_processes_as_one(make_model, kinds, tmp_path):
         timeout=280,
     )
     rows = [line.split() for line in result.stdout.splitlines() if line.startswith("RESULT")]
-    assert len(rows) == len(kinds), result.stderr[-3000:]
+    assert len(rows) == len(directories) == 6, result.stderr[-3000:]
     for _, error, share, told in rows:
         assert float(error) < 1e-4
         assert float(share) < 0.6
