@@ -23,7 +23,7 @@ from dvse.items import Item
 from dvse.media_tokenizer import MediaTokenizer, Preparer
 from dvse.numerics import NumericsProfile
 from dvse.text.sentencepiece import SentencePieceText
-from dvse.tokenizer import Tokenizer
+from dvse.tokenizer import Tokenizer, load
 from dvse.vocabulary import Vocabulary
 
 # A shared processor makes single examples slow at times; that says nothing about the code.
@@ -248,3 +248,9 @@ def edit_json():
         path.write_text(json.dumps(document), encoding="utf-8")
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Tokenizer:
+    """The shipped bundle, on one thread."""
+    return load("tiny", threads=1)
