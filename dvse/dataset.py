@@ -9,73 +9,20 @@ before.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dvse.epoch_order import EpochOrder, Share, epoch_order
 from dvse.errors import ConfigError, ShardError
+from dvse.packed_batch import PackedBatch
 from dvse.packing import ContinuousPacking, Layout, Packing, WholePacking
 from dvse.piece_reader import PieceReader
 from dvse.shard import PATTERN, read_metadata, read_shard
-
-IGNORED_LABEL = -100
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackedBatch:
-    """Windows of packed documents.
-
-    Attributes:
-        input_ids: `int64 [B, T]`.
-        document_ids: `int32 [B, T]`, which document of its window an id belongs to, from 0; -1 on
-            padding. Attention must not cross from one to another.
-        position_ids: `int64 [B, T]`, from 0 at each begin of a document piece.
-        loss_mask: `bool [B, T]`, false on padding, on the first id of a piece (nothing before it
-            can predict it) and where the row's own mask says so.
-    """
-
-    input_ids: Tensor
-    document_ids: Tensor
-    position_ids: Tensor
-    loss_mask: Tensor
-
-    @property
-    def labels(self) -> Tensor:
-        """`int64 [B, T]`: the ids where the loss mask is true, -100 elsewhere; not shifted."""
-        return self.input_ids.masked_fill(~self.loss_mask, IGNORED_LABEL)
-
-    def attention_mask(self) -> Tensor:
-        """Return `bool [B, 1, T, T]`, true where a query (row) may look at a key (column).
-
-        Causal, and within one document; padding looks at itself only, so no row is empty.
-        """
-        same = self.document_ids[:, :, None] == self.document_ids[:, None, :]
-        size = self.input_ids.shape[1]
-        causal = torch.ones(size, size, dtype=torch.bool, device=same.device).tril()
-        real = (self.document_ids >= 0)[:, :, None]
-        itself = torch.eye(size, dtype=torch.bool, device=same.device)
-        return ((same & causal & real) | itself)[:, None]
-
-    def cumulative_lengths(self) -> Tensor:
-        """Return `int32 [pieces + 1]`: where pieces begin in the flattened batch (flash attention).
-
-        Padding at the end of a window counts as a piece of its own.
-        """
-        begins = torch.ones_like(self.document_ids, dtype=torch.bool)
-        begins[:, 1:] = self.document_ids[:, 1:] != self.document_ids[:, :-1]
-        starts = begins.flatten().nonzero()[:, 0]
-        return torch.cat([starts, starts.new_tensor([begins.numel()])]).int()
-
-    def to(self, device: str | torch.device) -> "PackedBatch":
-        """Return the batch on another device."""
-        return PackedBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 class TokenDataset(IterableDataset[PackedBatch]):
@@ -94,7 +41,9 @@ class TokenDataset(IterableDataset[PackedBatch]):
         modalities: only rows of these modalities.
         rank, num_ranks: which share of the documents; the number of data-parallel processes.
         pad_id: id of padding.
-        drop_last: leave out the last, not quite full windows' batch.
+        drop_last: leave out the last batch where it is not full.
+        use_cache: keep a flat copy of each shard in `.flat` beside it, which makes every later
+            pass several times faster.
 
     Raises:
         ShardError: no shards there, shards of different vocabularies, or a corrupt one.
@@ -121,6 +70,7 @@ class TokenDataset(IterableDataset[PackedBatch]):
         num_ranks: int = 1,
         pad_id: int = 0,
         drop_last: bool = False,
+        use_cache: bool = True,
     ) -> None:
         super().__init__()
         if batch_size < 1 or not 0 <= rank < num_ranks:
@@ -130,11 +80,12 @@ class TokenDataset(IterableDataset[PackedBatch]):
             )
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.rank, self.num_ranks = rank, num_ranks
-        self.pad_id, self.drop_last = pad_id, drop_last
+        self.pad_id, self.drop_last, self.use_cache = pad_id, drop_last, use_cache
         self.modalities = None if modalities is None else tuple(modalities)
         self._packing: Packing = (WholePacking if keep_whole else ContinuousPacking)(length)
         self._paths = _find_shards(folder)
-        self._lengths = self._read_lengths()
+        self._row_lengths = self._read_lengths()
+        self._lengths = self._chosen_lengths()
         self._epoch = self._num_batches = 0
 
     @property
@@ -216,7 +167,7 @@ class TokenDataset(IterableDataset[PackedBatch]):
         }
 
     def _read_lengths(self) -> list[np.ndarray]:
-        """Ids of each row of each shard, 0 where the modality was not chosen."""
+        """Ids of each row of each shard."""
         vocabularies: dict[str, Path] = {}
         lengths = []
         for path in self._paths:
@@ -228,20 +179,26 @@ class TokenDataset(IterableDataset[PackedBatch]):
                     f"{first.name} and {second.name} were written with different vocabularies; "
                     "their ids mean different things, so read them apart"
                 )
-            mine = metadata.lengths
-            if self.modalities is not None:
-                column = read_shard(path, columns=["modality"])["modality"].to_numpy()
-                mine = np.where(np.isin(column.astype(str), self.modalities), mine, 0)
-            lengths.append(mine)
+            lengths.append(metadata.lengths)
         return lengths
+
+    def _chosen_lengths(self) -> list[np.ndarray]:
+        """The same, 0 where the modality was not chosen."""
+        if self.modalities is None:
+            return self._row_lengths
+        chosen = []
+        for path, lengths in zip(self._paths, self._row_lengths, strict=True):
+            column = read_shard(path, columns=["modality"])["modality"].to_numpy()
+            chosen.append(np.where(np.isin(column.astype(str), self.modalities), lengths, 0))
+        return chosen
 
     def _batches(self, share: Share, *, skip: int) -> Iterator[PackedBatch]:
         order = self._order(share)
         layout = self._packing.lay_out(order.lengths)
-        reader = PieceReader(self._paths, order)
-        for step in range(skip, self._steps(share, layout)):
-            first = step * self.batch_size
-            yield self._batch(layout, reader, first, first + self.batch_size)
+        with PieceReader(self._paths, self._row_lengths, order, use_cache=self.use_cache) as reader:
+            for step in range(skip, self._steps(share, layout)):
+                first = step * self.batch_size
+                yield self._batch(layout, reader, first, first + self.batch_size)
 
     def _steps(self, share: Share, layout: Layout | None = None) -> int:
         """Batches that every rank and worker gives: as many as the largest share has."""
@@ -260,33 +217,27 @@ class TokenDataset(IterableDataset[PackedBatch]):
         """Fill windows `first` … `stop`-1; those past the end are padding."""
         size, width = self.batch_size, self.length
         first, stop = min(first, layout.num_windows), min(stop, layout.num_windows)
-        pieces = slice(int(layout.first_piece[first]), int(layout.first_piece[stop]))
-        document, start = layout.document[pieces], layout.start[pieces]
+        edges = layout.first_piece[first : stop + 1]
+        pieces = slice(int(edges[0]), int(edges[-1]))
         length = layout.length[pieces]
-        window = np.repeat(np.arange(stop - first), np.diff(layout.first_piece[first : stop + 1]))
-        ends = np.cumsum(length)
-        begins = ends - length
-        # Where each window's ids begin in the run of all pieces, and so each id's column.
-        firsts = layout.first_piece[first:stop] - pieces.start
-        origin = begins[firsts] if len(firsts) else begins
-        total = int(ends[-1]) if len(ends) else 0
-        within = np.arange(total) - np.repeat(begins, length)
-        target = np.repeat(window * width + begins - origin[window], length) + within
-
-        ids, mask = reader.read(document, start, length)
-        input_ids = np.full(size * width, self.pad_id, dtype=np.int64)
-        input_ids[target] = ids
-        position_ids = np.zeros(size * width, dtype=np.int64)
-        position_ids[target] = within
-        document_ids = np.full(size * width, -1, dtype=np.int32)
-        document_ids[target] = np.repeat(np.arange(len(length)) - firsts[window], length)
-        loss_mask = np.zeros(size * width, dtype=bool)
-        loss_mask[target] = (within > 0) & mask
+        # Pieces stand end to end in their window; what is left of it is padding.
+        begins = np.cumsum(length) - length
+        total = int(begins[-1] + length[-1]) if len(length) else 0
+        firsts = edges[:-1] - pieces.start
+        filled = np.full(size, 0, dtype=np.int64)
+        filled[: stop - first] = np.diff(np.append(begins[firsts], total))
+        shift = np.arange(stop - first) * width - begins[firsts]
+        target = begins + np.repeat(shift, np.diff(edges))
+        ids = np.full(size * width, self.pad_id, dtype=np.int64)
+        mask = reader.fill(ids, layout.document[pieces], layout.start[pieces], length, target)
+        padding = (np.arange(size) * width + filled)[filled < width]
+        starts = np.concatenate([target, padding])
+        order = np.argsort(starts)
         return PackedBatch(
-            input_ids=torch.from_numpy(input_ids.reshape(size, width)),
-            document_ids=torch.from_numpy(document_ids.reshape(size, width)),
-            position_ids=torch.from_numpy(position_ids.reshape(size, width)),
-            loss_mask=torch.from_numpy(loss_mask.reshape(size, width)),
+            input_ids=torch.from_numpy(ids.reshape(size, width)),
+            piece_starts=torch.from_numpy(starts[order]),
+            is_padding=torch.from_numpy(order >= len(target)),
+            row_mask=None if mask is None else torch.from_numpy(mask.reshape(size, width)),
         )
 
 

@@ -93,6 +93,7 @@ def test_boundaries_positions_and_masks_by_hand(tmp_path):
     assert batch.loss_mask.int().tolist() == [[0, 1, 1, 0, 0], [0, 1, 0, 0, 0]]
     assert batch.labels.tolist() == [[-100, 11, 12, -100, -100], [-100, 23, -100, -100, -100]]
     assert batch.cumulative_lengths().tolist() == [0, 3, 5, 8, 10]
+    assert batch.is_padding.tolist() == [False, False, False, True]
 
 
 def test_attention_never_crosses_a_document(tmp_path):
@@ -209,6 +210,24 @@ def test_shards_of_different_vocabularies_are_refused(tmp_path):
     write(tmp_path / "b", [[[1]]], vocabulary="w")
     with pytest.raises(ShardError, match="different vocabularies"):
         TokenDataset([tmp_path / "a" / shard_name(0), tmp_path / "b" / shard_name(0)])
+
+
+@pytest.mark.parametrize("masks", [None, [[None, [True, False, False]]]])
+def test_the_flat_copy_is_never_taken_for_another_shard(tmp_path, masks):
+    folder = write(tmp_path / "s", [[[1, 2], [3, 4, 5]]], masks=masks)
+
+    def ids(**options):
+        (batch,) = TokenDataset(folder, batch_size=1, length=8, shuffle=False, **options)
+        return batch.input_ids.tolist()[0][:5], batch.loss_mask.sum().item()
+
+    first = ids(use_cache=False)
+    assert not (folder / ".flat").exists()
+    assert ids() == first
+    assert ids() == first
+    assert len(list((folder / ".flat").glob("*.ids.npy"))) == 1
+    write(folder, [[[9, 8], [7, 6, 5]]], masks=masks)
+    assert ids() == ids(use_cache=False)
+    assert ids()[0] == [9, 8, 7, 6, 5]
 
 
 def test_nothing_there_and_wrong_numbers_are_refused(tmp_path):

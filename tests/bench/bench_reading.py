@@ -1,0 +1,134 @@
+"""Packed reading of token shards against `datasets` and litdata: tokens a second, same lists.
+
+All three give batches [8, 2048] of int64 ids in one process. Ours also says where documents
+begin, which position an id has and which ids carry loss; the peers' batches are ids alone. The
+ratio is our rate over the peer's, higher is better.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from timing import Row, alternate
+
+from dvse.dataset import TokenDataset
+from dvse.encoding import Encoding, Span
+from dvse.shard import ShardMetadata, encoding_row, shard_name, shard_schema, write_shard
+
+NUM_SHARDS, ROWS, MEAN_LENGTH = 16, 1000, 400
+BATCH, LENGTH = 8, 2048
+
+
+def rows() -> Iterator[Row]:
+    """Yield a row a peer."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        documents = _write_shards(folder / "shards")
+        num_tokens = sum(map(len, documents))
+        peers = {"datasets": _datasets_reader(folder)}
+        try:
+            peers["litdata"] = _litdata_reader(folder, documents)
+        except ImportError:
+            pass  # pip install 'dvse[bench]'
+        for peer, read in peers.items():
+            pairs = alternate(lambda: _read_ours(folder / "shards"), read)
+            yield Row(
+                name=f"reading.packed_vs_{peer}",
+                ours=num_tokens / pairs.ours / 1e6,
+                peer=num_tokens / pairs.peer / 1e6,
+                ratio=pairs.speedup,
+                bar=">= 1.5",
+                unit="M tokens/s",
+                note=f"{num_tokens:,} tokens in {len(documents):,} rows, batches "
+                f"[{BATCH}, {LENGTH}], one process, shuffled",
+            )
+
+
+def _write_shards(folder: Path) -> list[np.ndarray]:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    metadata = ShardMetadata(
+        bundle="b",
+        bundle_fingerprint="f",
+        vocabulary_fingerprint="v",
+        vocabulary_size=10_000,
+        profile={},
+    ).to_schema_metadata()
+    documents = []
+    for number in range(NUM_SHARDS):
+        made = []
+        for row in range(ROWS):
+            ids = rng.integers(0, 9_000, rng.integers(1, 2 * MEAN_LENGTH))
+            documents.append(ids)
+            encoding = Encoding(
+                ids=ids,
+                modality_ids=np.zeros(len(ids), np.int8),
+                spans=(Span(modality="text", start=0, stop=len(ids)),),
+            )
+            made.append(encoding_row(encoding, id=f"{number}-{row}", id_dtype="uint16"))
+        schema = shard_schema("uint16")
+        write_shard(folder / shard_name(number), made, schema=schema, metadata=metadata)
+    return documents
+
+
+def _read_ours(folder: Path) -> int:
+    dataset = TokenDataset(folder, batch_size=BATCH, length=LENGTH, seed=1)
+    return sum(batch.input_ids.numel() for batch in dataset)
+
+
+def _datasets_reader(folder: Path):
+    """The usual recipe: batches of rows, concatenated and cut into blocks."""
+    import datasets
+    import torch
+
+    datasets.disable_progress_bars()
+    loaded = datasets.load_dataset(
+        "parquet",
+        data_files=str(folder / "shards" / "*.parquet"),
+        split="train",
+        cache_dir=str(folder / "cache"),
+    ).select_columns(["ids"])
+
+    def read() -> int:
+        total = 0
+        left = np.zeros(0, dtype=np.int64)
+        need = BATCH * LENGTH
+        streamed = loaded.to_iterable_dataset(num_shards=NUM_SHARDS).shuffle(
+            seed=1, buffer_size=1000
+        )
+        for rows in streamed.with_format("numpy").iter(batch_size=256):
+            left = np.concatenate([left, *rows["ids"]]).astype(np.int64, copy=False)
+            while len(left) >= need:
+                batch = torch.from_numpy(left[:need].reshape(BATCH, LENGTH))
+                total += batch.numel()
+                left = left[need:]
+        return total
+
+    return read
+
+
+def _litdata_reader(folder: Path, documents: list[np.ndarray]):
+    import torch
+    from litdata import StreamingDataLoader, StreamingDataset
+    from litdata.streaming import TokensLoader
+    from litdata.streaming.writer import BinaryWriter
+
+    target = folder / "litdata"
+    target.mkdir()
+    writer = BinaryWriter(
+        str(target), chunk_bytes="16MB", item_loader=TokensLoader(block_size=LENGTH)
+    )
+    for number, ids in enumerate(documents):
+        writer.add_item(number, torch.from_numpy(ids.astype(np.int64)))
+    writer.done()
+    writer.merge()
+
+    def read() -> int:
+        dataset = StreamingDataset(
+            str(target), item_loader=TokensLoader(block_size=LENGTH), shuffle=True, seed=1
+        )
+        loader = StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0)
+        return sum(batch.numel() for batch in loader)
+
+    return read
