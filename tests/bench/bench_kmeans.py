@@ -1,0 +1,185 @@
+"""K-means: ours against scikit-learn with fairseq's settings and against faiss; growth from disk.
+
+    python tests/bench --only kmeans
+    DVSE_BENCH_SKLEARN=full  also runs scikit-learn at full size (more than ten minutes)
+
+Features are a mixture of 3,000 states of unequal weight in 48 directions plus noise in all 768, as
+hidden layers of speech encoders are. Speed is peer time / our time; inertia is over all rows.
+"""
+
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from timing import Row
+
+from pipelines.kmeans import ArrayFeatures, FeatureStore, FeatureStoreWriter, KMeansSettings
+from pipelines.kmeans.lloyd import TorchLloyd
+from pipelines.kmeans.partial_sums import PartialSums
+
+ROWS, DIM, CODES = 100_000, 768, 500
+SEEDS = (0, 1, 2)
+FAIRSEQ = {
+    "init": "k-means++",
+    "batch_size": 10_000,
+    "max_iter": 100,
+    "n_init": 20,
+    "max_no_improvement": 100,
+    "reassignment_ratio": 0.0,
+    "tol": 0.0,
+}
+
+
+class _Timed(NamedTuple):
+    seconds: float
+    centroids: np.ndarray
+
+
+def rows() -> Iterator[Row]:
+    """Yield the rows of the table, quickest first."""
+    features = _mixture(ROWS, seed=0)
+    ours = [_timed(lambda seed=seed: _lloyd(features, seed)) for seed in SEEDS]
+    inertia = statistics.mean(_inertia(features, run.centroids) for run in ours)
+    seconds = statistics.median(run.seconds for run in ours)
+    yield from _against_faiss(features, seconds, inertia)
+    yield from _against_scikit_learn(features, seconds, inertia)
+    yield from _from_disk()
+
+
+def _against_faiss(features: np.ndarray, seconds: float, inertia: float) -> Iterator[Row]:
+    import faiss
+
+    def fit(seed: int) -> np.ndarray:
+        kmeans = faiss.Kmeans(DIM, CODES, niter=20, seed=seed + 1)
+        kmeans.train(features)
+        return kmeans.centroids
+
+    theirs = [_timed(lambda seed=seed: fit(seed)) for seed in SEEDS]
+    peer_s = statistics.median(run.seconds for run in theirs)
+    peer_inertia = statistics.mean(_inertia(features, run.centroids) for run in theirs)
+    note = f"faiss Kmeans, 20 iterations; {ROWS} x {DIM}, {CODES} codes, {len(SEEDS)} seeds"
+    yield Row(
+        name="kmeans.speed_against_faiss",
+        ours=seconds,
+        peer=peer_s,
+        ratio=peer_s / seconds,
+        bar=">= 1.5",
+        note=note,
+    )
+    yield Row(
+        name="kmeans.inertia_against_faiss",
+        ours=inertia,
+        peer=peer_inertia,
+        ratio=inertia / peer_inertia,
+        bar="<= 1.005",
+        unit="inertia",
+        note=note,
+    )
+
+
+def _against_scikit_learn(features: np.ndarray, seconds: float, inertia: float) -> Iterator[Row]:
+    from sklearn.cluster import MiniBatchKMeans
+
+    is_full = os.environ.get("DVSE_BENCH_SKLEARN") == "full"
+    settings = {**FAIRSEQ, "n_init": 20 if is_full else 1, "max_iter": 100 if is_full else 10}
+    peer = _timed(
+        lambda: MiniBatchKMeans(CODES, random_state=0, **settings).fit(features).cluster_centers_
+    )
+    note = "fairseq's settings"
+    if not is_full:
+        note += ", but one start of 20 and 10 epochs of 100: a lower bound of the peer's time"
+    yield Row(
+        name="kmeans.speed_against_scikit_learn",
+        ours=seconds,
+        peer=peer.seconds,
+        ratio=peer.seconds / seconds,
+        bar=">= 50" if is_full else None,
+        note=note,
+    )
+    peer_inertia = _inertia(features, peer.centroids)
+    yield Row(
+        name="kmeans.inertia_against_scikit_learn",
+        ours=inertia,
+        peer=peer_inertia,
+        ratio=inertia / peer_inertia,
+        bar="<= 1.015",
+        unit="inertia",
+        note=note,
+    )
+
+
+def _from_disk(num_codes: int = 2000, factor: int = 10) -> Iterator[Row]:
+    settings = KMeansSettings(num_codes=num_codes, num_passes=1, tolerance=0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        times, memory = [], 0.0
+        for count in (ROWS, factor * ROWS):
+            path = Path(folder) / str(count)
+            with FeatureStoreWriter(path, dim=DIM) as writer:
+                for part in range(count // 50_000):
+                    writer.add(_mixture(50_000, seed=part))
+            store = FeatureStore.open(path)
+            start = time.perf_counter()
+            TorchLloyd().fit(store, settings)
+            times.append(time.perf_counter() - start)
+            memory = _anonymous_peak_gb()
+    note = f"{num_codes} codes from disk, peer: {ROWS} rows, ours: {factor * ROWS}, one full pass"
+    yield Row(
+        name="kmeans.growth_from_disk",
+        ours=times[1],
+        peer=times[0],
+        ratio=times[1] / times[0] / factor,
+        bar="<= 1.2",
+        note=note,
+    )
+    yield Row(
+        name="kmeans.anonymous_memory_from_disk", ours=memory, bar="< 2", unit="GB", note=note
+    )
+
+
+def _lloyd(features: np.ndarray, seed: int) -> np.ndarray:
+    settings = KMeansSettings(num_codes=CODES, seed=seed)
+    return TorchLloyd().fit(ArrayFeatures(features), settings).centroids.numpy()
+
+
+def _timed(call: Callable[[], np.ndarray]) -> _Timed:
+    start = time.perf_counter()
+    centroids = call()
+    return _Timed(time.perf_counter() - start, centroids)
+
+
+def _inertia(features: np.ndarray, centroids: np.ndarray) -> float:
+    sums = PartialSums(torch.from_numpy(np.ascontiguousarray(centroids)))
+    for block in ArrayFeatures(features).blocks(sums.block_rows):
+        sums.add(block)
+    return sums.inertia()
+
+
+def _mixture(num_rows: int, *, seed: int, num_states: int = 3000, rank: int = 48) -> np.ndarray:
+    shared, own = np.random.default_rng(0), np.random.default_rng(seed + 1)
+    directions = shared.standard_normal((rank, DIM), dtype=np.float32)
+    directions *= np.linspace(1, 0.1, rank, dtype=np.float32)[:, None]
+    states = shared.standard_normal((num_states, rank), dtype=np.float32)
+    weights = shared.random(num_states) ** 3
+    which = own.choice(num_states, num_rows, p=weights / weights.sum())
+    places = states[which] + 0.5 * own.standard_normal((num_rows, rank), dtype=np.float32)
+    noise = own.standard_normal((num_rows, DIM), dtype=np.float32)
+    noise *= 0.3
+    noise += places @ directions
+    return noise
+
+
+def _anonymous_peak_gb() -> float:
+    """Return the most anonymous memory of this process: what Linux says of it now, or the peak."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024 / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
