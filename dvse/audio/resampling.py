@@ -109,7 +109,8 @@ class _TableFilter(_Filter):
         return self._old * max(1, round(block_size / self._old))
 
     def __call__(self, samples: np.ndarray, position: int) -> np.ndarray:
-        with self._torch.inference_mode():
+        # A caller's autocast must not reach the samples: it would round them to half precision.
+        with self._torch.inference_mode(), self._torch.autocast("cpu", enabled=False):
             out = self._resample(self._torch.from_numpy(samples)).numpy()
         before = self._periods * self._new
         return out[before : len(out) - before]
