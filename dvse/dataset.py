@@ -24,6 +24,8 @@ from dvse.packing import ContinuousPacking, Layout, Packing, WholePacking
 from dvse.piece_reader import PieceReader
 from dvse.shard import PATTERN, read_metadata, read_shard
 
+_IDS_TOGETHER = 1 << 18
+
 
 class TokenDataset(IterableDataset[PackedBatch]):
     """Packed batches of all token shards in a directory. One pass is one epoch.
@@ -196,9 +198,12 @@ class TokenDataset(IterableDataset[PackedBatch]):
         order = self._order(share)
         layout = self._packing.lay_out(order.lengths)
         with PieceReader(self._paths, self._row_lengths, order, use_cache=self.use_cache) as reader:
-            for step in range(skip, self._steps(share, layout)):
-                first = step * self.batch_size
-                yield self._batch(layout, reader, first, first + self.batch_size)
+            # Several batches are laid out in one go: array operations cost as much a call as for
+            # ten thousand ids.
+            together = max(1, _IDS_TOGETHER // (self.batch_size * self.length))
+            steps = self._steps(share, layout)
+            for step in range(skip, steps, together):
+                yield from self._fill(layout, reader, step, min(together, steps - step))
 
     def _steps(self, share: Share, layout: Layout | None = None) -> int:
         """Batches that every rank and worker gives: as many as the largest share has."""
@@ -213,32 +218,41 @@ class TokenDataset(IterableDataset[PackedBatch]):
             self._lengths, share, seed=self.seed, epoch=self._epoch, shuffle=self.shuffle
         )
 
-    def _batch(self, layout: Layout, reader: PieceReader, first: int, stop: int) -> PackedBatch:
-        """Fill windows `first` … `stop`-1; those past the end are padding."""
-        size, width = self.batch_size, self.length
-        first, stop = min(first, layout.num_windows), min(stop, layout.num_windows)
+    def _fill(
+        self, layout: Layout, reader: PieceReader, step: int, num_steps: int
+    ) -> Iterator[PackedBatch]:
+        """Yield the batches of some steps; windows past the end are padding."""
+        size, width = num_steps * self.batch_size, self.length
+        first = min(step * self.batch_size, layout.num_windows)
+        stop = min(step * self.batch_size + size, layout.num_windows)
         edges = layout.first_piece[first : stop + 1]
         pieces = slice(int(edges[0]), int(edges[-1]))
         length = layout.length[pieces]
         # Pieces stand end to end in their window; what is left of it is padding.
-        begins = np.cumsum(length) - length
-        total = int(begins[-1] + length[-1]) if len(length) else 0
-        firsts = edges[:-1] - pieces.start
-        filled = np.full(size, 0, dtype=np.int64)
-        filled[: stop - first] = np.diff(np.append(begins[firsts], total))
-        shift = np.arange(stop - first) * width - begins[firsts]
-        target = begins + np.repeat(shift, np.diff(edges))
+        ends = np.append(0, np.cumsum(length))
+        before = ends[edges - pieces.start]
+        filled = np.zeros(size, dtype=np.int64)
+        filled[: stop - first] = np.diff(before)
+        shift = np.arange(stop - first) * width - before[:-1]
+        target = ends[:-1] + np.repeat(shift, np.diff(edges))
         ids = np.full(size * width, self.pad_id, dtype=np.int64)
         mask = reader.fill(ids, layout.document[pieces], layout.start[pieces], length, target)
         padding = (np.arange(size) * width + filled)[filled < width]
         starts = np.concatenate([target, padding])
-        order = np.argsort(starts)
-        return PackedBatch(
-            input_ids=torch.from_numpy(ids.reshape(size, width)),
-            piece_starts=torch.from_numpy(starts[order]),
-            is_padding=torch.from_numpy(order >= len(target)),
-            row_mask=None if mask is None else torch.from_numpy(mask.reshape(size, width)),
-        )
+        order = np.argsort(starts, kind="stable")
+        starts, is_padding = starts[order], order >= len(target)
+        batch_ids = self.batch_size * width
+        cuts = np.searchsorted(starts, np.arange(num_steps + 1) * batch_ids)
+        for number in range(num_steps):
+            mine = slice(cuts[number], cuts[number + 1])
+            flat = slice(number * batch_ids, (number + 1) * batch_ids)
+            shape = (self.batch_size, width)
+            yield PackedBatch(
+                input_ids=torch.from_numpy(ids[flat].reshape(shape)),
+                piece_starts=torch.from_numpy(starts[mine] - flat.start),
+                is_padding=torch.from_numpy(is_padding[mine]),
+                row_mask=None if mask is None else torch.from_numpy(mask[flat].reshape(shape)),
+            )
 
 
 def _find_shards(folder: str | Path | Sequence[str | Path]) -> list[Path]:
