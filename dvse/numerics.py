@@ -79,13 +79,11 @@ class NumericsProfile:
         Its threads, full fp32 products (no TF32, no autocast), convolutions that are chosen by
         shape and not by a race between algorithms, no gradients.
         """
-        threads = torch.get_num_threads()
         precision = torch.get_float32_matmul_precision()
         try:
-            if threads != self.threads:
-                torch.set_num_threads(self.threads)
             torch.set_float32_matmul_precision("highest")
             with (
+                use_threads(self.threads),
                 torch.backends.cudnn.flags(
                     enabled=True, benchmark=False, deterministic=True, allow_tf32=False
                 ),
@@ -94,8 +92,6 @@ class NumericsProfile:
             ):
                 yield
         finally:
-            if threads != self.threads:
-                torch.set_num_threads(threads)
             torch.set_float32_matmul_precision(precision)
 
     def differences(self, other: "NumericsProfile") -> list[str]:
@@ -122,6 +118,20 @@ class NumericsProfile:
             return cls(**document)
         except TypeError as error:
             raise ConfigError(f"not a numerics profile: {error}") from None
+
+
+@contextmanager
+def use_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many intra-op threads for a while."""
+    before = torch.get_num_threads()
+    if before == threads:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _processor(device: str) -> str:

@@ -3,6 +3,7 @@
 The same tests run for text, pictures, speech and rows that mix them.
 """
 
+import time
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -98,6 +99,13 @@ def test_a_saved_bundle_gives_the_same_ids(copy: Tokenizer, alone: Encodings, ki
 def test_a_saved_bundle_has_the_same_fingerprint(tiny: Tokenizer, copy: Tokenizer) -> None:
     assert copy.fingerprint == tiny.fingerprint
     assert copy.vocabulary == tiny.vocabulary
+
+
+def test_loading_takes_less_than_two_seconds(tiny: Tokenizer) -> None:
+    """Processor time, for other processes share this machine; the libraries are imported."""
+    start = time.process_time()
+    load("tiny", threads=1)
+    assert time.process_time() - start < 2.0
 
 
 @every_kind
