@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-# Below this many weights the call itself costs more than the product.
-_MIN_WEIGHTS = 1 << 20
+# Below this many weights the call itself costs more than the product; above this many rows both
+# libraries are equally fast.
+_MIN_WEIGHTS, _MAX_ROWS = 1 << 20, 512
 
 
 class Linear(nn.Linear):
@@ -51,7 +52,7 @@ def _is_fast(input: torch.Tensor, weight: torch.Tensor) -> bool:
         and weight.dtype is torch.float32
         and input.dtype is torch.float32
         and weight.device.type == "cpu"
-        and input.numel() > 0
+        and 0 < input.numel() <= _MAX_ROWS * weight.shape[1]
         and is_plain_eager()
         and not torch.is_autocast_enabled("cpu")
         and _HAS_ONEDNN

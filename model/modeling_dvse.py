@@ -229,6 +229,10 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
         )
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = GlmRotaryEmbedding(config=config)
+        # Reading a transformers configuration is slow, and this is read for every token.
+        self.head_dim = config.head_dim
+        self.max_positions = config.max_position_embeddings
+        self.records_more = config.has_experts or config.use_token_gate
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -249,10 +253,10 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
         if inputs_embeds is None:
             check_length(input_ids.shape[-1])
-            check_ids(input_ids, self.config.vocab_size)
+            check_ids(input_ids, self.embed_tokens.num_embeddings)
             inputs_embeds = self.embed_tokens(input_ids)
         check_length(inputs_embeds.shape[1])
-        check_context(past_key_values, inputs_embeds.shape[1], self.config.max_position_embeddings)
+        check_context(past_key_values, inputs_embeds.shape[1], self.max_positions)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         let_grow(past_key_values)
@@ -269,10 +273,10 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
             position_ids=position_ids,
         )
         cos, sin = self.rotary_emb(inputs_embeds, position_ids=position_ids)
-        rotations = rotary_table(cos, sin, self.config.head_dim)
+        rotations = rotary_table(cos, sin, self.head_dim)
 
         hidden_states = inputs_embeds
-        for layer in self.layers[: self.config.num_hidden_layers]:
+        for layer in self.layers:
             hidden_states = layer(
                 hidden_states,
                 attention_mask=mask,
@@ -282,7 +286,8 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
                 use_cache=use_cache,
                 **kwargs,
             )
-        return DvseModelOutput(
+        output_class = DvseModelOutput if self.records_more else BaseModelOutputWithPast
+        return output_class(
             last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values
         )
 
@@ -306,6 +311,8 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
         self.model = DvseModel(config)
         self.vocab_size = config.vocab_size
         self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.has_experts = config.has_experts
+        self.has_gates = config.use_token_gate
         self.post_init()
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
@@ -331,11 +338,14 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
     ) -> CausalLMOutputWithPast:
         """Logits of the next token after each token; with `labels` `[B, T]` (-100: none) a loss."""
         config = self.config
-        wants_router = _first(output_router_logits, config.output_router_logits)
-        wants_gates = _first(output_gate_logits, config.output_gate_logits)
+        wants_router = self.has_experts and _first(output_router_logits, config, "router")
+        wants_gates = self.has_gates and _first(output_gate_logits, config, "gate")
         is_training = self.training and labels is not None
-        needs_router = config.has_experts and (wants_router or is_training)
-        needs_gates = config.use_token_gate and (wants_gates or is_training or needs_router)
+        needs_router = wants_router or (self.has_experts and is_training)
+        needs_gates = wants_gates or (self.has_gates and (is_training or needs_router))
+        if needs_router or needs_gates:
+            kwargs["output_router_logits"] = needs_router
+            kwargs["output_gate_logits"] = needs_gates
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -343,8 +353,6 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
-            output_router_logits=needs_router,
-            output_gate_logits=needs_gates,
             **kwargs,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -417,5 +425,5 @@ def _counted(
     return attention_mask[:, -hidden_states.shape[1] :]
 
 
-def _first(given: bool | None, default: bool) -> bool:
-    return default if given is None else given
+def _first(given: bool | None, config: DvseConfig, name: str) -> bool:
+    return getattr(config, f"output_{name}_logits") if given is None else given

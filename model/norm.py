@@ -3,8 +3,6 @@
 import torch
 from transformers.models.glm.modeling_glm import GlmRMSNorm
 
-from .linear import is_plain_eager
-
 
 class RMSNorm(GlmRMSNorm):
     """Root-mean-square norm over the last dimension: x / sqrt(mean(x²) + eps) · weight.
@@ -22,7 +20,8 @@ class RMSNorm(GlmRMSNorm):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Normalise `[..., hidden_size]`; the dtype stays."""
         x = hidden_states
-        if torch.is_grad_enabled() or x.dtype is not torch.float32 or not is_plain_eager():
+        is_traced = torch.compiler.is_compiling()
+        if is_traced or torch.is_grad_enabled() or x.dtype is not torch.float32:
             return super().forward(x)
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         scale = norm.square_().div_(x.shape[-1]).add_(self.variance_epsilon).rsqrt_()
