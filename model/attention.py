@@ -40,7 +40,7 @@ class GroupedQueryAttention(GlmAttention):
     def __init__(self, config: DvseConfig, layer_idx: int) -> None:
         nn.Module.__init__(self)
         self.config = config
-        self.layer_idx = layer_idx
+        self.layer_idx: int = layer_idx
         self.head_dim = config.head_dim
         self.num_key_value_groups = config.num_key_value_groups
         self.scaling = self.head_dim**-0.5
@@ -53,7 +53,7 @@ class GroupedQueryAttention(GlmAttention):
         self.v_proj = Linear(config.hidden_size, key_size, bias=config.attention_bias)
         self.o_proj = Linear(query_size, config.hidden_size, bias=False)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         hidden_states: torch.Tensor,
         position_embeddings: RotaryTable,

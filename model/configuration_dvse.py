@@ -141,10 +141,12 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
     """
 
     model_type = "dvse"
-    keys_to_ignore_at_inference: ClassVar = ["past_key_values", "router_logits", "gate_logits"]
+    keys_to_ignore_at_inference = ["past_key_values", "router_logits", "gate_logits"]  # noqa: RUF012
     attribute_map: ClassVar = {"num_local_experts": "n_routed_experts"}
 
-    head_dim: int | None = None
+    # Integers once created; None is settled before anybody reads it.
+    num_key_value_heads: Any = 2
+    head_dim: Any = None
     pad_token_id: int | None = None
 
     use_token_gate: bool = False
@@ -201,7 +203,7 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
         return 0.0 if self.gate_thresholds is None else float(self.gate_thresholds[layer_idx])
 
     @property
-    def base_model_tp_plan(self) -> dict[str, str]:
+    def base_model_tp_plan(self) -> dict[str, str]:  # type: ignore[override]
         """Tensor-parallel style of each part; the token gate is not named, so it is replicated."""
         plan = dict(_ATTENTION_PLAN)
         if not self.has_experts or self.first_k_dense_replace > 0:
@@ -213,7 +215,7 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
         return plan
 
     @property
-    def base_model_ep_plan(self) -> dict[str, str] | None:
+    def base_model_ep_plan(self) -> dict[str, str] | None:  # type: ignore[override]
         """Expert-parallel style: whole experts on each device; `None` without experts."""
         return dict(_EXPERT_PARALLEL_PLAN) if self.has_experts else None
 
@@ -222,6 +224,11 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
             if getattr(self, name) < 1:
                 raise ModelConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         heads, groups = self.num_attention_heads, self.num_key_value_heads
+        if not isinstance(groups, int) or not isinstance(self.head_dim, int | None):
+            raise ModelConfigError(
+                f"num_key_value_heads and head_dim must be whole numbers, got {groups!r} and "
+                f"{self.head_dim!r}."
+            )
         if groups < 1 or heads % groups:
             divisors = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
             raise ModelConfigError(

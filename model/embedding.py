@@ -5,6 +5,8 @@ the mean of the old rows, or from the codebook's centroids: then codes that are 
 are near in the table. Old rows, and so the logits of old ids, do not change.
 """
 
+from typing import Any
+
 import torch
 from transformers import PreTrainedModel
 
@@ -41,7 +43,7 @@ def extend_embedding(
     """
     if num_new < 1:
         raise ModelConfigError(f"num_new must be at least 1, got {num_new}.")
-    old = model.get_input_embeddings().weight.shape[0]
+    old = _tables(model)[0].shape[0]
     ids = range(old, old + num_new)
     _check_init(init, num_new)
     model.resize_token_embeddings(old + num_new, mean_resizing=False)
@@ -67,7 +69,7 @@ def initialize_rows(
     Raises:
         ModelConfigError: ids outside the vocabulary or an `init` that does not fit.
     """
-    size = model.get_input_embeddings().weight.shape[0]
+    size = _tables(model)[0].shape[0]
     if not 0 < ids.start < ids.stop <= size or ids.step != 1:
         raise ModelConfigError(
             f"ids must be consecutive and lie between 1 and {size - 1}, got {ids}."
@@ -80,11 +82,7 @@ def initialize_rows(
 def _fill(
     model: PreTrainedModel, ids: range, init: torch.Tensor | str, *, num_old: int, seed: int
 ) -> None:
-    tables = [model.get_input_embeddings().weight]
-    head = model.get_output_embeddings()
-    if head is not None and head.weight is not tables[0]:
-        tables.append(head.weight)
-    for table in tables:
+    for table in _tables(model):
         old = table[:num_old].float()
         mean = old.mean(dim=0)
         rows = mean.expand(len(ids), -1)
@@ -92,6 +90,13 @@ def _fill(
             spread = (old - mean).square().sum(dim=1).mean().sqrt()
             rows = mean + spread * _unit_rows(init, table.shape[1], seed).to(mean)
         table[ids.start : ids.stop] = rows.to(table.dtype)
+
+
+def _tables(model: PreTrainedModel) -> list[torch.Tensor]:
+    """The embedding's weight and, where it is another, the head's."""
+    parts: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    weights = [part.weight for part in parts if part is not None]
+    return weights[:1] if weights[-1] is weights[0] else weights
 
 
 def _unit_rows(centroids: torch.Tensor, width: int, seed: int) -> torch.Tensor:

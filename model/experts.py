@@ -37,7 +37,7 @@ class MixtureOfExperts(nn.Module):
         super().__init__()
         self.config = config
         self.experts = Experts(config)
-        self.gate = Router(config)
+        self.gate = Router(config)  # type: ignore[arg-type]
         self.shared_experts = None
         if config.n_shared_experts:
             width = config.moe_intermediate_size * config.n_shared_experts

@@ -33,6 +33,10 @@ class GrowingLayer(DynamicLayer):
         (torch.Size([1, 2, 3, 4]), 3)
     """
 
+    # The arrays with their room; None before the first token and after a reset.
+    _keys: Any
+    _values: Any
+
     def __init__(self, **kwargs: Any) -> None:
         self._length = 0
         super().__init__(**kwargs)

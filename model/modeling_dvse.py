@@ -10,7 +10,7 @@ FFN or experts, residual → norm → head.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -106,7 +106,7 @@ class DvseDecoderLayer(GlmDecoderLayer):
         self.layer_idx = layer_idx
         self.self_attn = GroupedQueryAttention(config, layer_idx)
         is_routed = config.is_expert_layer(layer_idx)
-        self.mlp = MixtureOfExperts(config) if is_routed else DenseFFN(config)
+        self.mlp: Any = MixtureOfExperts(config) if is_routed else DenseFFN(config)
         self.token_gate = TokenGate(config.hidden_size) if config.use_token_gate else None
         self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -163,8 +163,8 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
     config: DvseConfig
     config_class = DvseConfig
     base_model_prefix = "model"
-    _no_split_modules: ClassVar = ["DvseDecoderLayer"]
-    _can_record_outputs: ClassVar = {
+    _no_split_modules = ["DvseDecoderLayer"]  # noqa: RUF012
+    _can_record_outputs = {  # noqa: RUF012
         "hidden_states": DvseDecoderLayer,
         "attentions": GroupedQueryAttention,
         "router_logits": OutputRecorder(Router, index=0),
@@ -173,7 +173,9 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
     _can_set_experts_implementation = _WhereThereAreExperts()
 
     @classmethod
-    def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(  # type: ignore[override]
+        cls, name_or_path: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         """Load a checkpoint of this model or of GLM-4, as `PreTrainedModel.from_pretrained` does.
 
         Raises:
@@ -252,6 +254,7 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
         if inputs_embeds is None:
+            assert input_ids is not None
             check_length(input_ids.shape[-1])
             check_ids(input_ids, self.embed_tokens.num_embeddings)
             inputs_embeds = self.embed_tokens(input_ids)
@@ -263,8 +266,8 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
 
         if position_ids is None:
             num_past = past_key_values.get_seq_length() if past_key_values is not None else 0
-            position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)
-            position_ids = (position_ids + num_past).unsqueeze(0)
+            new = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)
+            position_ids = (new + num_past).unsqueeze(0)  # type: ignore[assignment]
         mask = create_causal_mask(
             config=self.config,
             inputs_embeds=inputs_embeds,
@@ -389,9 +392,7 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
             gate_logits=outputs.gate_logits if wants_gates else None,
         )
 
-    def _load_balance_loss(
-        self, outputs: DvseModelOutput, attention_mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _load_balance_loss(self, outputs: Any, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Count the rows that were routed: those of real tokens, and of open gates if skipped."""
         config = self.config
         counted = _counted(attention_mask, outputs.last_hidden_state)

@@ -31,7 +31,8 @@ class TokenGate(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Score each token; computed in fp32 whatever the model's dtype."""
-        weight, bias = self.weight, self.bias
+        weight: torch.Tensor = self.weight
+        bias: torch.Tensor = self.bias
         if input.dtype is not torch.float32 and input.dtype is not torch.float64:
             input, weight, bias = input.float(), weight.float(), bias.float()
         return F.linear(input, weight, bias).squeeze(-1)

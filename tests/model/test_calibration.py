@@ -13,10 +13,9 @@ def data():
 
 @pytest.mark.parametrize("trained", [True, False])
 @pytest.mark.parametrize("saving", [0.18, 0.3])
-def test_wanted_saving_is_reached(make_model, kind, data, trained, saving):
-    if "use_token_gate" not in kind:
-        pytest.skip("no gates")
-    model = make_model(**kind)
+@pytest.mark.parametrize("name", ["gate", "gate and experts"])
+def test_wanted_saving_is_reached(make_model, kinds, data, name, trained, saving):
+    model = make_model(**kinds[name])
     if not trained:
         for layer in model.model.layers:
             torch.nn.init.zeros_(layer.token_gate.weight)
