@@ -1,0 +1,80 @@
+"""`dvse evaluate`."""
+
+import argparse
+from pathlib import Path
+
+HELP = """Judge a bundle on labelled data: metrics.json, report.html, and a gate.
+
+exit codes: 0 the gate is passed, 1 it could not be measured, 3 a threshold is missed"""
+EXAMPLES = """\
+  dvse evaluate tiny --data ../shared/data --output runs/evaluation
+  dvse evaluate my-bundle --data labelled/ --gate gate.json --output runs/evaluation
+
+data: a folder with a cifar10-train.parquet and fsdd/manifest.jsonl is understood as it is; of any
+other folder a file evaluation.json says which rows belong to which split:
+  {"image": {"path": "pictures.parquet", "label": "label",
+             "train": {"rows": [0, 45000]}, "splits": {"validation": {"rows": [45000, 50000]}}},
+   "audio": {"path": "clips/manifest.jsonl", "label": "text", "speaker": "speaker",
+             "train": {"where": {"speaker": "anna|bert"}},
+             "splits": {"unknown": {"where": {"speaker": "carl"}}}},
+   "text": {"path": "*.txt"}}
+gate: {"image.psnr_db": {"at_least": 22}, "text.unknown": {"at_most": 0, "required": true}}"""
+
+EXIT_MISSED = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("bundle", help="a shipped name (tiny), a folder, or a Hugging Face id")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--gate", type=Path, metavar="FILE", help="thresholds (defaults included)")
+    parser.add_argument(
+        "--layout", type=Path, metavar="FILE", help="description of the data, if it is not in DIR"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--max-train",
+        type=int,
+        default=4000,
+        metavar="N",
+        help="inputs that maps and probes are learnt from (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max-inputs",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="inputs of each other split (default %(default)s)",
+    )
+    parser.add_argument("--no-probes", action="store_true", help="leave the slowest part out")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the verdicts."""
+    import sys
+
+    import dvse
+    from dvse.errors import ConfigError
+    from pipelines.evaluation.evaluation import EvaluationSettings, evaluate
+    from pipelines.evaluation.gate import is_passed, read_gate
+
+    if min(args.max_train, args.max_inputs) < 2:
+        raise ConfigError("expected at least 2 inputs for --max-train and --max-inputs")
+    found = evaluate(
+        dvse.load(args.bundle, device=args.device),
+        args.data,
+        args.output,
+        gate=read_gate(args.gate),
+        layout=args.layout,
+        settings=EvaluationSettings(
+            max_train=args.max_train, max_inputs=args.max_inputs, probe=not args.no_probes
+        ),
+        progress=lambda line: print(line, file=sys.stderr),
+    )
+    for verdict in found.verdicts:
+        sign = "not measured" if verdict.value is None else "ok" if verdict.is_met else "MISSED"
+        value = "" if verdict.value is None else f"{verdict.value:g}"
+        print(f"{sign:12} {verdict.metric:44} {value:>10}  {verdict.bound}")
+    print(f"open {args.output / 'report.html'}")
+    return 0 if is_passed(found.verdicts) else EXIT_MISSED

@@ -1,0 +1,127 @@
+"""From a bundle and labelled data to `metrics.json`, `report.html` and a verdict."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dvse.atomic_file import write_atomically
+from dvse.errors import TrainingError
+from dvse.tokenizer import Tokenizer
+from pipelines.evaluation.audio_measures import audio_figures
+from pipelines.evaluation.data_layout import TRAIN, read_layout
+from pipelines.evaluation.encoded import EncodedInput, encode_inputs
+from pipelines.evaluation.gate import Verdict, judge
+from pipelines.evaluation.image_measures import image_figures
+from pipelines.evaluation.inputs import read_inputs, read_texts
+from pipelines.evaluation.report import render_report
+from pipelines.evaluation.text_quality import text_figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How much is measured.
+
+    Attributes:
+        max_train: inputs of the training split that maps and probes are learnt from.
+        max_inputs: inputs of each other split.
+        probe: train the probes (most of the time that an evaluation takes).
+    """
+
+    max_train: int = 4000
+    max_inputs: int = 1000
+    probe: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was found.
+
+    Attributes:
+        metrics: the content of `metrics.json`.
+        verdicts: one for each threshold of the gate.
+    """
+
+    metrics: Mapping[str, Any]
+    verdicts: tuple[Verdict, ...]
+
+
+def evaluate(
+    tokenizer: Tokenizer,
+    data: Path,
+    output: Path,
+    *,
+    gate: Mapping[str, Mapping[str, Any]],
+    layout: Path | None = None,
+    settings: EvaluationSettings | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Measure a bundle and write `metrics.json` and `report.html` into `output`.
+
+    Args:
+        tokenizer: with the bundle.
+        data: folder with labelled data, see `pipelines.evaluation.data_layout`.
+        output: made if it is missing; both files are replaced whole.
+        gate: thresholds, see `pipelines.evaluation.gate`.
+        layout: description of the data, if it does not lie beside it.
+        settings: how much is measured.
+        progress: told what is being done.
+
+    Raises:
+        TrainingError: data that cannot be read, labels that do not match, or a full disk.
+    """
+    settings = settings or EvaluationSettings()
+    sources = read_layout(data, layout)
+    metrics: dict[str, Any] = {
+        "bundle": tokenizer.name,
+        "fingerprint": tokenizer.fingerprint,
+        "settings": asdict(settings),
+        "numerics": tokenizer.profile.to_dict(),
+    }
+    encoded: dict[str, dict[str, list[EncodedInput]]] = {}
+    for modality, measure in (("image", image_figures), ("audio", audio_figures)):
+        if modality not in sources or getattr(tokenizer, modality) is None:
+            continue
+        progress(f"{modality}: tokenising")
+        splits = {
+            split: encode_inputs(
+                tokenizer,
+                modality,
+                read_inputs(
+                    data,
+                    sources[modality],
+                    split,
+                    limit=settings.max_train if split == TRAIN else settings.max_inputs,
+                ),
+            )
+            for split in sources[modality].splits
+        }
+        encoded[modality] = dict(splits)
+        if TRAIN not in splits or len(splits) < 2:
+            raise TrainingError(
+                f"{modality}: expected a description with train and at least one split to measure"
+            )
+        train = splits.pop(TRAIN)
+        progress(f"{modality}: measuring {', '.join(splits)}")
+        metrics[modality] = measure(tokenizer, train, splits, probe=settings.probe)
+    if "text" in sources:
+        metrics["text"] = text_figures(tokenizer.text, read_texts(data, sources["text"]))
+    verdicts = tuple(judge(metrics, gate))
+    metrics["gate"] = [asdict(verdict) for verdict in verdicts]
+    progress("drawing the report")
+    page = render_report(tokenizer, metrics, verdicts, encoded)
+    _write(output, metrics, page)
+    return Evaluation(metrics=metrics, verdicts=verdicts)
+
+
+def _write(output: Path, metrics: Mapping[str, Any], page: str) -> None:
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_atomically(output / "report.html", page.encode())
+        write_atomically(output / "metrics.json", text.encode())
+    except OSError as error:
+        raise TrainingError(
+            f"{output}: the report cannot be written; {error.strerror or error}"
+        ) from error

@@ -1,0 +1,90 @@
+"""The gate: thresholds on the figures, and whether a bundle passes them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvse.errors import ConfigError
+
+DEFAULT_GATE = Path(__file__).with_name("default_gate.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One threshold and what was measured.
+
+    Attributes:
+        metric: dotted name in `metrics.json`.
+        bound: in words, `at least 0.98`.
+        value: what was measured; `None` where it was not.
+        is_met: false where it was missed; what was not measured and may be missing counts as met.
+    """
+
+    metric: str
+    bound: str
+    value: float | None
+    is_met: bool
+
+
+def judge(metrics: Mapping[str, Any], gate: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
+    """Hold figures against thresholds.
+
+    A threshold is `{"at_least": x}` or `{"at_most": x}`; with `"required": true` it is missed
+    where the figure is missing.
+
+    >>> verdicts = judge({"image": {"psnr_db": 23.5}}, {"image.psnr_db": {"at_least": 22}})
+    >>> verdicts[0].is_met, verdicts[0].bound
+    (True, 'at least 22')
+    """
+    verdicts = []
+    for metric, rule in gate.items():
+        value = _find(metrics, metric)
+        bounds = [name for name in ("at_least", "at_most") if name in rule]
+        is_met = value is not None or not rule.get("required", False)
+        if value is not None and "at_least" in rule:
+            is_met &= value >= rule["at_least"]
+        if value is not None and "at_most" in rule:
+            is_met &= value <= rule["at_most"]
+        bound = " and ".join(f"{name.replace('_', ' ')} {rule[name]:g}" for name in bounds)
+        verdicts.append(Verdict(metric=metric, bound=bound, value=value, is_met=is_met))
+    return verdicts
+
+
+def read_gate(path: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Read thresholds from a file, by default the ones that come with DVSE.
+
+    Raises:
+        ConfigError: no such file, or not a gate.
+    """
+    path = path or DEFAULT_GATE
+    try:
+        gate = json.loads(path.read_text(encoding="utf-8"))
+        for metric, rule in gate.items():
+            bounds = {k: v for k, v in rule.items() if k in ("at_least", "at_most")}
+            numbers = all(type(v) in (int, float) for v in bounds.values())
+            if not bounds or not numbers or set(rule) - {"at_least", "at_most", "required"}:
+                raise ValueError(f"{metric}: received {rule}")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f'{path}: expected thresholds like {{"image.psnr_db": {{"at_least": 22}}}}; {error}'
+        ) from error
+    return gate
+
+
+def is_passed(verdicts: Sequence[Verdict]) -> bool:
+    """Return whether every threshold is met."""
+    return all(verdict.is_met for verdict in verdicts)
+
+
+def _find(metrics: Any, name: str) -> float | None:
+    for key in name.split("."):
+        if isinstance(metrics, Mapping):
+            metrics = metrics.get(key)
+        elif isinstance(metrics, Sequence) and key.isdigit() and int(key) < len(metrics):
+            metrics = metrics[int(key)]
+        else:
+            return None
+    is_number = isinstance(metrics, int | float) and not isinstance(metrics, bool)
+    return float(metrics) if is_number else None

@@ -1,0 +1,115 @@
+"""Figures of image codes, and the pictures and patches to look at."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from dvse.image.quantizer import CodebookQuantizer
+from dvse.tokenizer import Tokenizer
+from pipelines.evaluation.codebook_usage import LevelUsage, level_usage, usage_figures
+from pipelines.evaluation.encoded import EncodedInput
+from pipelines.evaluation.picture_quality import learnt_measures, psnr_db, ssim
+from pipelines.evaluation.probes import probe_figures
+from pipelines.evaluation.robustness import share_changed
+
+_QUALITY_PICTURES = 1000
+
+
+def image_figures(
+    tokenizer: Tokenizer,
+    train: Sequence[EncodedInput],
+    splits: Mapping[str, Sequence[EncodedInput]],
+    *,
+    probe: bool = True,
+) -> dict[str, Any]:
+    """Return the figures of the codes over all splits, agreement and probes for each."""
+    image: Any = tokenizer.image
+    inputs = [entry for part in splits.values() for entry in part]
+    figures: dict[str, Any] = {
+        "pictures": len(inputs),
+        "codes_per_picture": round(float(np.mean([len(e.codes) for e in inputs])), 1),
+        "usage": [usage_figures(usage) for usage in image_usage(tokenizer, inputs)],
+    }
+    if image.decoder is not None:
+        shown = inputs[:_QUALITY_PICTURES]
+        originals, rebuilt = [e.data for e in shown], [rebuild(tokenizer, e) for e in shown]
+        figures["psnr_db"] = round(psnr_db(originals, rebuilt), 3)
+        figures["ssim"] = round(
+            float(np.mean([ssim(a, b) for a, b in zip(originals, rebuilt, strict=True)])), 4
+        )
+        figures.update(learnt_measures(originals, rebuilt))
+    changed = share_changed(tokenizer, "image", inputs[:_QUALITY_PICTURES])
+    figures["agreement"] = {name: round(1 - share, 4) for name, share in changed.items()}
+    if probe and len({e.source.label for e in train}) > 1:
+        figures["probes"] = probe_figures(train, splits, num_codes=image.num_codes)
+    return figures
+
+
+def image_usage(tokenizer: Tokenizer, inputs: Sequence[EncodedInput]) -> list[LevelUsage]:
+    """Return the use of each level over inputs."""
+    image: Any = tokenizer.image
+    codes = np.concatenate([entry.codes for entry in inputs])
+    centroids = _centroids(image)
+    return [
+        level_usage(
+            codes[:, level], image.num_codes, None if centroids is None else centroids[level]
+        )
+        for level in range(image.num_levels)
+    ]
+
+
+def rebuild(tokenizer: Tokenizer, entry: EncodedInput) -> np.ndarray:
+    """Return the pixels that the decoder makes of an input's codes."""
+    image: Any = tokenizer.image
+    with tokenizer.profile.pinned():
+        return image.decode(entry.codes, entry.grid)
+
+
+def typical_patches(
+    tokenizer: Tokenizer, inputs: Sequence[EncodedInput], *, num_codes: int = 64, each: int = 8
+) -> dict[int, list[np.ndarray]]:
+    """Return for the most used codes the patches `uint8 [p, p, 3]` nearest to the centroid."""
+    image: Any = tokenizer.image
+    codes = np.concatenate([entry.codes[:, 0] for entry in inputs])
+    owner = np.repeat(np.arange(len(inputs)), [len(entry.codes) for entry in inputs])
+    place = np.concatenate([np.arange(len(entry.codes)) for entry in inputs])
+    distances = _distances(image, inputs, codes)
+    patch = image.geometry.patch_size
+    most_used = np.argsort(-np.bincount(codes, minlength=image.num_codes), kind="stable")
+    shown = {}
+    for code in most_used[:num_codes]:
+        mine = np.flatnonzero(codes == code)
+        if not len(mine):
+            continue
+        nearest = mine[np.argsort(distances[mine], kind="stable")[:each]]
+        shown[int(code)] = [_cut(inputs[owner[i]], int(place[i]), patch) for i in nearest]
+    return shown
+
+
+def _cut(entry: EncodedInput, place: int, patch: int) -> np.ndarray:
+    assert entry.grid is not None
+    row, column = divmod(place, entry.grid[1])
+    return entry.data[row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
+
+
+def _distances(image: Any, inputs: Sequence[EncodedInput], codes: np.ndarray) -> np.ndarray:
+    centroids = _centroids(image)
+    if centroids is None:  # a lattice: every place in its cell is as typical as the next
+        return np.zeros(len(codes))
+    with torch.inference_mode():
+        features = torch.from_numpy(np.concatenate([entry.features for entry in inputs]))
+        if image.quantizer.project_in is not None:
+            device = next(image.quantizer.parameters()).device
+            features = image.quantizer.project_in(features.to(device)).cpu()
+        if image.quantizer.codebook.metric == "cosine":
+            features = F.normalize(features, dim=-1)
+        return (features - centroids[0][torch.from_numpy(codes).long()]).norm(dim=1).numpy()
+
+
+def _centroids(image: Any) -> torch.Tensor | None:
+    if not isinstance(image.quantizer, CodebookQuantizer):
+        return None
+    return image.quantizer.codebook.centroids.cpu()
