@@ -1,7 +1,7 @@
 """A batch of packed windows: ids, and where documents begin and end in them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -99,8 +99,12 @@ class PackedBatch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "PackedBatch":
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return PackedBatch(**{k: None if v is None else function(v) for k, v in values.items()})
+        return PackedBatch(
+            input_ids=function(self.input_ids),
+            piece_starts=function(self.piece_starts),
+            is_padding=function(self.is_padding),
+            row_mask=None if self.row_mask is None else function(self.row_mask),
+        )
 
     def _spread(self, values: Tensor) -> Tensor:
         """Give each id the value of its piece: `[P]` → `[B, T]`."""

@@ -53,7 +53,9 @@ class DeviceProcess:
         self._batch_size = batch_size
         self._num_bytes = self._num_chunks = 0
         self._is_flushed = True
-        self._child = Child(_serve, (step, device, batch_size))
+        # Threads of an encoder that wait for each other should sleep: decoders need the cores.
+        waiting = {"OMP_WAIT_POLICY": "PASSIVE"} if device == "cpu" else {}
+        self._child = Child(_serve, (step, device, batch_size), environment=waiting)
 
     @property
     def connection(self) -> Connection:

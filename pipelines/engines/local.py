@@ -105,8 +105,10 @@ class LocalEngine(Engine):
 
     def close(self) -> None:
         """End every process."""
-        for process in (*self._workers, *self._devices):
-            process.kill()
+        for worker in self._workers:
+            worker.kill()
+        for device in self._devices:
+            device.kill()
         self._workers, self._devices = [], []
 
     def _hand_out(self, feed: "_Feed") -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from dvse.chat import render
 from dvse.errors import InputError
 from dvse.items import Audio, Image, Item, Special, Text
-from pipelines.sources.record import FilePlace, HeldPlace, Part, Record, failed
+from pipelines.sources.record import FilePlace, HeldPlace, Part, PartKind, Record, failed
 
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
@@ -56,7 +56,7 @@ def _part(item: Item, folder: str) -> Part:
         case Special():
             return Part.of_text(item.name, kind="special")
         case Image() | Audio():
-            kind = "image" if isinstance(item, Image) else "audio"
+            kind: PartKind = "image" if isinstance(item, Image) else "audio"
             if isinstance(item.source, bytes):
                 return Part(kind=kind, place=HeldPlace(item.source))
             if isinstance(item.source, str):

@@ -53,8 +53,11 @@ class DelimitedSource(Source):
                     return
                 file.seek(0)
             csv.field_size_limit(1 << 24)
-            quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-            reader = csv.DictReader(file, delimiter="\t" if tabs else ",", quoting=quoting)
+            reader = (
+                csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+                if tabs
+                else csv.DictReader(file)
+            )
             if not _has_path(list(reader.fieldnames or [])):
                 raise InputError(
                     f"{printable(entry.name)}: expected a 'path' column, received the columns "

@@ -59,7 +59,7 @@ class Entry:
 
     def to_json(self) -> str:
         """Return one line of JSON; names that are no UTF-8 survive as escapes."""
-        fields = [self.kind, self.path, self.name, self.count, _pair(self.stamp)]
+        fields: list[object] = [self.kind, self.path, self.name, self.count, _pair(self.stamp)]
         if self.caption or self.members or self.failure:
             why = self.failure and [self.failure.stage, self.failure.type, self.failure.reason]
             fields += [self.caption, _pair(self.caption_stamp), list(self.members), why]

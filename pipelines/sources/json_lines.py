@@ -78,9 +78,9 @@ def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
     given = found.get("id", found.get("utt_id"))
     id = fallback if given is None else printable(str(given))
     try:
-        for key in _CONVERSATION_KEYS:
-            if key in found:
-                return conversation_record(found[key], id, source, folder)
+        for name in _CONVERSATION_KEYS:
+            if name in found:
+                return conversation_record(found[name], id, source, folder)
         if "recording" in found or "sources" in found:
             return _lhotse(found, id, source, folder)
         key = next((k for k in _PATH_KEYS if isinstance(found.get(k), str)), None)

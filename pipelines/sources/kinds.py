@@ -94,8 +94,8 @@ def media_record(
     except InputError as error:
         return failed(id, source, error)
     if start_s is not None and kind != "audio":
-        error = InputError(f"{_name(path)}: only recordings have an offset and a duration")
-        return failed(id, source, error)
+        problem = InputError(f"{_name(path)}: only recordings have an offset and a duration")
+        return failed(id, source, problem)
     part = Part(
         kind=kind,  # type: ignore[arg-type]  # media_kind returns these three
         place=FilePlace(path),

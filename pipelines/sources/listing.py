@@ -76,8 +76,8 @@ class Lister:
             return
         identity = (info.st_dev, info.st_ino)
         if identity in ancestors:
-            problem = InputError(f"{printable(path)}: a link back to a directory that holds it")
-            yield _failed(path, name or path, problem)
+            circle = InputError(f"{printable(path)}: a link back to a directory that holds it")
+            yield _failed(path, name or path, circle)
             return
         path = os.path.abspath(path)
         if self._options.template is not None:

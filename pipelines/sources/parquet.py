@@ -87,7 +87,7 @@ def _layout(file: pq.ParquetFile) -> TableLayout:
         if feature_type in ("Image", "Audio"):
             media[column.name] = feature_type.lower()
         elif feature_type == "ClassLabel":
-            labels[column.name] = feature.get("names") or []
+            labels[column.name] = features[column.name].get("names") or []
         elif kind := _kind(column):
             media[column.name] = kind
     return TableLayout.of(schema.names, media, labels)
