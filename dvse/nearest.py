@@ -58,8 +58,15 @@ def nearest_codes(vectors: Tensor, centroids: Tensor) -> Tensor:
             block_scores = _onednn_linear(block, centroids, bias)
         else:
             block_scores = torch.addmm(bias, block, centroids.T, out=scores[: len(block)])
-        codes[start : start + num_rows] = block_scores.argmax(-1)[:num_rows]
+        codes[start : start + num_rows] = _argmax(block_scores)[:num_rows]
     return codes
+
+
+def _argmax(scores: Tensor) -> Tensor:
+    # NumPy's is ten times as fast as torch's on a processor, and takes the lowest index as well.
+    if scores.device.type == "cpu":
+        return torch.from_numpy(scores.numpy().argmax(-1))
+    return scores.argmax(-1)
 
 
 def _is_onednn_faster(tensor: Tensor) -> bool:

@@ -38,7 +38,7 @@ def srgb_on_white(picture: PilImage.Image, icc_profile: bytes | None) -> PilImag
     if icc_profile:
         opaque = picture.convert("RGB") if alpha is not None else picture
         picture = _to_srgb(opaque, icc_profile)
-    colours = picture.convert("RGB")
+    colours = picture if picture.mode == "RGB" else picture.convert("RGB")
     if alpha is None:
         return colours
     paper = PilImage.new("RGB", picture.size, (255, 255, 255))

@@ -71,31 +71,34 @@ def decode_picture(
     >>> pixels.shape, int(pixels.mean())
     ((4, 4, 3), 128)
     """
-    name = describe(source)
     try:
         with quiet_pillow(), opened(source) as picture:
-            _check_limits(picture.size, limits, name)
+            _check_limits(picture.size, limits, source)
             return _decode(picture, place, is_ours=picture is not source)
     except InputError:
         raise
     except MemoryError as error:
-        raise TooLargeError(f"{name}: not enough memory to decode it") from error
+        raise TooLargeError(f"{describe(source)}: not enough memory to decode it") from error
     except Exception as error:  # plugins raise OSError, SyntaxError, struct.error and others
-        raise DecodeError(f"{name}: damaged or truncated picture; {reason(error)}") from error
+        raise DecodeError(
+            f"{describe(source)}: damaged or truncated picture; {reason(error)}"
+        ) from error
 
 
-def _check_limits(size: tuple[int, int], limits: DecodeLimits, name: str) -> None:
+def _check_limits(size: tuple[int, int], limits: DecodeLimits, source: Any) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise DecodeError(f"{name}: expected at least one pixel, the header says {width}x{height}")
+        raise DecodeError(
+            f"{describe(source)}: expected at least one pixel, the header says {width}x{height}"
+        )
     if width * height > limits.max_pixels:
         raise TooLargeError(
-            f"{name}: expected at most {limits.max_pixels:,} pixels, the header says "
+            f"{describe(source)}: expected at most {limits.max_pixels:,} pixels, the header says "
             f"{width}x{height}; scale it down, or raise max_pixels"
         )
     if max(size) > limits.max_side_ratio * min(size):
         raise TooLargeError(
-            f"{name}: expected sides of a ratio up to {limits.max_side_ratio:g}, received "
+            f"{describe(source)}: expected sides of a ratio up to {limits.max_side_ratio:g}, received "
             f"{width}x{height}; cut it into pieces"
         )
 
@@ -116,6 +119,8 @@ def _decode(
     upright = resizable(picture)
     if orientation in _TURNS:
         upright = upright.transpose(_TURNS[orientation])
+    if upright.size == placement.size and placement.box == (0.0, 0.0, *upright.size):
+        return np.asarray(srgb_on_white(upright, icc_profile)), placement
     scale_x, scale_y = upright.width / width, upright.height / height
     left, upper, right, lower = placement.box
     box = (  # rounding must not carry it over the border

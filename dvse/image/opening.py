@@ -36,19 +36,19 @@ from dvse.errors import (
     UnreadableFileError,
 )
 
-# Importing a plugin is what makes Pillow able to open its format.
+# Importing a plugin is what makes Pillow able to open its format; they are tried in this order.
 FORMATS = tuple(
     plugin.format
     for plugin in (
-        AvifImagePlugin.AvifImageFile,
-        BmpImagePlugin.BmpImageFile,
-        GifImagePlugin.GifImageFile,
-        Jpeg2KImagePlugin.Jpeg2KImageFile,
         JpegImagePlugin.JpegImageFile,
         PngImagePlugin.PngImageFile,
-        PpmImagePlugin.PpmImageFile,
-        TiffImagePlugin.TiffImageFile,
         WebPImagePlugin.WebPImageFile,
+        GifImagePlugin.GifImageFile,
+        AvifImagePlugin.AvifImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        Jpeg2KImagePlugin.Jpeg2KImageFile,
+        PpmImagePlugin.PpmImageFile,
     )
 )
 
