@@ -7,6 +7,7 @@ for every frame, without an aligner. It refuses to know what the speech is for.
 
 import ctypes
 import ctypes.util
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from dvse.errors import ConfigError, MissingExtraError
 SILENCE = "sil"
 """Name of the phone where nothing is said."""
 
-_RETRIEVAL, _PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 1, 1, 2, 1 << 15
+_SYNCHRONOUS, _PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 2, 1, 2, 1 << 15
 _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _WORD_EVENT, _PHONEME_EVENT = 1, 7
@@ -42,22 +43,14 @@ class Speech:
 
 
 class Espeak:
-    """The synthesiser of one process (the library keeps one state, so make one object).
+    """The synthesiser of this process (the library keeps one state, which objects share).
 
     Raises:
         MissingExtraError: espeak-ng is not installed; the message says how to install it.
     """
 
     def __init__(self) -> None:
-        self._library = _load_library()
-        options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
-        self.sample_rate_hz = self._library.espeak_Initialize(_RETRIEVAL, 0, None, options)
-        if self.sample_rate_hz <= 0:
-            raise MissingExtraError(
-                "espeak-ng is installed without its data; install it again "
-                "(Debian: apt-get install --reinstall espeak-ng espeak-ng-data)"
-            )
-        self._voice = ""
+        self._library, self.sample_rate_hz = _initialized_library()
 
     def speak(
         self,
@@ -71,17 +64,15 @@ class Espeak:
         """Say `text` (words separated by single spaces).
 
         Args:
-            voice: an espeak-ng voice, for example `en-us` or with a variant `en-gb+f3`.
+            voice: an espeak-ng voice, for example `gmw/en-US`, or with a variant `gmw/en+f3`.
             words_per_minute: 80 … 450.
             pitch, range_: 0 … 100; height of the voice and how much it moves.
 
         Raises:
             ConfigError: no such voice.
         """
-        if voice != self._voice:
-            if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise ConfigError(f"espeak-ng has no voice {voice!r}; see espeak-ng --voices=en")
-            self._voice = voice
+        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise ConfigError(f"espeak-ng has no voice {voice!r}; see espeak-ng --voices=en")
         for parameter, value in ((_RATE, words_per_minute), (_PITCH, pitch), (_RANGE, range_)):
             self._library.espeak_SetParameter(parameter, value, 0)
         blocks: list[np.ndarray] = []
@@ -132,6 +123,19 @@ class _Event(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
+
+
+@functools.cache  # a second initialisation would leave the first one's threads waiting
+def _initialized_library() -> tuple[ctypes.CDLL, int]:
+    library = _load_library()
+    options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
+    sample_rate_hz = library.espeak_Initialize(_SYNCHRONOUS, 0, None, options)
+    if sample_rate_hz <= 0:
+        raise MissingExtraError(
+            "espeak-ng is installed without its data; install it again "
+            "(Debian: apt-get install --reinstall espeak-ng espeak-ng-data)"
+        )
+    return library, sample_rate_hz
 
 
 def _load_library() -> ctypes.CDLL:

@@ -112,6 +112,9 @@ def synthesize_words(
 ) -> Iterator[Clip]:
     """Yield about `hours` of random word sequences in many voices, rates and pitches.
 
+    A seed chooses the same texts and voices again; espeak-ng's own jitter of a few samples goes on
+    from call to call, so only a fresh process repeats the samples.
+
     Args:
         words: what may be said.
         digit_share: share of words that are one of the ten digits.

@@ -160,8 +160,7 @@ def train_unit_encoder(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _rate(s, settings))
-    first = _resume(checkpoint, settings, model, optimizer, schedule) if checkpoint else 0
+    first = _resume(checkpoint, settings, model, optimizer) if checkpoint else 0
     running: dict[str, float] = {}
     for step in range(first, settings.steps):
         torch.manual_seed(settings.seed * 1_000_003 + step)
@@ -180,8 +179,9 @@ def train_unit_encoder(
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _rate(step, settings)
         optimizer.step()
-        schedule.step()
         for kind, loss in zip(("recorded",) * 2 + ("synthetic",) * 2, losses, strict=True):
             for name, value in loss.items():
                 value = value.detach()
@@ -241,6 +241,7 @@ def best_path(log_probs: np.ndarray, phones: Sequence[int]) -> np.ndarray:
 
 
 def _rate(step: int, settings: UnitEncoderTraining) -> float:
+    """Return the share of the learning rate: up, level, and down to zero."""
     left = (settings.steps - step) / max(1.0, settings.cooldown * settings.steps)
     return min(1.0, (step + 1) / settings.warmup, max(left, 0.0))
 
@@ -418,7 +419,6 @@ def _resume(
     settings: UnitEncoderTraining,
     model: UnitEncoder,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
 ) -> int:
     if not path.is_file():
         return 0
@@ -443,8 +443,6 @@ def _resume(
             if f"optimizer.{index}.step" in file.keys()  # noqa: SIM118 (no mapping)
         }
         optimizer.load_state_dict(saved)
-    for _ in range(step):
-        schedule.step()
     logger.info("resumed at step %d from %s", step, path)
     return step
 

@@ -182,7 +182,7 @@ def _array_recording(source: Any, sample_rate_hz: int | None) -> Recording:
 
 
 def _array_blocks(array: np.ndarray) -> Iterator[np.ndarray]:
-    array = array.reshape(len(array), -1)
+    array = array[:, None] if array.ndim == 1 else array
     size = max(1024, _BLOCK_VALUES // array.shape[1])
     for start in range(0, len(array), size):
         yield _mono(_full_scale(array[start : start + size]))

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     small.add_argument(
         "--synthetic-share",
         type=float,
-        default=0.15,
+        default=0.0,
         help="share of synthetic speech among the clustered frames",
     )
     parser.add_argument("--seed", type=int, default=0)
