@@ -21,7 +21,7 @@ from dvse.chunk import Chunk
 from dvse.errors import DecodeError, TooShortError
 from dvse.items import Item
 from dvse.media_tokenizer import MediaTokenizer, Preparer
-from dvse.numerics import NumericsProfile
+from dvse.numerics import NumericsProfile, use_threads
 from dvse.text.sentencepiece import SentencePieceText
 from dvse.tokenizer import Tokenizer, load
 from dvse.vocabulary import Vocabulary
@@ -180,6 +180,13 @@ def glm_like_document() -> str:
         token = AddedToken(name, special=special, normalized=False)
         (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([token])
     return tokenizer.to_str()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Tiny networks: a second thread costs more in waiting than it computes."""
+    with use_threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from dvse.errors import (
     TooShortError,
 )
 from dvse.items import Audio, Image, Special, Text, as_sequence
+from dvse.numerics import use_threads
 from dvse.tokenizer import load
 
 
@@ -304,10 +305,10 @@ def test_encoders_run_under_the_profile(fakes):
     encode = image.encode
     image.encode = lambda chunks: threads.append(torch.get_num_threads()) or encode(chunks)
     tokenizer = fakes.build(image=image)
-    torch.set_num_threads(2)
-    tokenizer.encode(Image(picture(1, 1)))
+    with use_threads(2):
+        tokenizer.encode(Image(picture(1, 1)))
+        assert torch.get_num_threads() == 2
     assert threads == [1]
-    assert torch.get_num_threads() == 2
 
 
 # --- decode ----------------------------------------------------------------------------------
