@@ -98,8 +98,8 @@ def _check_limits(size: tuple[int, int], limits: DecodeLimits, source: Any) -> N
         )
     if max(size) > limits.max_side_ratio * min(size):
         raise TooLargeError(
-            f"{describe(source)}: expected sides of a ratio up to {limits.max_side_ratio:g}, received "
-            f"{width}x{height}; cut it into pieces"
+            f"{describe(source)}: expected sides of a ratio up to {limits.max_side_ratio:g}, "
+            f"received {width}x{height}; cut it into pieces"
         )
 
 
