@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dvse.audio.merging import merge_repeats
+from dvse.errors import TrainingError
 from dvse.tokenizer import Tokenizer
 from pipelines.evaluation.abx import abx_error, draw_triples
 from pipelines.evaluation.codebook_usage import LevelUsage, level_usage, usage_figures
@@ -49,7 +50,11 @@ def audio_figures(
     sequences = {"train": train, **splits}
     units = {name: [e.codes[:, 0] for e in part] for name, part in sequences.items()}
     table = torch.cdist(audio.codebook.centroids[0].cpu(), audio.codebook.centroids[0].cpu())
-    mel_units, mel_table = _log_mel_units(tokenizer, sequences)
+    mel: _LogMelUnits | None = None
+    try:
+        mel = _log_mel_units(tokenizer, sequences)
+    except TrainingError as error:
+        figures["log_mel"]["not_measured"] = str(error)
     for name, inputs in splits.items():
         figures["splits"][name] = {
             **_agreement(units, sequences, name, audio.num_codes),
@@ -58,10 +63,11 @@ def audio_figures(
                 k: round(v, 4) for k, v in share_changed(tokenizer, "audio", inputs).items()
             },
         }
-        figures["log_mel"][name] = {
-            **_agreement(mel_units, sequences, name, audio.num_codes),
-            **_abx(mel_units[name], inputs, _by_table(mel_table)),
-        }
+        if mel is not None:
+            figures["log_mel"][name] = {
+                **_agreement(mel.units, sequences, name, audio.num_codes),
+                **_abx(mel.units[name], inputs, _by_table(mel.distances)),
+            }
     if probe and len({e.source.label for e in train}) > 1:
         figures["probes"] = probe_figures(train, splits, num_codes=audio.num_codes)
     return figures
@@ -83,10 +89,12 @@ def typical_segments(
     """Return the segments of the most used units whose features lie nearest to the centroid."""
     audio: Any = tokenizer.audio
     centroids = audio.codebook.centroids[0].cpu().numpy()
+    stride = audio.preparer.grid.stride
     found: dict[int, list[UnitSegment]] = {}
     counts = np.bincount(np.concatenate([e.codes[:, 0] for e in inputs]))
     for entry in inputs:
-        units = entry.codes[:, 0]
+        # Of a long recording, what lies in its first window.
+        units = entry.codes[: max(1, len(entry.data) // stride - 1), 0]
         edges = [0, *(np.flatnonzero(np.diff(units)) + 1), len(units)]
         for start, stop in itertools.pairwise(edges):
             gap = entry.features[start:stop] - centroids[units[start]]
@@ -171,9 +179,13 @@ def _bitrate(
     }
 
 
-def _log_mel_units(
-    tokenizer: Tokenizer, splits: Splits
-) -> tuple[dict[str, list[np.ndarray]], np.ndarray]:
+@dataclass(frozen=True, kw_only=True)
+class _LogMelUnits:
+    units: dict[str, list[np.ndarray]]
+    distances: np.ndarray
+
+
+def _log_mel_units(tokenizer: Tokenizer, splits: Splits) -> _LogMelUnits:
     """Return units of k-means over log-mel frames with as many codes, and their distances."""
     audio: Any = tokenizer.audio
     grid = audio.preparer.grid
@@ -185,4 +197,5 @@ def _log_mel_units(
         name: [book.encode(torch.from_numpy(f))[:, 0].numpy() for f in part]
         for name, part in frames.items()
     }
-    return units, torch.cdist(book.centroids[0], book.centroids[0]).numpy()
+    distances = torch.cdist(book.centroids[0], book.centroids[0]).numpy()
+    return _LogMelUnits(units=units, distances=distances)

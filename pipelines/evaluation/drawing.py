@@ -38,7 +38,7 @@ def code_colour(code: int) -> str:
     """Return a colour for a code; neighbours in number differ.
 
     >>> code_colour(0)
-    '#c65252'
+    '#b03b3b'
     """
     hue = (code * 0.618033988749895) % 1.0
     red, green, blue = colorsys.hls_to_rgb(hue, 0.46 + 0.1 * (code % 3), 0.5)

@@ -77,7 +77,7 @@ def _audio_view(
 ) -> dict[str, Any]:
     audio: Any = tokenizer.audio
     inputs = _measured(splits)
-    rate = audio.sample_rate_hz
+    rate, stride = audio.sample_rate_hz, audio.preparer.grid.stride
     view: dict[str, Any] = {"usage": _charts(audio_usage(tokenizer, inputs)), "recordings": []}
     for entry in _spread(inputs, _NUM_RECORDINGS):
         view["recordings"].append(
@@ -85,11 +85,10 @@ def _audio_view(
                 "title": f"{entry.source.label or entry.source.name} {entry.source.speaker}",
                 "spectrogram": png(spectrogram(entry.data, rate)),
                 "sound": wav(entry.data, rate),
-                "units": _runs(entry.codes[:, 0]),
-                "seconds": entry.duration_s,
+                "units": _runs(entry.codes[: max(1, len(entry.data) // stride), 0]),
+                "seconds": len(entry.data) / rate,
             }
         )
-    stride = audio.preparer.grid.stride
     view["segments"] = [
         {
             "unit": unit,

@@ -1,0 +1,109 @@
+"""The shipped bundle, judged on a few files made here."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+import dvse
+from dvse.bundle import SHIPPED
+from dvse.errors import TrainingError
+from pipelines.evaluation.evaluation import EvaluationSettings, evaluate
+
+pytestmark = pytest.mark.skipif(
+    not (SHIPPED / "tiny" / "dvse.json").is_file(), reason="the shipped bundle is not there"
+)
+LAYOUT = {
+    "image": {
+        "path": "pictures.parquet",
+        "label": "label",
+        "train": {"rows": [0, 8]},
+        "splits": {"validation": {"rows": [8, 12]}},
+    },
+    "audio": {
+        "path": "manifest.jsonl",
+        "label": "text",
+        "speaker": "speaker",
+        "train": {"where": {"speaker": "a"}},
+        "splits": {"unknown": {"where": {"speaker": "b|c"}}},
+    },
+    "text": {"path": "*.txt"},
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return dvse.load("tiny", threads=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    from io import BytesIO
+
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    cells = []
+    for number in range(12):
+        pixels = rng.integers(0, 60, (32, 32, 3)) + (150 if number % 2 else 20)
+        buffer = BytesIO()
+        Image.fromarray(pixels.astype(np.uint8)).save(buffer, format="PNG")
+        label = "light" if number % 2 else "dark"
+        cells.append({"image": {"bytes": buffer.getvalue(), "path": None}, "label": label})
+    pq.write_table(pa.Table.from_pylist(cells), folder / "pictures.parquet")
+    lines = []
+    for speaker in "abc":
+        for number in range(8):
+            name = f"{speaker}{number}.wav"
+            pitch = 200 + 900 * (number % 2) + 20 * ord(speaker) % 70
+            times = np.arange(4000) / 8000
+            sound = 0.3 * np.sin(2 * np.pi * pitch * times) + 0.01 * rng.standard_normal(4000)
+            soundfile.write(folder / name, sound, 8000)
+            word = "high" if number % 2 else "low"
+            lines.append(json.dumps({"audio_filepath": name, "text": word, "speaker": speaker}))
+    (folder / "manifest.jsonl").write_text("\n".join(lines))
+    (folder / "a.txt").write_text("Good morning.\n早上好。\n", encoding="utf-8")
+    (folder / "evaluation.json").write_text(json.dumps(LAYOUT))
+    return folder
+
+
+def test_figures_page_and_gate(tokenizer, data, tmp_path):
+    gate = {"image.psnr_db": {"at_least": 5}, "audio.usage.0.share_used": {"at_least": 0.99}}
+    found = evaluate(tokenizer, data, tmp_path / "out", gate=gate)
+    assert [verdict.is_met for verdict in found.verdicts] == [True, False]
+
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["image"]["pictures"] == 4
+    assert metrics["audio"]["splits"]["unknown"]["abx_across_speakers"] is True
+    assert metrics["audio"]["splits"]["unknown"]["changed"]["gain_0_5_db"] <= 1
+    assert set(metrics["image"]["probes"]["sequence"]["codes"]) == {"validation"}
+    assert metrics["text"]["round_trip_failures"] == 0
+
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for asset in ("http://", "https://", "<link", 'src="/'):
+        assert asset not in page
+    assert "misses 1 of 2 thresholds" in page
+    assert page.count("data:audio/wav") > 10
+    assert page.count("data:image/png") > 10
+
+
+def test_what_cannot_be_judged(tokenizer, data, tmp_path):
+    layout = tmp_path / "layout.json"
+    settings = EvaluationSettings(probe=False)
+
+    def judge_with(changes):
+        layout.write_text(json.dumps(changes))
+        evaluate(tokenizer, data, tmp_path / "out", gate={}, layout=layout, settings=settings)
+
+    image = LAYOUT["image"]
+    with pytest.raises(TrainingError, match="holds no rows"):
+        judge_with({"image": {**image, "train": {"rows": [90, 99]}}})
+    with pytest.raises(TrainingError, match="expected labelled rows"):
+        judge_with({"image": {**image, "label": "species"}})
+    with pytest.raises(TrainingError, match="expected a description with train"):
+        judge_with({"image": {**image, "splits": {}}})
+    assert not (tmp_path / "out").exists()
