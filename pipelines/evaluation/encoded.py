@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -72,13 +73,12 @@ def encode_data(
     tokenizer: Tokenizer, modality: str, arrays: Sequence[np.ndarray], like: Sequence[EncodedInput]
 ) -> list[np.ndarray]:
     """Return the codes of changed samples or pixels, each in place of an encoded input."""
-    media = tokenizer.image if modality == "image" else tokenizer.audio
-    assert media is not None
+    media: Any = tokenizer.image if modality == "image" else tokenizer.audio
     results: list[np.ndarray] = []
     if modality == "audio":
         from dvse.items import Audio
 
-        rate = media.sample_rate_hz  # type: ignore[attr-defined]
+        rate = media.sample_rate_hz
         for array in arrays:
             chunks = list(media.preparer.prepare(Audio(array, sample_rate_hz=rate)))
             with tokenizer.profile.pinned():

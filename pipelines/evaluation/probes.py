@@ -126,7 +126,7 @@ class _Classifier(nn.Module):
             dim = example.features.shape[1]
             self.embed: nn.Module = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
         else:
-            self.embed = nn.ModuleList([nn.Embedding(num_codes, width) for _ in range(levels)])
+            self.embed = _CodeEmbedding(levels, num_codes, width)
         self.mix = nn.Conv1d(width, width, 3, padding=1, groups=width)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -145,7 +145,7 @@ class _Classifier(nn.Module):
             x = self.embed(_padded([torch.from_numpy(e.features) for e in inputs]))
         else:
             codes = _padded([torch.from_numpy(e.codes.astype(np.int64)) for e in inputs])
-            x = sum(embed(codes[..., i]) for i, embed in enumerate(self.embed))  # type: ignore[arg-type]
+            x = self.embed(codes)
         x = x + _positions(inputs, x.shape[1], x.shape[2])
         x = x.masked_fill(is_padding[..., None], 0)
         x = x + self.mix(x.transpose(1, 2)).transpose(1, 2)
@@ -153,6 +153,19 @@ class _Classifier(nn.Module):
             x = layer(x, src_key_padding_mask=is_padding)
         mean = x.masked_fill(is_padding[..., None], 0).sum(1) / lengths[:, None]
         return self.head(mean)
+
+
+class _CodeEmbedding(nn.Module):
+    """Codes `[B, T, levels]` to the sum of an embedding for each level, `[B, T, width]`."""
+
+    def __init__(self, levels: int, num_codes: int, width: int) -> None:
+        super().__init__()
+        self.num_codes = num_codes
+        self.table = nn.Embedding(levels * num_codes, width)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        offsets = torch.arange(codes.shape[-1]) * self.num_codes
+        return self.table(codes + offsets).sum(2)
 
 
 def _fit(

@@ -93,7 +93,7 @@ class FaissLloyd(KMeansFitter):
         history = [*state["history"], float(inertia) / len(array)]
         logger.info("pass %d: mean squared distance %.6g", len(history), history[-1])
         return {
-            "centroids": torch.from_numpy(kmeans.centroids.copy()),
+            "centroids": torch.from_numpy(np.array(kmeans.centroids)),
             "history": history,
             "is_settled": len(history) > 1
             and history[-2] - history[-1] <= settings.tolerance * history[-2],

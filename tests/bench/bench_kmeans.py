@@ -18,9 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from timing import Row
+from timing import Row, alternate
 
-from pipelines.kmeans import ArrayFeatures, FeatureStore, FeatureStoreWriter, KMeansSettings
+from pipelines.kmeans import (
+    ArrayFeatures,
+    FeatureStore,
+    FeatureStoreWriter,
+    KMeansSettings,
+    Reservoir,
+)
 from pipelines.kmeans.lloyd import TorchLloyd
 from pipelines.kmeans.partial_sums import PartialSums
 
@@ -50,6 +56,7 @@ def rows() -> Iterator[Row]:
     seconds = statistics.median(run.seconds for run in ours)
     yield from _against_faiss(features, seconds, inertia)
     yield from _against_scikit_learn(features, seconds, inertia)
+    yield from _features_to_centroids()
     yield from _from_disk()
 
 
@@ -112,6 +119,40 @@ def _against_scikit_learn(features: np.ndarray, seconds: float, inertia: float) 
         bar="<= 1.015",
         unit="inertia",
         note=note,
+    )
+
+
+def _features_to_centroids(seconds: int = 600) -> Iterator[Row]:
+    """Recordings of ten seconds through the shipped encoder: with sampling and k-means, without."""
+    import dvse
+
+    tokenizer = dvse.load("tiny")
+    audio = tokenizer.audio
+    noise = np.random.default_rng(0).standard_normal(10 * audio.sample_rate_hz).astype(np.float32)
+    items = [dvse.Audio(noise * (i + 1) / 100, audio.sample_rate_hz) for i in range(seconds // 10)]
+    chunks = [chunk for item in items for chunk in tokenizer.preparer.chunks([item])]
+
+    def ours() -> None:
+        sample = Reservoir(capacity=100_000, seed=0)
+        for chunk in chunks:
+            sample.add(audio.embed([chunk])[0])
+        settings = KMeansSettings(num_codes=audio.num_codes)
+        TorchLloyd().fit(ArrayFeatures(sample.vectors), settings)
+
+    def peer() -> None:
+        with torch.inference_mode():
+            for chunk in chunks:
+                audio.encoder(torch.from_numpy(chunk.data)[None])
+
+    pairs = alternate(ours, peer, pairs=3)
+    yield Row(
+        name="kmeans.features_to_centroids",
+        ours=pairs.ours,
+        peer=pairs.peer,
+        ratio=pairs.speedup,
+        bar=">= 0.9",
+        note=f"tiny's encoder over {seconds} s of audio, {audio.num_codes} codes; "
+        "peer: forward only",
     )
 
 
