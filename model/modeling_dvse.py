@@ -174,7 +174,7 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls, name_or_path: Any, *args: Any, **kwargs: Any
+        cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """Load a checkpoint of this model or of GLM-4, as `PreTrainedModel.from_pretrained` does.
 
@@ -184,6 +184,7 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
             CheckpointError: a weight file is cut off.
             ModelConfigError: `config.json` has an unknown key or is another architecture's.
         """
+        name_or_path = pretrained_model_name_or_path
         directory = None if name_or_path is None else Path(name_or_path)
         if directory is None or not directory.is_dir():
             return super().from_pretrained(name_or_path, *args, **kwargs)

@@ -111,6 +111,14 @@ def test_another_architecture(directory):
         DvseForCausalLM.from_pretrained(directory)
 
 
+def test_every_way_of_naming_the_checkpoint(directory, glm, ids):
+    by_keyword = DvseForCausalLM.from_pretrained(pretrained_model_name_or_path=str(directory))
+    by_weights = DvseForCausalLM.from_pretrained(
+        None, config=by_keyword.config, state_dict=glm.state_dict()
+    )
+    assert torch.equal(by_keyword(ids).logits, by_weights(ids).logits)
+
+
 def test_no_checkpoint(tmp_path, directory):
     with pytest.raises(CheckpointError, match=r"config.json, found none"):
         load_glm(tmp_path / "nothing")
