@@ -50,15 +50,18 @@ class _Timed(NamedTuple):
 
 def rows() -> Iterator[Row]:
     """Yield the rows of the table."""
+    yield from _against_peers()
+    yield from _features_to_centroids()
+    yield from _from_disk()
+
+
+def _against_peers() -> Iterator[Row]:
     features = _mixture(ROWS, seed=0)
     ours = [_timed(lambda seed=seed: _lloyd(features, seed)) for seed in SEEDS]
     inertia = statistics.mean(_inertia(features, run.centroids) for run in ours)
     seconds = statistics.median(run.seconds for run in ours)
     yield from _against_faiss(features, seconds, inertia)
     yield from _against_scikit_learn(features, seconds, inertia)
-    yield from _features_to_centroids()
-    del features  # its memory is not what is measured next
-    yield from _from_disk()
 
 
 def _against_faiss(features: np.ndarray, seconds: float, inertia: float) -> Iterator[Row]:
