@@ -36,9 +36,9 @@ def rows() -> Iterator[Row]:
     cases: list[tuple[str, MediaTokenizer, list[Item]]] = [
         ("tiny_image", tiny.image, _pictures(300, 32)),
         ("tiny_audio", tiny.audio, _recordings(60, 8_000)),
-        ("vit_small", _vit_small(), _pictures(40, 224)),
-        ("wav2vec2_group_norm", _wav2vec2({}), _recordings(12, 16_000)),
-        ("wav2vec2_layer_norm", _wav2vec2(_LAYER_NORM), _recordings(12, 16_000)),
+        ("vit_small", _vit_small(), _pictures(30, 224)),
+        ("wav2vec2_group_norm", _wav2vec2({}), _recordings(8, 16_000)),
+        ("wav2vec2_layer_norm", _wav2vec2(_LAYER_NORM), _recordings(8, 16_000)),
     ]
     for name, media, items in cases:
         one, two = (_codes(media, items, threads=threads) for threads in (1, 2))
@@ -83,7 +83,7 @@ def _vit_small() -> ImageTokenizer:
         quantizer=CodebookQuantizer(Codebook(torch.zeros(1, 1, encoder.dim))),
         geometry=SquareGeometry(size=224, patch_size=16),
     )
-    tokenizer.quantizer = CodebookQuantizer(_codebook(tokenizer, _pictures(10, 224, seed=1)))
+    tokenizer.quantizer = CodebookQuantizer(_codebook(tokenizer, _pictures(5, 224, seed=1)))
     tokenizer.num_codes = tokenizer.quantizer.num_codes
     return tokenizer
 
@@ -105,7 +105,8 @@ def _wav2vec2(options: dict[str, Any]) -> AudioTokenizer:
 def _codebook(media: Any, items: list[Item]) -> Codebook:
     """500 features of other files as centroids, so that the codes in use are as dense as data."""
     chunks = [chunk for item in items for chunk in media.preparer.prepare(item)]
-    features = torch.from_numpy(np.concatenate(media.embed(chunks)))
+    with NumericsProfile.current(threads=1).pinned():
+        features = torch.from_numpy(np.concatenate(media.embed(chunks)))
     chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:500]
     return Codebook(features[chosen][None])
 
