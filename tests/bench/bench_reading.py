@@ -5,6 +5,7 @@ begin, which position an id has and which ids carry loss; the peers' batches are
 ratio is our rate over the peer's, higher is better.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +28,8 @@ def rows() -> Iterator[Row]:
         documents = _write_shards(folder / "shards")
         num_tokens = sum(map(len, documents))
         peers = {"datasets": _datasets_reader(folder)}
-        try:
+        with contextlib.suppress(ImportError):  # pip install 'dvse[bench]'
             peers["litdata"] = _litdata_reader(folder, documents)
-        except ImportError:
-            pass  # pip install 'dvse[bench]'
         for peer, read in peers.items():
             pairs = alternate(lambda: _read_ours(folder / "shards"), read)
             yield Row(
