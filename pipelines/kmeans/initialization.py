@@ -3,8 +3,8 @@
 k-means++ draws each centroid with a chance proportional to its squared distance from those drawn
 before (Arthur & Vassilvitskii 2007, "k-means++: The Advantages of Careful Seeding", 2.2).
 
-*Deviations:* many codes are drawn in rounds of K/32 at once, as k-means|| does (Bahmani et al.
-2012, "Scalable K-Means++"), from a sample; fewer than 64 are drawn one by one.
+*Deviations:* many codes are drawn in rounds of K/128 at once, as k-means|| does (Bahmani et al.
+2012, "Scalable K-Means++"), from a sample; fewer than 256 are drawn one by one.
 
 An empty cluster takes half of the cluster with the largest inertia: two centroids, pushed apart in
 a random direction (splitting, as in Linde, Buzo & Gray 1980). Clusters of equal rows, silence for
@@ -25,7 +25,7 @@ from pipelines.kmeans.sampling import stratified_rows
 SAMPLE_ROWS_A_CODE = 32
 """Size of the sample that first centroids are drawn from."""
 
-_ROUNDS = 32
+_ROUNDS = 128
 _PUSH = 0.01  # of the spread: in many dimensions a wide step leaves the cluster
 
 
