@@ -70,13 +70,13 @@ def _row(name: str, tokenizer: AudioTokenizer, lengths_s: tuple[float, ...], fol
             tokenizer.encoder.model(samples)
 
     pairs = alternate(lambda: _tokenize(tokenizer, paths), forward)
-    short = max(lengths_s) < 1
+    has_bar = max(lengths_s) > 1 and "wav2vec2" in name
     return Row(
         name=name,
         ours=sum(lengths_s) / pairs.ours,
         peer=sum(lengths_s) / pairs.peer,
         ratio=pairs.speedup,
-        bar=None if short else ">= 0.90",
+        bar=">= 0.90" if has_bar else None,
         unit="seconds of speech/s",
         note=f"{len(paths)} FLAC files of {_FILE_RATE_HZ} Hz; peer: bare forward on ready tensors",
     )
