@@ -50,7 +50,6 @@ def tiny_encoder_config() -> Wav2Vec2Config:
         conv_dim=(48, 80, 128),
         conv_kernel=(16, 10, 6),
         conv_stride=(8, 5, 4),
-        num_feat_extract_layers=3,
         feat_extract_norm="layer",
         do_stable_layer_norm=True,
         conv_bias=False,
@@ -175,7 +174,7 @@ def train_unit_encoder(
             )
             for batch in _batches(recorded, synthetic, settings, model, rng)
         ]
-        total = torch.stack([sum(loss.values()) for loss in losses]).mean()
+        total = torch.stack([torch.stack([*loss.values()]).sum() for loss in losses]).mean()
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -64,7 +64,7 @@ def opened(item: Audio, *, max_duration_s: float) -> Iterator[Recording]:
     """
     source = item.source
     if isinstance(source, bytes | bytearray | memoryview):
-        with io.BytesIO(source) as file, _opened_file(file, "these bytes", item) as recording:
+        with io.BytesIO(source) as data, _opened_file(data, "these bytes", item) as recording:
             yield _checked(recording, max_duration_s)
     elif isinstance(source, str | os.PathLike):
         path = os.fspath(source)

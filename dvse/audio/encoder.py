@@ -134,7 +134,9 @@ class AudioEncoder(nn.Module):
         _check_layer(layer, config.num_hidden_layers)
         _, model_class = _ARCHITECTURES[config.model_type]
         try:
-            model = model_class.from_pretrained(name, revision=revision, dtype=torch.float32)
+            model = model_class.from_pretrained(
+                name, revision=revision or "main", dtype=torch.float32
+            )
         except Exception as error:
             raise BundleNotFoundError(
                 f"{name}: its weights cannot be loaded; {' '.join(str(error).split())[:200]}"
@@ -179,7 +181,7 @@ def _check_layer(layer: int, depth: int) -> None:
         raise ConfigError(f"expected a layer of 0..{depth}, received {layer}")
 
 
-def _cut(model: PreTrainedModel, layer: int, depth: int) -> PreTrainedModel:
+def _cut(model: Any, layer: int, depth: int) -> Any:
     _check_layer(layer, depth)
     encoder = model.encoder
     encoder.layers = encoder.layers[:layer]
