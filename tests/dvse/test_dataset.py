@@ -1,5 +1,7 @@
 """Packed reading against slow loops: each document once, boundaries, masks, shares, resuming."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -284,5 +286,5 @@ def test_layouts_against_slow_loops(packing, slow):
             )
         )
         edges = layout.first_piece.tolist()
-        found = [pieces[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        found = [pieces[a:b] for a, b in itertools.pairwise(edges)]
         assert found == slow(lengths.tolist(), 5)
