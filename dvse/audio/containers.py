@@ -54,7 +54,10 @@ def _missing_in_chunks(file: BinaryIO, size: int, wanted: bytes, order: str) -> 
 
 
 def _missing_in_last_page(file: BinaryIO, size: int) -> int:
-    """Return 1 unless the last page of the Ogg stream is whole and says that it is the last."""
+    """Return how much of the last page of the Ogg stream is missing.
+
+    Whether that page says it is the last does not count: recorders that were stopped leave it out.
+    """
     file.seek(max(0, size - 70_000))  # a page has at most 65,307 bytes
     tail = file.read()
     start = tail.rfind(b"OggS")
@@ -62,5 +65,4 @@ def _missing_in_last_page(file: BinaryIO, size: int) -> int:
     if start < 0 or len(page) < 27 or len(page) < 27 + page[26]:
         return 1
     length = 27 + page[26] + sum(page[27 : 27 + page[26]])
-    is_last = bool(page[5] & 4)
-    return max(0 if is_last else 1, length - len(page))
+    return max(0, length - len(page))
