@@ -5,6 +5,8 @@
     text/ image/ audio/    the files that the specs name
     processor_config.json  so that transformers' AutoProcessor finds DVSE
 
+A decoder (config.json, *.safetensors) may lie beside it: then the directory is a model.
+
 Reads and writes the directory and proves it whole. Knows no torch and builds no tokenizer.
 Nothing in a bundle is ever executed or unpickled.
 """
@@ -14,7 +16,7 @@ import json
 import pickletools
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -123,6 +125,13 @@ class Bundle:
             card=document.get("card", ""),
         )
 
+    def copy_to(self, folder: Path) -> None:
+        """Copy the bundle's own files, and nothing that lies beside them, into a new directory."""
+        for name in ("dvse.json", *_deciding_files(self.folder)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(self.folder / name, folder / name)
+        write_processor_files(folder)
+
 
 def write_bundle(
     folder: Path,
@@ -191,12 +200,16 @@ def install_bundle(draft: Path, folder: Path) -> Path:
 
 
 def find_bundle(
-    name: str | Path, *, revision: str | None = None, token: str | bool | None = None
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    more_files: Sequence[str] = (),
 ) -> Path:
     """Return the directory of a shipped name, a path, or a Hugging Face Hub id.
 
     A model directory is searched for the bundle inside it. Of a Hub repository only what a bundle
-    consists of is fetched, never a model's weights.
+    consists of is fetched, and files that match `more_files`, such as a model's weights.
 
     Raises:
         BundleNotFoundError: none of the three.
@@ -215,7 +228,12 @@ def find_bundle(
 
     try:
         folder = Path(
-            snapshot_download(str(name), revision=revision, token=token, allow_patterns=_HUB_FILES)
+            snapshot_download(
+                str(name),
+                revision=revision,
+                token=token,
+                allow_patterns=[*_HUB_FILES, *more_files],
+            )
         )
     except Exception as error:  # the Hub client raises many kinds, all meaning: not to be had
         raise BundleNotFoundError(

@@ -11,6 +11,7 @@ to do next.
     │   ├── DecodeError                     broken, truncated or unknown media
     │   ├── TooLargeError                   more pixels or samples than the limit allows
     │   ├── TooShortError                   less than one code's worth of signal
+    │   ├── PromptTooLongError              more ids than a decoder's context holds
     │   └── ItemTypeError (TypeError)       a bare string where dvse.Text or dvse.Image was meant
     ├── VocabularyError (ValueError)
     │   ├── IdRangeError (IndexError)       an id or code outside its block
@@ -19,7 +20,8 @@ to do next.
     │   ├── BundleNotFoundError (FileNotFoundError)
     │   ├── BundleFormatError               unknown version, missing or unknown field
     │   ├── BundleIntegrityError            a file does not have the recorded hash
-    │   └── UnsafeFileError                 a pickle where only safetensors and JSON may be
+    │   ├── UnsafeFileError                 a pickle where only safetensors and JSON may be
+    │   └── ModelMismatchError              a decoder made for another bundle
     ├── ConfigError (ValueError)            a setting outside its range, or an unknown one
     ├── TrainingError (ValueError)          data or a checkpoint that cannot be trained on
     ├── JobError (RuntimeError)             a batch job cannot start or go on
@@ -60,6 +62,10 @@ class TooShortError(InputError):
     """Media with less signal than one code needs."""
 
 
+class PromptTooLongError(InputError):
+    """A prompt with more ids than the decoder's context holds."""
+
+
 class ItemTypeError(InputError, TypeError):
     """An item that is none of `dvse.Text`, `dvse.Image`, `dvse.Audio`."""
 
@@ -94,6 +100,10 @@ class BundleIntegrityError(BundleError):
 
 class UnsafeFileError(BundleError):
     """A pickle (code that runs on loading) inside a bundle."""
+
+
+class ModelMismatchError(BundleError):
+    """A decoder and a bundle that do not belong together."""
 
 
 class ConfigError(DvseError, ValueError):

@@ -54,13 +54,14 @@ class DvseProcessor(ProcessorMixin):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any
     ) -> list[str]:
-        """Write the bundle; beside a model's weights it goes into a `bundle/` of its own.
+        """Write the bundle; beside a training checkpoint it goes into a `bundle/` of its own.
 
         Returns:
             The files written.
         """
         folder = Path(save_directory)
-        target = folder / "bundle" if (folder / "config.json").is_file() else folder
+        is_checkpoint = (folder / "config.json").is_file() and not (folder / "dvse.json").is_file()
+        target = folder / "bundle" if is_checkpoint else folder
         self.dvse.save(target)
         if target != folder:
             write_processor_files(folder)

@@ -120,6 +120,9 @@ class DvseConfig(GlmConfig):
     `routed_scaling_factor`, `router_aux_loss_coef` (weight of the load-balance loss),
     `output_router_logits`.
 
+    `bundle_fingerprint` names the tokenizer bundle whose ids the decoder was trained on; this
+    package only keeps the string.
+
     Raises:
         ModelConfigError: an unknown key, or a value outside its range.
 
@@ -167,6 +170,8 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
     routed_scaling_factor: float | int = 1.0
     router_aux_loss_coef: float | int = 0.001
     output_router_logits: bool = False
+
+    bundle_fingerprint: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         _refuse_unknown_keys(kwargs)
