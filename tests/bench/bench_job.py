@@ -50,14 +50,8 @@ _PADDED_BATCH = 4
 
 def rows() -> Iterator[Row]:
     """Yield all rows; about ten minutes on two cores."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        yield from _many_inputs(folder)
-        yield _startup(folder)
-        yield _two_workers(folder)
-        bundle = _real_bundle(folder / "bundle")
-        yield _pictures(folder, bundle)
-        yield from _speech(folder, bundle)
+    for case in CASES.values():
+        yield from case()
 
 
 class _KeptOpen(Engine):
@@ -101,7 +95,8 @@ def _timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _pictures(folder: Path, bundle: str) -> Row:
+def _pictures(folder: Path) -> Iterator[Row]:
+    bundle = _real_bundle(folder / "bundle")
     _jpegs(folder / "photos", count=64, width=500, height=375)
     tokenizer = dvse.load(bundle)
     image = tokenizer.image
@@ -121,7 +116,7 @@ def _pictures(folder: Path, bundle: str) -> Row:
         )
     finally:
         engine.really_close()
-    return Row(
+    yield Row(
         name="job.vit_small_500x375",
         ours=64 / pairs.ours,
         peer=64 / pairs.peer,
@@ -132,7 +127,8 @@ def _pictures(folder: Path, bundle: str) -> Row:
     )
 
 
-def _speech(folder: Path, bundle: str) -> Iterator[Row]:
+def _speech(folder: Path) -> Iterator[Row]:
+    bundle = _real_bundle(folder / "bundle")
     rng = np.random.default_rng(1)
     lengths = [5.0, 8.0, 11.0, 14.0, 17.0, 20.0]
     (folder / "speech").mkdir()
@@ -222,7 +218,7 @@ def _share_changed(output: Path, padded: list[np.ndarray], tokenizer: Tokenizer)
     return different / total
 
 
-def _two_workers(folder: Path) -> Row:
+def _two_workers(folder: Path) -> Iterator[Row]:
     _jpegs(folder / "large", count=16, width=4000, height=3000)
     engines = {n: _KeptOpen(LocalEngine(num_workers=n)) for n in (1, 2)}
     try:
@@ -234,7 +230,7 @@ def _two_workers(folder: Path) -> Row:
     finally:
         for engine in engines.values():
             engine.really_close()
-    return Row(
+    yield Row(
         name="job.two_workers_12_megapixels",
         ours=16 / pairs.ours,
         peer=16 / pairs.peer,
@@ -245,7 +241,7 @@ def _two_workers(folder: Path) -> Row:
     )
 
 
-def _startup(folder: Path) -> Row:
+def _startup(folder: Path) -> Iterator[Row]:
     source = _jpegs(folder / "one", count=1, width=32, height=32)[0]
     command = [sys.executable, "-m", "pipelines.cli", "tokenize", str(source), "--quiet"]
 
@@ -262,7 +258,7 @@ def _startup(folder: Path) -> Row:
         return _timed(lambda: subprocess.run([sys.executable, "-c", imports], check=True))
 
     pairs = _alternate(ours, peer)
-    return Row(
+    yield Row(
         name="job.startup_to_first_shard",
         ours=pairs.ours,
         peer=pairs.peer,
@@ -391,3 +387,20 @@ def _real_bundle(folder: Path) -> str:
     sections = {modality: Section(spec=part.spec()) for modality, part in parts.items()}
     write_bundle(folder, name="real", vocabulary=vocabulary, sections=sections)
     return str(folder)
+
+
+def _in_folder(case: Callable[[Path], Iterator[Row]]) -> Callable[[], Iterator[Row]]:
+    def rows() -> Iterator[Row]:
+        with tempfile.TemporaryDirectory() as folder:
+            yield from case(Path(folder))
+
+    return rows
+
+
+CASES = {
+    "many": _in_folder(_many_inputs),
+    "startup": _in_folder(_startup),
+    "workers": _in_folder(_two_workers),
+    "pictures": _in_folder(_pictures),
+    "speech": _in_folder(_speech),
+}
