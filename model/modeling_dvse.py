@@ -35,6 +35,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from .attention import GroupedQueryAttention
 from .checkpoint import check_shards, explain_failure
 from .configuration_dvse import DvseConfig
+from .errors import ModelInputError
 from .experts import Experts, MixtureOfExperts, Router, load_balance_loss
 from .gated_ffn import run_gated
 from .growing_cache import let_grow
@@ -43,6 +44,9 @@ from .linear import Linear
 from .norm import RMSNorm
 from .rotary import RotaryTable, rotary_table
 from .token_gate import TokenGate, budget_loss
+
+# In labels: no token to be predicted here (transformers' and torch's own mark).
+_NO_LABEL = -100
 
 
 @dataclass
@@ -66,7 +70,7 @@ class DvseCausalLMOutput(CausalLMOutputWithPast):
 
     Attributes:
         loss: next-token loss, in training with the budget and load-balance losses added.
-        logits: `[B, T, vocab_size]`.
+        logits: `[B, T, vocab_size]`, or `[N, vocab_size]` where only labelled positions have some.
         past_key_values: the cache, where one is used.
         aux_loss: load-balance loss, unweighted, where the model has experts.
         budget_loss: the gates' budget loss, unweighted, where the model has gates.
@@ -261,14 +265,9 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
             inputs_embeds = self.embed_tokens(input_ids)
         check_length(inputs_embeds.shape[1])
         check_context(past_key_values, inputs_embeds.shape[1], self.max_positions)
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
-        let_grow(past_key_values)
-
-        if position_ids is None:
-            num_past = past_key_values.get_seq_length() if past_key_values is not None else 0
-            new = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)
-            position_ids = (new + num_past).unsqueeze(0)  # type: ignore[assignment]
+        # Before a cache is made: packed documents are told apart only where there is none. And
+        # before positions are: those that nobody gave start no document, and a compiled graph
+        # would have to look for one.
         mask = create_causal_mask(
             config=self.config,
             inputs_embeds=inputs_embeds,
@@ -276,6 +275,13 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
             past_key_values=past_key_values,
             position_ids=position_ids,
         )
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        let_grow(past_key_values)
+        if position_ids is None:
+            num_past = past_key_values.get_seq_length() if past_key_values is not None else 0
+            new = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)
+            position_ids = (new + num_past).unsqueeze(0)  # type: ignore[assignment]
         cos, sin = self.rotary_emb(inputs_embeds, position_ids=position_ids)
         rotations = rotary_table(cos, sin, self.head_dim)
 
@@ -335,12 +341,24 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
+        logits_to_keep: int | torch.Tensor | str = 0,
         output_router_logits: bool | None = None,
         output_gate_logits: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits of the next token after each token; with `labels` `[B, T]` (-100: none) a loss."""
+        """Logits of the next token after each token; with `labels` `[B, T]` (-100: none) a loss.
+
+        Args:
+            input_ids: `[B, T]`, or `inputs_embeds` `[B, T, hidden_size]` in their place.
+            attention_mask: `[B, S]`, 0 for padding, or `[B, 1, T, S]`, what each token sees.
+            position_ids: `[B, T]`. Several documents in a row are packed by positions that start
+                again at 0 at each of them, without an `attention_mask`: none sees another.
+            past_key_values: tokens seen before, `S - T` of them.
+            labels: `[B, T]`, the ids themselves where they count and -100 elsewhere.
+            logits_to_keep: positions that get logits: 0 is all, a number the last ones, an array
+                those. `"labelled"` is only those that have a label, `[N, vocab_size]`: the loss is
+                the same and the head, the widest product, runs for answers alone.
+        """
         config = self.config
         wants_router = self.has_experts and _first(output_router_logits, config, "router")
         wants_gates = self.has_gates and _first(output_gate_logits, config, "gate")
@@ -359,11 +377,15 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
             use_cache=use_cache,
             **kwargs,
         )
-        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, keep, :])
-
         loss = aux_loss = gates_loss = None
-        if labels is not None:
+        if isinstance(logits_to_keep, str):
+            logits, loss = self._labelled(outputs.last_hidden_state, labels, logits_to_keep, kwargs)
+        else:
+            keep = (
+                slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            )
+            logits = self.lm_head(outputs.last_hidden_state[:, keep, :])
+        if labels is not None and loss is None:
             loss = self.loss_function(
                 logits=logits, labels=labels, vocab_size=config.vocab_size, **kwargs
             )
@@ -392,6 +414,29 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
             router_logits=outputs.router_logits if wants_router else None,
             gate_logits=outputs.gate_logits if wants_gates else None,
         )
+
+    def _labelled(
+        self, hidden_states: torch.Tensor, labels: torch.Tensor | None, name: str, given: dict
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits `[N, vocab_size]` of the positions whose next token has a label, and the loss."""
+        next_ids = given.pop("shift_labels", None)
+        if next_ids is None and labels is not None:
+            next_ids = nn.functional.pad(labels[:, 1:], (0, 1), value=_NO_LABEL)
+        if name != "labelled" or next_ids is None:
+            raise ModelInputError(
+                "logits_to_keep must be a number, an array of positions, or 'labelled' together "
+                f"with labels, got {name!r} {'with' if next_ids is not None else 'without'} labels."
+            )
+        is_labelled = next_ids != _NO_LABEL
+        logits = self.lm_head(hidden_states[is_labelled.to(hidden_states.device)])
+        loss = self.loss_function(
+            logits=logits,
+            labels=None,
+            shift_labels=next_ids[is_labelled],
+            vocab_size=self.config.vocab_size,
+            **given,
+        )
+        return logits, loss
 
     def _load_balance_loss(self, outputs: Any, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Count the rows that were routed: those of real tokens, and of open gates if skipped."""
