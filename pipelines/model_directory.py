@@ -8,8 +8,10 @@ repository holds it. The decoder's config names the bundle's fingerprint, so tha
 decoder that was trained on others. Knows files and fingerprints, nothing of prompts or answers.
 """
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +115,8 @@ def load_model(
     tokenizer = dvse.load(folders.bundle, device=device)
     try:
         check_belong(DvseConfig.from_pretrained(folders.decoder), tokenizer.fingerprint, folders)
-        model = DvseForCausalLM.from_pretrained(folders.decoder, dtype=wanted)
+        with _no_progress_bar():
+            model = DvseForCausalLM.from_pretrained(folders.decoder, dtype=wanted)
     except (ModelError, OSError) as error:
         raise BundleFormatError(
             f"{folders.decoder}: the decoder cannot be loaded; {error}"
@@ -174,7 +177,8 @@ def save_model(model: "DvseForCausalLM", bundle_folder: str | Path, directory: s
     try:
         draft.mkdir(parents=True)
         bundle.copy_to(draft)
-        model.save_pretrained(draft)
+        with _no_progress_bar():
+            model.save_pretrained(draft)
         _flush(draft)
         _swap(draft, directory)
     finally:
@@ -188,6 +192,20 @@ def _refuse_strangers(directory: Path) -> None:
     is_ours = any((directory / name).is_file() for name in ("dvse.json", _CONFIG))
     if directory.is_dir() and not is_ours and any(directory.iterdir()):
         raise ConfigError(f"{directory}: expected a new or empty directory, or a model to replace")
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar for what takes a moment."""
+    from transformers.utils import logging
+
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
 
 
 def _flush(folder: Path) -> None:
