@@ -8,7 +8,7 @@ encoder costs nothing. Windows of 30 s: nothing here is long enough to be encode
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,13 +34,18 @@ _CLIPS_S = (0.5,) * 12
 
 def rows() -> Iterator[Row]:
     """Yield Wav2Vec2-base (random weights, layer 6) and `tiny`, each on speech and short clips."""
+    for case in CASES.values():
+        yield from case()
+
+
+def _measured(name: str, make: Callable[[], AudioTokenizer]) -> Iterator[Row]:
     threads = torch.get_num_threads()
     torch.set_num_threads(_NUM_THREADS)
     try:
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-            for name, tokenizer in (("wav2vec2_base", _base()), ("tiny", dvse.load("tiny").audio)):
-                yield _row(f"audio.{name}_5_20s", tokenizer, _SPEECH_S, folder)
-                yield _row(f"audio.{name}_half_second", tokenizer, _CLIPS_S, folder)
+            tokenizer = make()
+            yield _row(f"audio.{name}_5_20s", tokenizer, _SPEECH_S, folder)
+            yield _row(f"audio.{name}_half_second", tokenizer, _CLIPS_S, folder)
     finally:
         torch.set_num_threads(threads)
 
@@ -93,3 +98,9 @@ def _tokenize(tokenizer: AudioTokenizer, paths: list[Path]) -> None:
             if following is not None:
                 waiting = reader.submit(prepared, following)
             tokenizer.encode(chunks)
+
+
+CASES = {
+    "wav2vec2_base": lambda: _measured("wav2vec2_base", _base),
+    "tiny": lambda: _measured("tiny", lambda: dvse.load("tiny").audio),
+}

@@ -7,7 +7,7 @@ our time: 1.0 would mean that decoding, quantizing and everything else cost noth
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,14 +30,17 @@ _NUM_THREADS = 2
 
 def rows() -> Iterator[Row]:
     """Yield ViT-S on photographs, `tiny` on small pictures and on 12-megapixel ones."""
+    for case in CASES.values():
+        yield from case()
+
+
+def _measured(*cases: Callable[[Path], Row]) -> Iterator[Row]:
     threads = torch.get_num_threads()
     torch.set_num_threads(_NUM_THREADS)
     try:
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-            yield _vit_small(Path(folder))
-            tiny = dvse.load("tiny").image
-            yield _tiny_small(tiny, Path(folder))
-            yield _tiny_large(tiny, Path(folder))
+            for case in cases:
+                yield case(Path(folder))
     finally:
         torch.set_num_threads(threads)
 
@@ -60,7 +63,8 @@ def _vit_small(folder: Path) -> Row:
     return _row("image.vit_small_500x375", pairs, len(paths), ">= 0.90", "forward, batch of 20")
 
 
-def _tiny_small(tiny: ImageTokenizer, folder: Path) -> Row:
+def _tiny_small(folder: Path) -> Row:
+    tiny = dvse.load("tiny").image
     paths = _jpegs(folder / "small", count=512, width=32, height=32)
     rows = tiny.batch_rows((32, 32, 3))
     batches = torch.randint(0, 256, (len(paths) // 64, 64, 32, 32, 3), dtype=torch.uint8)
@@ -76,7 +80,8 @@ def _tiny_small(tiny: ImageTokenizer, folder: Path) -> Row:
     return _row("image.tiny_32x32", pairs, len(paths), ">= 0.90", "forward, batches of 64")
 
 
-def _tiny_large(tiny: ImageTokenizer, folder: Path) -> Row:
+def _tiny_large(folder: Path) -> Row:
+    tiny = dvse.load("tiny").image
     paths = _jpegs(folder / "large", count=6, width=4000, height=3000)
     (chunk,) = tiny.preparer.prepare(Image(paths[0]))
     pixels = torch.from_numpy(np.stack([chunk.data] * tiny.batch_rows(chunk.shape)))
@@ -129,3 +134,9 @@ def _row(name: str, pairs, count: int, bar: str, peer: str) -> Row:  # type: ign
         unit="s/picture",
         note=f"peer: {peer}; {_NUM_THREADS} threads",
     )
+
+
+CASES = {
+    "vit_small": lambda: _measured(_vit_small),
+    "tiny": lambda: _measured(_tiny_small, _tiny_large),
+}

@@ -1,4 +1,4 @@
-"""The batch job: against the bare encoder, against `datasets.map`, and over many inputs.
+"""The batch job: against the bare encoder, against `datasets.map`, one worker against two.
 
 The encoders are real architectures with random weights (ViT-S, Wav2Vec2-base), so nothing is
 fetched; ours and the peer share them. The job is whole: listing, decode processes, device process,
@@ -6,12 +6,7 @@ shards made durable. Its start-up (importing, loading weights) is a row of its o
 the others; processes stay open between repetitions.
 """
 
-import json
-import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,12 +39,12 @@ from pipelines.job.tokenize_step import TokenizeStep
 
 _RATE_HZ = 16_000
 _PAIRS = 7
-_FEW, _MANY = 1_000, 50_000
 _PADDED_BATCH = 4
+_LENGTHS_S = (5.0, 8.0, 12.0, 20.0)
 
 
 def rows() -> Iterator[Row]:
-    """Yield all rows; about ten minutes on two cores."""
+    """Yield all rows; about five minutes on two cores."""
     for case in CASES.values():
         yield from case()
 
@@ -84,9 +79,16 @@ def _run(engine: Engine, bundle: str, inputs: list[str], output: Path) -> float:
 
 def _alternate(ours: Callable[[], float], peer: Callable[[], float]) -> Pairs:
     """Pairs of calls that measure their own seconds, after one of each to warm up."""
-    ours(), peer()
-    measured = [(ours(), peer()) for _ in range(_PAIRS)]
-    return Pairs(ours_s=[a for a, _ in measured], peer_s=[b for _, b in measured])
+    ours_s, peer_s = _in_turn(ours, peer)
+    return Pairs(ours_s=ours_s, peer_s=peer_s)
+
+
+def _in_turn(*calls: Callable[[], float]) -> list[list[float]]:
+    """The seconds of each of several calls, run in turn, after one of each to warm up."""
+    for call in calls:
+        call()
+    rounds = [[call() for call in calls] for _ in range(_PAIRS)]
+    return [list(seconds) for seconds in zip(*rounds, strict=True)]
 
 
 def _timed(call: Callable[[], object]) -> float:
@@ -129,11 +131,9 @@ def _pictures(folder: Path) -> Iterator[Row]:
 
 def _speech(folder: Path) -> Iterator[Row]:
     bundle = _real_bundle(folder / "bundle")
-    rng = np.random.default_rng(1)
-    lengths = [5.0, 8.0, 11.0, 14.0, 17.0, 20.0]
     (folder / "speech").mkdir()
-    for number, seconds in enumerate(lengths):
-        wave = rng.standard_normal(int(seconds * _RATE_HZ)) * 0.1
+    for number, seconds in enumerate(_LENGTHS_S):
+        wave = _speech_like(seconds, seed=number)
         soundfile.write(folder / "speech" / f"{number}.flac", wave, _RATE_HZ)
     tokenizer = dvse.load(bundle)
     audio = tokenizer.audio
@@ -141,7 +141,7 @@ def _speech(folder: Path) -> Iterator[Row]:
         torch.from_numpy(soundfile.read(path, dtype="float32")[0])
         for path in sorted((folder / "speech").glob("*.flac"))
     ]
-    total = sum(lengths)
+    mapped = _datasets_map(folder, tokenizer)
 
     def forward() -> None:
         with tokenizer.profile.pinned():
@@ -150,32 +150,35 @@ def _speech(folder: Path) -> Iterator[Row]:
 
     engine = _KeptOpen(LocalEngine(num_workers=2))
     try:
-        ours = lambda: _run(engine, bundle, [str(folder / "speech")], folder / "out")  # noqa: E731
-        pairs = _alternate(ours, lambda: _timed(forward))
-        yield Row(
-            name="job.wav2vec2_speech",
-            ours=total / pairs.ours,
-            peer=total / pairs.peer,
-            ratio=pairs.speedup,
-            bar=">= 0.90",
-            unit="s of speech/s",
-            note="whole job, clips of 5-20 s; peer: bare Wav2Vec2-base forward at exact lengths",
-        )
-        mapped = _datasets_map(folder, tokenizer)
-        pairs = _alternate(ours, lambda: _timed(mapped))
-        changed = _share_changed(folder / "out", mapped(), tokenizer)
-        yield Row(
-            name="job.wav2vec2_vs_datasets_map",
-            ours=total / pairs.ours,
-            peer=total / pairs.peer,
-            ratio=pairs.speedup,
-            bar=">= 1.0",
-            unit="s of speech/s",
-            note=f"peer: datasets.map, batches of {_PADDED_BATCH} padded clips; padding changes "
-            f"{changed:.1%} of the codes there",
+        ours, bare, padded = _in_turn(
+            lambda: _run(engine, bundle, [str(folder / "speech")], folder / "out"),
+            lambda: _timed(forward),
+            lambda: _timed(mapped),
         )
     finally:
         engine.really_close()
+    total = sum(_LENGTHS_S)
+    changed = _share_changed(folder / "out", mapped(), tokenizer)
+    for name, peer, bar, note in (
+        ("speech", bare, ">= 0.90", "bare Wav2Vec2-base forward at exact lengths"),
+        (
+            "vs_datasets_map",
+            padded,
+            ">= 1.0",
+            f"datasets.map, batches of {_PADDED_BATCH} padded clips; padding changes "
+            f"{changed:.1%} of the codes there",
+        ),
+    ):
+        pairs = Pairs(ours_s=ours, peer_s=peer)
+        yield Row(
+            name=f"job.wav2vec2_{name}",
+            ours=total / pairs.ours,
+            peer=total / pairs.peer,
+            ratio=pairs.speedup,
+            bar=bar,
+            unit="s of speech/s",
+            note=f"whole job, {len(waves)} clips of 5-20 s; peer: {note}",
+        )
 
 
 def _datasets_map(folder: Path, tokenizer: Tokenizer) -> Callable[[], list[np.ndarray]]:
@@ -241,124 +244,18 @@ def _two_workers(folder: Path) -> Iterator[Row]:
     )
 
 
-def _startup(folder: Path) -> Iterator[Row]:
-    source = _jpegs(folder / "one", count=1, width=32, height=32)[0]
-    command = [sys.executable, "-m", "pipelines.cli", "tokenize", str(source), "--quiet"]
-
-    def ours() -> float:
-        return _timed(
-            lambda: subprocess.run(
-                [*command, "--output", str(folder / "one-out"), "--overwrite"], check=True
-            )
-        )
-
-    imports = "import torch, timm, transformers.models.wav2vec2.modeling_wav2vec2"
-
-    def peer() -> float:
-        return _timed(lambda: subprocess.run([sys.executable, "-c", imports], check=True))
-
-    pairs = _alternate(ours, peer)
-    yield Row(
-        name="job.startup_to_first_shard",
-        ours=pairs.ours,
-        peer=pairs.peer,
-        unit="s",
-        note="dvse tokenize on one picture, from the shell to the shard on disk; peer: importing "
-        "torch, timm and transformers alone",
-    )
-
-
-def _many_inputs(folder: Path) -> Iterator[Row]:
-    """1,000 against 50,000 small text files: memory, time an input, and resuming."""
-    for count in (_FEW, _MANY):
-        for number in range(count):
-            if number % 1000 == 0:
-                inner = folder / f"texts{count}" / f"{number // 1000:03d}"
-                inner.mkdir(parents=True)
-            text = f"This is text number {number} of a good many, and it is rather short."
-            (inner / f"{number:06d}.txt").write_text(text, encoding="utf-8")
-    measured = {}
-    for count in (_FEW, _MANY):
-        runs = [_tokenize_texts(folder, count) for _ in range(3)]
-        measured[count] = [statistics.median(values) for values in zip(*runs, strict=True)]
-    (few_bytes, few_s), (many_bytes, many_s) = measured[_FEW], measured[_MANY]
-    yield Row(
-        name="job.memory_50000_vs_1000",
-        ours=many_bytes / 1e6,
-        peer=few_bytes / 1e6,
-        ratio=many_bytes / few_bytes,
-        bar="<= 1.10",
-        unit="MB",
-        note="sum of the peak resident memory of all processes, 50,000 text files; peer: 1,000",
-    )
-    yield Row(
-        name="job.time_per_input_50000_vs_1000",
-        ours=many_s / _MANY * 1e3,
-        peer=few_s / _FEW * 1e3,
-        ratio=(many_s / _MANY) / (few_s / _FEW),
-        bar="<= 1.10",
-        unit="ms",
-        note="working time an input, 50,000 text files; peer: 1,000",
-    )
-    command = _texts_command(folder, _MANY)
-    resume = statistics.median(
-        _timed(lambda: subprocess.run(command, check=True)) for _ in range(_PAIRS)
-    )
-    yield Row(
-        name="job.resume_finished_50000",
-        ours=resume,
-        bar="<= 5",
-        ratio=resume,
-        unit="s",
-        note="the same command again, from the shell; ratio is seconds",
-    )
-
-
-def _texts_command(folder: Path, count: int, *more: str) -> list[str]:
-    source, output = folder / f"texts{count}", folder / f"texts-out{count}"
-    command = [sys.executable, "-m", "pipelines.cli", "tokenize", str(source), "--quiet"]
-    return [*command, "--output", str(output), *more]
-
-
-def _tokenize_texts(folder: Path, count: int) -> tuple[int, float]:
-    """Run the command; return the peak memory of all its processes together, and its seconds."""
-    process = subprocess.Popen(_texts_command(folder, count, "--overwrite"))
-    peaks: dict[int, int] = {}
-    watcher = threading.Thread(target=_watch, args=(process.pid, peaks))
-    watcher.start()
-    assert process.wait() == 0
-    watcher.join()
-    summary = json.loads((folder / f"texts-out{count}" / "summary.json").read_text())
-    assert summary["num_rows"] == count
-    return sum(peaks.values()), summary["work_seconds"]
-
-
-def _watch(pid: int, peaks: dict[int, int]) -> None:
-    """Note the high-water mark of each process of a tree until the first one ends."""
-    while True:
-        tree = _tree(pid)
-        for process in tree:
-            try:
-                status = Path(f"/proc/{process}/status").read_text()
-            except OSError:
-                continue  # it has ended meanwhile
-            line = next((x for x in status.splitlines() if x.startswith("VmHWM")), None)
-            if line is not None:
-                peaks[process] = int(line.split()[1]) * 1024
-        if not tree:
-            return
-        time.sleep(0.05)
-
-
-def _tree(pid: int) -> list[int]:
-    """A process and those below it; none once it has ended."""
-    try:
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return []
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(p for child in children for p in _tree(int(child)))]
+def _speech_like(seconds: float, *, seed: int) -> np.ndarray:
+    """Vowels (harmonics under moving formants) between stretches of noise, `[samples]`."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * _RATE_HZ)) / _RATE_HZ
+    pitch = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.7 * t)) / _RATE_HZ
+    wave = np.zeros_like(t)
+    for formant in (500, 1500, 2500):
+        centre = formant * (1 + 0.3 * np.sin(2 * np.pi * rng.uniform(1, 4) * t))
+        for harmonic in range(1, 30):
+            wave += np.sin(harmonic * pitch) * np.exp(-(((harmonic * 120 - centre) / 120) ** 2))
+    wave *= np.sin(2 * np.pi * 2 * t) > -0.3  # syllables
+    return 0.05 * wave + 0.01 * rng.standard_normal(len(t))
 
 
 def _real_bundle(folder: Path) -> str:
@@ -375,7 +272,7 @@ def _real_bundle(folder: Path) -> str:
     audio_encoder = AudioEncoder(config, config.build())
     audio = AudioTokenizer(
         encoder=audio_encoder,
-        codebook=Codebook(torch.randn(1, 500, audio_encoder.dim)),
+        codebook=_codebook_of(audio_encoder),
         sample_rate_hz=_RATE_HZ,
         windowing=Windowing(window_frames=1000, hop_frames=900),
     )
@@ -389,6 +286,15 @@ def _real_bundle(folder: Path) -> str:
     return str(folder)
 
 
+@torch.inference_mode()
+def _codebook_of(encoder: AudioEncoder) -> Codebook:
+    """500 features of other recordings as centroids, as dense as features are."""
+    wave = _speech_like(20, seed=99).astype(np.float32)
+    features = encoder(torch.from_numpy(wave)[None])[0]
+    chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:500]
+    return Codebook(features[chosen].clone()[None])
+
+
 def _in_folder(case: Callable[[Path], Iterator[Row]]) -> Callable[[], Iterator[Row]]:
     def rows() -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
@@ -398,8 +304,6 @@ def _in_folder(case: Callable[[Path], Iterator[Row]]) -> Callable[[], Iterator[R
 
 
 CASES = {
-    "many": _in_folder(_many_inputs),
-    "startup": _in_folder(_startup),
     "workers": _in_folder(_two_workers),
     "pictures": _in_folder(_pictures),
     "speech": _in_folder(_speech),
