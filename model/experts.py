@@ -26,6 +26,21 @@ class Router(Glm4MoeTopkRouter):
 class Experts(Glm4MoeExperts):
     """The routed experts, stacked: `gate_up_proj` `[E, 2·I, H]` and `down_proj` `[E, H, I]`."""
 
+    def forward(
+        self, hidden_states: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        """Add up each row's weighted experts, `[N, hidden_size]` to the same shape.
+
+        The grouped kernel wants rows of whole 16 bytes; other widths go expert by expert.
+        """
+        if self.config._experts_implementation == "grouped_mm" and not self._is_aligned():
+            return Glm4MoeExperts.forward.__wrapped__(self, hidden_states, expert_ids, weights)
+        return super().forward(hidden_states, expert_ids, weights)
+
+    def _is_aligned(self) -> bool:
+        weights = (self.gate_up_proj, self.down_proj)
+        return all(weight.shape[-1] * weight.element_size() % 16 == 0 for weight in weights)
+
 
 class MixtureOfExperts(nn.Module):
     """Routed and shared experts of one layer: `[..., hidden_size]` to the same shape.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from transformers import GenerationMixin
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
@@ -302,7 +303,7 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
         )
 
 
-class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM):
+class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
     """The decoder with its head: ids `[B, T]` to logits `[B, T, vocab_size]`.
 
     In training, `loss` is the next-token loss plus `gate_loss_coef` times the gates' budget loss

@@ -78,6 +78,18 @@ def test_the_kernel_can_be_chosen_where_there_are_experts(make_model, ids):
     assert torch.allclose(logits["eager"], logits["grouped_mm"], atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_width_that_the_grouped_kernel_refuses(make_model, ids, dtype):
+    width = 12 if dtype is torch.bfloat16 else 7
+    model = make_model(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=width)
+    model, logits = model.to(dtype), {}
+    with torch.no_grad():
+        for name in ("eager", "grouped_mm"):
+            model.set_experts_implementation(name)
+            logits[name] = model(ids).logits
+    assert torch.equal(logits["eager"], logits["grouped_mm"])
+
+
 def test_auxiliary_losses_train_router_and_gates(make_model, ids):
     model = make_model(
         n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, use_token_gate=True
