@@ -91,14 +91,22 @@ def render(
         answered = is_answer
         row += _turn(message, number, is_answer, allow_files)
     if add_generation_prompt:
-        row += [(Special(ASSISTANT), False), (Text("\n"), False)]
-        if not enable_thinking:
-            row += [(Special(THINK), False), (Special(END_THINK), False)]
+        row += [(item, False) for item in opening(thinking=enable_thinking)]
     elif answered:
         row.append((Special(END_OF_TEXT), True))
     return RenderedChat(
         items=tuple(item for item, _ in row), is_answer=tuple(flag for _, flag in row)
     )
+
+
+def opening(*, thinking: bool = False) -> tuple[Item, ...]:
+    """Return the items that open an answer: with `thinking`, room for `<think>` is left.
+
+    >>> [getattr(item, "name", "") for item in opening()]
+    ['<|assistant|>', '', '<think>', '</think>']
+    """
+    closed = () if thinking else (Special(THINK), Special(END_THINK))
+    return (Special(ASSISTANT), Text("\n"), *closed)
 
 
 def _turn(

@@ -51,6 +51,7 @@ class Captioner:
         *,
         device: str = "cpu",
         dtype: "str | torch.dtype | None" = None,
+        threads: int | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> "Captioner":
@@ -58,7 +59,11 @@ class Captioner:
 
         The arguments and errors are those of `pipelines.model_directory.load_model`.
         """
-        return cls(load_model(name, device=device, dtype=dtype, revision=revision, token=token))
+        return cls(
+            load_model(
+                name, device=device, dtype=dtype, threads=threads, revision=revision, token=token
+            )
+        )
 
     def __call__(
         self,

@@ -91,6 +91,7 @@ def load_model(
     *,
     device: str = "cpu",
     dtype: "str | torch.dtype | None" = None,
+    threads: int | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> LoadedModel:
@@ -100,6 +101,7 @@ def load_model(
         name: a shipped name (`tiny`), a model directory, or a Hugging Face Hub id.
         device: `cpu`, `cuda` or `cuda:N`, for the encoders and the decoder.
         dtype: of the decoder's weights, such as `bfloat16`; by default as they are stored.
+        threads: of the encoders on a CPU, part of the numerics profile, see `dvse.load`.
         revision, token: branch, tag or commit of a Hub id, and the right to read it.
 
     Raises:
@@ -112,7 +114,7 @@ def load_model(
 
     wanted = _dtype(dtype)
     folders = find_model(name, revision=revision, token=token)
-    tokenizer = dvse.load(folders.bundle, device=device)
+    tokenizer = dvse.load(folders.bundle, device=device, threads=threads)
     try:
         check_belong(DvseConfig.from_pretrained(folders.decoder), tokenizer.fingerprint, folders)
         with _no_progress_bar():

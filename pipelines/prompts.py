@@ -7,13 +7,16 @@ training uses too. Knows the chat format by its one door, `dvse.chat.render`, an
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dvse.chat import render
+from dvse.chat import opening, render
 from dvse.errors import InputError, PromptTooLongError
-from dvse.items import Audio, Image, Item, Text
+from dvse.items import Audio, Image, Item, Special, Text
+from dvse.special_tokens import ASSISTANT, OBSERVATION, SYSTEM, USER
 
 if TYPE_CHECKING:
     from dvse.encoding import Encoding
     from dvse.tokenizer import Tokenizer
+
+_ROLES = {ASSISTANT, OBSERVATION, SYSTEM, USER}
 
 DEFAULT_QUESTIONS = {
     "image": "What is this?",
@@ -46,6 +49,22 @@ def prompt_row(
         add_generation_prompt=True,
         enable_thinking=thinking,
     ).items
+
+
+def conversation_row(items: Sequence[Item], *, thinking: bool = False) -> tuple[Item, ...]:
+    r"""Return the prompt of a conversation that is laid out already, such as a line of JSONL.
+
+    Its last answer, if it ends with one, is cut off: that is what the decoder is to say.
+
+    >>> from dvse.items import Special
+    >>> done = (Special("<|user|>"), Text("Hi"), Special("<|assistant|>"), Text("Hello"))
+    >>> conversation_row(done, thinking=True)[-2:]
+    (Special(name='<|assistant|>'), Text(text='\n'))
+    """
+    turns = [n for n, i in enumerate(items) if isinstance(i, Special) and i.name in _ROLES]
+    if turns and items[turns[-1]] == Special(ASSISTANT):
+        items = items[: turns[-1]]
+    return (*items, *opening(thinking=thinking))
 
 
 def encode_prompts(

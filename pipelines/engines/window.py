@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dvse.chunk import Chunk
+from dvse.errors import InputError
 from pipelines.job.step import DeviceWork, Loaded
 from pipelines.sources.record import Failure
 
@@ -89,7 +90,13 @@ class Assembly:
         keys = [key for key, _ in complete]
         try:
             rows = self._work.rows([inputs for _, inputs in complete])
-            return list(zip(keys, rows, strict=True))
+            found = []
+            for key, row in zip(keys, rows, strict=True):
+                if isinstance(row, InputError):
+                    failures.append((key, Failure.of("encode", row)))
+                else:
+                    found.append((key, row))
+            return found
         except Exception as error:
             if len(complete) == 1:
                 failures.append((keys[0], Failure.of("encode", error)))

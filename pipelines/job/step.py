@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dvse.chunk import Chunk
+from dvse.errors import InputError
 from dvse.items import Item
 
 if TYPE_CHECKING:
@@ -70,8 +71,10 @@ class DeviceWork(ABC):
         """Return an output for each chunk, in order; neighbours never change an output."""
 
     @abstractmethod
-    def rows(self, inputs: Sequence[tuple[Loaded, list[Any]]]) -> list[dict[str, Any]]:
-        """Return the row of each input from the outputs of its chunks, in order."""
+    def rows(
+        self, inputs: Sequence[tuple[Loaded, list[Any]]]
+    ) -> Sequence[dict[str, Any] | InputError]:
+        """Return for each input, in order, its row from the outputs of its chunks, or its error."""
 
 
 class Step(ABC):

@@ -46,7 +46,7 @@ def test_processes_give_the_bytes_of_one_process(media, tmp_path):
 def test_exit_codes(media, tmp_path, capsys):
     out = tmp_path / "out"
     assert tokenize(tmp_path / "gone.png", "--output", tmp_path / "none") == 3
-    assert "not one of 1 inputs could be tokenised" in capsys.readouterr().err
+    assert "not one of 1 inputs gave a row" in capsys.readouterr().err
     assert tokenize(media, "--output", out, "--max-error-rate", "0.1") == 3
     assert "more than --max-error-rate 0.1 allows" in capsys.readouterr().err
     assert tokenize(media, "--output", out) == 0

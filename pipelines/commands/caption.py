@@ -1,0 +1,131 @@
+"""`dvse caption`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipelines.commands import job_arguments
+
+HELP = """\
+Say what is in pictures and recordings, or answer a question about each.
+
+INPUT is whatever dvse tokenize takes: files, folders, globs, tars, Parquet, manifests, JSON lines
+(of a conversation the last answer is made anew), hf: addresses. A few inputs are printed. With
+--output they become the rows of one file, in input order; the job behind it lies in FILE.job, with
+a line in errors.jsonl for each input that has no caption.
+
+Run the same command again after any interruption: only what is missing is done."""
+EXAMPLES = """\
+  dvse caption cat.jpg seven.wav
+  dvse caption digits.wav --prompt 'Add the digits.' --thinking
+  dvse caption photos/ clips/ --output captions.jsonl
+  dvse caption hf:user/pictures?split=train --output captions.parquet --device cuda:0,cuda:1
+
+""" + job_arguments.EXIT_CODES.format(what="model")
+
+MOST_PRINTED = 40
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("inputs", nargs="+", metavar="INPUT")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="captions.jsonl or captions.parquet"
+    )
+    parser.add_argument(
+        "--model", default="tiny", help="name, directory or Hub id (default: %(default)s)"
+    )
+    parser.add_argument("--prompt", metavar="TEXT", help="ask this about each input")
+    parser.add_argument(
+        "--thinking", action="store_true", help="let the model reason before it answers"
+    )
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=256,
+        metavar="N",
+        help="the most ids of an answer, reasoning included (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="0 takes the likeliest token, above 0 samples (default: %(default)g)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: 0)")
+    parser.add_argument("--dtype", help="of the decoder, such as bfloat16 (default: as stored)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="inputs that are answered together (default: %(default)s)",
+    )
+    job_arguments.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Caption the inputs: print them, or run the job that writes a file."""
+    from pipelines.caption_output import check_ending, job_directory, write_captions
+    from pipelines.job.caption_step import CaptionOptions, CaptionStep
+    from pipelines.job.summary import Summary
+
+    step = CaptionStep(
+        model=args.model,
+        options=CaptionOptions(
+            question=args.prompt,
+            max_new_tokens=args.max_new_tokens,
+            temperature=args.temperature,
+            seed=args.seed,
+            thinking=args.thinking,
+        ),
+        batch_size=args.batch_size,
+        threads=args.threads,
+        dtype=args.dtype,
+    )
+    if args.output is None and not args.dry_run:
+        return _print(args, step)
+    output = check_ending(args.output or Path("captions.jsonl"))
+
+    def finish(_summary: Summary) -> None:
+        write_captions(job_directory(output), output)
+
+    return job_arguments.run_job(
+        args,
+        step,
+        command="caption",
+        output=job_directory(output),
+        chunks_at_once=max(256, args.batch_size),
+        finish=finish,
+    )
+
+
+def _print(args: argparse.Namespace, step: object) -> int:
+    """Print a caption a line, in order; what failed goes to stderr."""
+    from pipelines.engines.inline import InlineEngine
+    from pipelines.job.caption_step import CaptionStep
+    from pipelines.job.few import outcomes_of_few
+    from pipelines.sources.registry import SourceOptions
+
+    assert isinstance(step, CaptionStep)
+    outcomes = outcomes_of_few(
+        args.inputs,
+        SourceOptions(template=args.template),
+        step,
+        InlineEngine(device=job_arguments.devices_of(args)[0]),
+        most=MOST_PRINTED,
+    )
+    for outcome in outcomes:
+        if outcome.row is None:
+            assert outcome.failure is not None
+            reason = outcome.failure.reason
+            about = "" if outcome.id in reason else f"{outcome.id}: "
+            print(f"dvse caption: {about}{reason}", file=sys.stderr)
+            continue
+        reasoning = outcome.row["reasoning"]
+        thought = "" if reasoning is None else f"<think>{reasoning}</think>"
+        name = f"{outcome.id}: " if len(outcomes) > 1 else ""
+        print(f"{name}{thought}{outcome.row['caption']}")
+    is_any = any(outcome.row is not None for outcome in outcomes)
+    return job_arguments.EXIT_OK if is_any else job_arguments.EXIT_TOO_MANY_ERRORS
