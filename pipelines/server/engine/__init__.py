@@ -1,0 +1,1 @@
+"""Continuous batching: requests join and leave the running batch at every step."""

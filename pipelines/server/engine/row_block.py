@@ -1,0 +1,41 @@
+"""How many rows a product needs so that a row's result does not depend on how many there are.
+
+Libraries pick another kernel for one row than for many, and so another order of sums: a token could
+then depend on how full the batch is. From some number of rows on, in multiples of it, most give the
+same bits (MKL on AVX2: 4; oneDNN: 2). It is tried at the start, on this machine, with the model's
+own layers, and steps are filled up to it.
+"""
+
+import torch
+from torch import nn
+
+_CANDIDATES = (1, 2, 4, 8, 16)
+_MOST_ROWS = 96
+
+
+@torch.inference_mode()
+def find_row_block(model: nn.Module) -> int | None:
+    """Return the smallest such number, `None` where even 16 rows are not enough.
+
+    Tried on one linear layer of each shape.
+    """
+    layers: dict[tuple[int, ...], nn.Linear] = {}
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and type(module.weight) is nn.Parameter:
+            layers.setdefault(tuple(module.weight.shape), module)
+    fit = [block for block in _CANDIDATES if all(_is_steady(x, block) for x in layers.values())]
+    return fit[0] if fit else None
+
+
+def _is_steady(layer: nn.Linear, block: int) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(_MOST_ROWS, layer.in_features, generator=generator)
+    rows = rows.to(device=layer.weight.device, dtype=layer.weight.dtype)
+    whole = layer(rows)
+    sizes = sorted({block, 2 * block, 3 * block, 5 * block, 32, 64} - {_MOST_ROWS})
+    for size in (size for size in sizes if size % block == 0):
+        for first in (0, _MOST_ROWS - size):
+            part = slice(first, first + size)
+            if not torch.equal(layer(rows[part]), whole[part]):
+                return False
+    return True
