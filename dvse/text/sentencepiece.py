@@ -144,6 +144,10 @@ class SentencePieceText(TextTokenizer):
         (token_id,) = check_text_ids([token_id], self.size).tolist()
         return self._processor.IdToPiece(token_id)
 
+    def piece_bytes(self, token_id: int) -> bytes:
+        """Return the bytes that an id stands for, a part of a character perhaps."""
+        return self._bytes[check_text_ids([token_id], self.size)[0]]
+
     def spec(self) -> dict[str, Any]:
         """See `TextTokenizer.spec`."""
         return {"type": "sentencepiece"}
