@@ -45,6 +45,14 @@ export async function tokenize(model, media, signal) {
   return { item, ids, numCodes: item.num_codes };
 }
 
+/** @returns {Promise<Blob | null>} the picture that ids stand for, where the bundle can draw it */
+export async function rebuild(model, ids) {
+  const answer = await send("v1/detokenize", { model, ids, render: true });
+  const { png } = (await answer.json()).items.find(({ modality }) => modality === "image");
+  if (!png) return null;
+  return new Blob([Uint8Array.from(atob(png), (c) => c.charCodeAt(0))], { type: "image/png" });
+}
+
 /**
  * Stream one answer.
  *
@@ -58,7 +66,7 @@ export async function* streamAnswer(request, signal) {
     for await (const data of serverEvents(response.body)) {
       if (data === "[DONE]") return;
       const chunk = JSON.parse(data);
-      if (chunk.error) throw new ServerError(chunk.error.message, Number(chunk.error.code) || 500);
+      if (chunk.error) throw new ServerError(sentence(chunk.error.message), 500);
       yield chunk;
     }
   } catch (error) {

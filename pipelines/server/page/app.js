@@ -1,6 +1,6 @@
 /** The page: what happens when somebody drops a file, records, asks, stops. */
 
-import { ServerError, listModels, streamAnswer, tokenize, useKey } from "./api.js";
+import { ServerError, listModels, rebuild, streamAnswer, tokenize, useKey } from "./api.js";
 import { Conversation } from "./conversation.js";
 import { MediaError, messagePart, readMedia, recordedFile } from "./media.js";
 import { LONGEST_S, MicrophoneError, Recorder } from "./recorder.js";
@@ -25,6 +25,7 @@ function say(error) {
   if (!isOurs) console.error(error);
   $("error").textContent = isOurs ? error.message : "Something went wrong in this page; its console says what.";
   $("error").hidden = false;
+  $("error").scrollIntoView({ block: "nearest" });
   if (error.wantsKey) askForKey();
 }
 
@@ -74,6 +75,18 @@ async function showTokens() {
   }
 }
 
+async function showAs(view) {
+  const { media } = shown;
+  try {
+    const picture = view === "rebuilt" ? await rebuild($("model").value, shown.ids) : null;
+    if (shown.media !== media) return;
+    shown.showAs(view, picture);
+    if (view === "rebuilt" && !picture) throw new ServerError("This model's bundle cannot draw pictures.");
+  } catch (error) {
+    say(error);
+  }
+}
+
 function remove() {
   shown.clear();
   offerExamples();
@@ -97,8 +110,7 @@ async function ask(question) {
   $("error").hidden = true;
   const { media } = shown;
   answering = new AbortController();
-  $("stop").hidden = false;
-  $("send").disabled = true;
+  swap($("send"), $("stop"));
   const answer = conversation.ask(question, media?.name ?? null);
   const thinks = $("think").checked;
   const text = { type: "text", text: question };
@@ -131,9 +143,16 @@ async function ask(question) {
     }
   } finally {
     answering = null;
-    $("stop").hidden = true;
-    $("send").disabled = false;
+    swap($("stop"), $("send"));
   }
+}
+
+/** Put one button in place of another, and the focus with it. */
+function swap(gone, shownNow) {
+  const hadFocus = document.activeElement === gone;
+  shownNow.hidden = false;
+  gone.hidden = true;
+  if (hadFocus) shownNow.focus();
 }
 
 async function record() {
@@ -178,6 +197,7 @@ $("file").addEventListener("change", () => {
 });
 $("record").addEventListener("click", record);
 $("remove").addEventListener("click", remove);
+$("view").addEventListener("change", ({ target }) => showAs(target.value));
 $("stop").addEventListener("click", () => answering?.abort());
 $("model").addEventListener("change", () => shown.media && showTokens());
 

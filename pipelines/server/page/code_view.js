@@ -2,8 +2,8 @@
  * Codes drawn as cells on a canvas that can be walked over with pointer and arrow keys.
  * Knows places and numbers, nothing of pictures, sound or the server.
  *
- * A cell is `{x, y, w, h, codes, label}`: its place as shares (0 … 1) of the canvas, its codes (one
- * a residual level), and what to say about it.
+ * A cell is `{x, y, w, h, code, label}`: its place as shares (0 … 1) of the canvas, its code, and what
+ * to say about it.
  */
 
 /** The colour of a code as hue, saturation and lightness; `dvse inspect --html` has the same. */
@@ -21,12 +21,10 @@ export class CodeView {
   /**
    * @param {HTMLCanvasElement} canvas focusable
    * @param {HTMLElement} readout where the chosen cell is described; a live region
-   * @param {(cell: object | null) => void} onMove
    */
-  constructor(canvas, readout, onMove = () => {}) {
+  constructor(canvas, readout) {
     this.canvas = canvas;
     this.readout = readout;
-    this.onMove = onMove;
     this.strength = 0.5;
     canvas.addEventListener("pointermove", (event) => this.#choose(this.#under(event)));
     canvas.addEventListener("pointerdown", (event) => this.#choose(this.#under(event)));
@@ -46,7 +44,7 @@ export class CodeView {
     this.#columns = columns;
     this.#at = null;
     this.numCodes = numCodes;
-    this.digits = Math.max(1, ...cells.map(({ codes }) => String(codes[0]).length));
+    this.digits = Math.max(1, ...cells.map(({ code }) => String(code).length));
     this.draw();
   }
 
@@ -69,9 +67,9 @@ export class CodeView {
     this.#cells.forEach((cell, i) => {
       const [x, y, w, h] = [cell.x * width, cell.y * height, cell.w * width, cell.h * height];
       if (this.strength > 0) {
-        pen.fillStyle = codeColour(cell.codes[0], this.numCodes, this.strength);
+        pen.fillStyle = codeColour(cell.code, this.numCodes, this.strength);
         pen.fillRect(x, y, Math.max(w - 0.5, 0.5), Math.max(h - 0.5, 0.5));
-        writeNumber(pen, cell.codes[0], this.digits, x, y, w, h);
+        writeNumber(pen, cell.code, this.digits, x, y, w, h);
       }
       if (i === this.#at) outline(pen, x, y, w, h);
     });
@@ -105,7 +103,6 @@ export class CodeView {
     this.#at = at;
     this.readout.textContent = at === null ? this.readout.dataset.rest : this.#cells[at].label;
     this.draw();
-    this.onMove(at === null ? null : this.#cells[at]);
   }
 }
 

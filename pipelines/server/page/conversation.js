@@ -70,6 +70,7 @@ class Answer {
 
   fail(message) {
     this.#end();
+    this.answer.hidden = !this.answer.textContent;
     const failed = element("p", "failed", message);
     failed.setAttribute("role", "alert");
     this.turn.append(failed);

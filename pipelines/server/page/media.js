@@ -5,7 +5,7 @@
 
 import { encodeWav } from "./wav.js";
 
-const LARGEST_BYTES = 20e6;
+const LARGEST_BYTES = 14e6; // 20 MB of JSON once it is base64
 const CONVERTED_HZ = 16000;
 const SOUND = /\.(wav|mp3|flac|ogg|oga|opus)$/i;
 const SOUND_TYPE = /^audio\/(x-)?(wav|wave|mpeg|mp3|flac|ogg)$/;
@@ -24,7 +24,7 @@ export async function readMedia(file) {
   if (!kind) throw new MediaError(`“${file.name}” is neither a picture nor a recording.`);
   if (kind === "other sound") return readMedia(await converted(file));
   if (file.size > LARGEST_BYTES) {
-    throw new MediaError(`“${file.name}” has ${Math.round(file.size / 1e6)} MB; the most is 20 MB.`);
+    throw new MediaError(`“${file.name}” has ${Math.ceil(file.size / 1e6)} MB; the most is 14 MB.`);
   }
   if (!file.size) throw new MediaError(`“${file.name}” is empty.`);
   const dataUrl = await readAsDataUrl(file);

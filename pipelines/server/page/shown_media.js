@@ -17,9 +17,6 @@ export class ShownMedia {
     this.grid = new CodeView($("grid"), $("readout"));
     this.units = new CodeView($("units"), $("readout"));
     this.units.setStrength(1);
-    $("strength").addEventListener("change", (event) => {
-      this.grid.setStrength(Number(event.target.value));
-    });
     const player = $("player");
     player.addEventListener("timeupdate", () => {
       $("needle").hidden = false;
@@ -43,8 +40,9 @@ export class ShownMedia {
   showTokens(item, ids, numCodes) {
     if (item.modality === "image") {
       const [rows, columns] = item.grid;
-      this.grid.show(pictureCells(item), columns, numCodes);
-      $("strength").hidden = false;
+      const aspect = $("image").naturalWidth / $("image").naturalHeight || columns / rows;
+      this.grid.show(pictureCells(item, aspect), columns, numCodes);
+      $("view").hidden = false;
       this.#say(`${rows} × ${columns} codes, ${ids.length} tokens in all`);
     } else {
       const cells = soundCells(item);
@@ -52,11 +50,26 @@ export class ShownMedia {
       const rate = `${item.frame_rate_hz} a second`;
       this.#say(`${item.codes.length} units in ${item.duration_s.toFixed(1)} s, ${rate}`);
     }
+    this.ids = ids;
     $("ids").textContent = ids.join(" ");
     $("ids-fold").hidden = false;
   }
 
-  /** Say why there are no tokens. */
+  /**
+   * Show the picture, its codes, both, or what can be drawn from the codes alone.
+   *
+   * @param {"picture" | "both" | "codes" | "rebuilt"} view
+   * @param {Blob | null} rebuilt for the last of them
+   */
+  showAs(view, rebuilt = null) {
+    this.grid.setStrength({ picture: 0, both: 0.5, codes: 1, rebuilt: 0 }[view]);
+    URL.revokeObjectURL(this.rebuiltUrl);
+    this.rebuiltUrl = rebuilt ? URL.createObjectURL(rebuilt) : undefined;
+    $("rebuilt").hidden = !rebuilt;
+    if (rebuilt) $("rebuilt").src = this.rebuiltUrl;
+  }
+
+  /** There are no tokens. */
   fail() {
     this.#say("No tokens.");
   }
@@ -68,7 +81,9 @@ export class ShownMedia {
     this.units.show([], 1, 1);
     $("player").removeAttribute("src");
     $("image").removeAttribute("src");
-    for (const id of ["shown", "picture", "sound", "strength", "ids-fold", "needle"]) $(id).hidden = true;
+    this.showAs("both");
+    $("both").checked = true;
+    for (const id of ["shown", "picture", "sound", "view", "ids-fold", "needle"]) $(id).hidden = true;
     document.body.classList.remove("has-media");
   }
 

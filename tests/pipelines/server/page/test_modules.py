@@ -103,14 +103,35 @@ def test_the_cells_of_a_picture(run):
     cells = run(
         """
         const { pictureCells } = await import("./page/cells.js");
-        return pictureCells({ grid: [2, 3], codes: [[7], [8], [9], [10], [11], [12]] });
+        return pictureCells({ grid: [2, 3], codes: [7, 8, 9, 10, 11, 12] }, 1.6);
         """
     )
     places = [(round(6 * c["x"]), round(6 * c["y"])) for c in cells]
     assert places == [(0, 0), (2, 0), (4, 0), (0, 3), (2, 3), (4, 3)]
     assert {(round(6 * c["w"]), round(6 * c["h"])) for c in cells} == {(2, 3)}
-    assert [c["codes"] for c in cells] == [[7], [8], [9], [10], [11], [12]]
+    assert [c["code"] for c in cells] == [7, 8, 9, 10, 11, 12]
     assert cells[4]["label"] == "Row 2, column 2: code 11"
+
+
+@pytest.mark.parametrize(
+    ("aspect", "first"),
+    [
+        (1.0, (0, 0, 0.5, 0.5)),
+        (1.6, (0, 0, 0.5, 0.5)),  # 2 × 2 is what 2.4 × 1.5 cells round to
+        (2.0, (0.25, 0, 0.25, 0.5)),  # the centre half was cut out
+        (0.5, (0, 0.25, 0.5, 0.25)),
+    ],
+)
+def test_a_square_cut_from_the_centre(run, aspect, first):
+    cells = run(
+        """
+        const { pictureCells } = await import("./page/cells.js");
+        return pictureCells({ grid: [2, 2], codes: [1, 2, 3, 4] }, given[0]);
+        """,
+        aspect,
+    )
+    assert [cells[0][side] for side in "xywh"] == pytest.approx(first)
+    assert cells[3]["x"] + cells[3]["w"] == pytest.approx(1 - first[0])
 
 
 SOUND = """
@@ -121,13 +142,13 @@ return soundCells(given[0]);
 
 def test_the_cells_of_a_recording(run):
     item = {
-        "codes": [[5], [5], [5], [9], [5]],
+        "codes": [5, 5, 5, 9, 5],
         "durations": None,
         "frame_rate_hz": 50,
         "duration_s": 0.2,  # twice as long as its five frames
     }
     cells = run(SOUND, item)
-    assert [c["codes"] for c in cells] == [[5], [9], [5]]
+    assert [c["code"] for c in cells] == [5, 9, 5]
     assert [c["x"] for c in cells] == pytest.approx([0, 0.3, 0.4])
     assert [c["w"] for c in cells] == pytest.approx([0.3, 0.1, 0.1])
     assert cells[0]["label"] == "0.00 s: unit 5, 3 frames"
@@ -135,10 +156,10 @@ def test_the_cells_of_a_recording(run):
 
 
 def test_merged_units_last_as_long_as_they_lasted(run):
-    item = {"codes": [[1, 4], [2, 4]], "durations": [6, 4], "frame_rate_hz": 50, "duration_s": 0.2}
+    item = {"codes": [1, 2], "durations": [6, 4], "frame_rate_hz": 50, "duration_s": 0.2}
     cells = run(SOUND, item)
     assert [c["w"] for c in cells] == pytest.approx([0.6, 0.4])
-    assert cells[0]["label"] == "0.00 s: unit 1 / 4, 6 frames"
+    assert cells[0]["label"] == "0.00 s: unit 1, 6 frames"
 
 
 KIND = """
