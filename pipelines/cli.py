@@ -36,6 +36,7 @@ COMMANDS = (
     Command(("train", "image"), "train an image tokenizer", "train_image"),
     Command(("train", "audio"), "train speech units", "train_audio"),
     Command(("build-bundle",), "put trained parts together into a bundle", "build_bundle"),
+    Command(("serve",), "answer over HTTP, as OpenAI's API does", "serve"),
     Command(("evaluate",), "judge a bundle: figures, a page, a gate", "evaluate"),
     Command(("model-card",), "say what a decoder weighs and where it fits", "model_card"),
 )

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from pipelines.server.engine.packed_cache import ATTENTION_NAME, PackedCache
 from pipelines.server.engine.row_block import find_row_block
@@ -29,7 +30,8 @@ class Runner(ABC):
         """Return the logits of the rows that are kept, fp32 `[kept, vocab_size]`."""
 
     def close(self) -> None:
-        """Let others that work along go."""
+        """Let others that work along go; alone, there is nothing to do."""
+        return
 
 
 class LocalRunner(Runner):
@@ -54,7 +56,7 @@ class LocalRunner(Runner):
         self.row_block, self.is_steady = found or _DEFAULT_BLOCK, found is not None
         config = model.config
         weight = model.model.layers[0].self_attn.k_proj.weight
-        local = weight.to_local() if hasattr(weight, "to_local") else weight
+        local = weight.to_local() if isinstance(weight, DTensor) else weight
         self.device = local.device
         self._cache = PackedCache(
             num_layers=config.num_hidden_layers,
@@ -87,6 +89,8 @@ class LocalRunner(Runner):
             logits_to_keep=self._tensor(kept),
             packed_cache=self._cache,
         ).logits
+        if isinstance(logits, DTensor):
+            logits = logits.full_tensor()
         return logits[0, : len(plan.kept)].float()
 
     def _tensor(self, values: list) -> torch.Tensor:

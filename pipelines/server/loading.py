@@ -1,0 +1,157 @@
+"""A model's name to what is served: tokenizer, decoder and a batching engine over it."""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dvse.errors import BundleFormatError, ConfigError
+from pipelines.legal_tokens import LegalTokens
+from pipelines.model_directory import LoadedModel, check_belong, find_model, load_model
+from pipelines.server.engine.batching_engine import BatchingConfig, BatchingEngine
+from pipelines.server.engine.runner import LocalRunner, Runner
+from pipelines.server.served_model import ServedModel
+
+if TYPE_CHECKING:
+    from model import DvseConfig
+
+_LOG = logging.getLogger("dvse.serve")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingConfig:
+    """What to load, and where to.
+
+    Attributes:
+        model: a shipped name, a model directory or a Hub id.
+        device: `cpu`, `cuda` or `cuda:N`; with tensor parallelism, each process takes its own.
+        dtype: of the weights; by default as they are stored.
+        tensor_parallel: processes over which the decoder is split.
+        max_running, max_waiting: as in `BatchingConfig`.
+        cache_gib: memory for keys and values.
+    """
+
+    model: str = "tiny"
+    device: str = "cpu"
+    dtype: str | None = None
+    tensor_parallel: int = 1
+    max_running: int = 32
+    max_waiting: int = 128
+    cache_gib: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.tensor_parallel < 1 or self.cache_gib <= 0:
+            raise ConfigError(
+                "expected tensor_parallel of at least 1 and cache_gib above 0, received "
+                f"{self.tensor_parallel} and {self.cache_gib}"
+            )
+
+
+def load_served(config: LoadingConfig) -> ServedModel:
+    """Load everything, and say in the log what, where and how fast.
+
+    Raises:
+        BundleError, ConfigError, ModelMismatchError: see `pipelines.model_directory.load_model`.
+    """
+    started = time.perf_counter()
+    _LOG.info("loading %s on %s", config.model, _place(config))
+    loaded, runner, batching = _load(config)
+    if config.tensor_parallel > 1:
+        from pipelines.server.engine.tensor_parallel import LeadingRunner
+
+        leading: Runner = LeadingRunner(runner)
+    else:
+        leading = runner
+    _LOG.info(
+        "loaded %s in %.1f s: %.1f M parameters, cache of %d tokens",
+        loaded.name,
+        time.perf_counter() - started,
+        sum(p.numel() for p in loaded.model.parameters()) / 1e6,
+        batching.cache_tokens,
+    )
+    if runner.is_steady:
+        _LOG.info("an answer never depends on the batch: steps of %d rows", runner.row_block)
+    else:
+        _LOG.warning("this device rounds by batch size: near ties may depend on the batch")
+    return served(loaded, leading, batching)
+
+
+def served(loaded: LoadedModel, runner: Runner, batching: BatchingConfig) -> ServedModel:
+    """Put the parts together; the engine is not started yet."""
+    config = loaded.model.config
+    legal = LegalTokens(loaded.tokenizer.vocabulary, vocab_size=config.vocab_size)
+    engine = BatchingEngine(
+        runner, legal=legal, context=config.max_position_embeddings, config=batching
+    )
+    return ServedModel(tokenizer=loaded.tokenizer, legal=legal, engine=engine)
+
+
+def follow_leader(config: LoadingConfig) -> None:
+    """Be one of the processes beside the one that answers; returns when that one stops."""
+    from pipelines.server.engine.tensor_parallel import follow
+
+    _, runner, _ = _load(config)
+    follow(runner)
+
+
+def batching_for(
+    config: LoadingConfig, decoder: "DvseConfig", bytes_per_value: int
+) -> BatchingConfig:
+    """Return sizes that keep to the memory that was granted.
+
+    Raises:
+        ConfigError: not even one prompt fits.
+    """
+    values = 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_dim
+    per_token = values * bytes_per_value
+    fits = int(config.cache_gib * 2**30 / per_token * config.tensor_parallel)
+    defaults = BatchingConfig()
+    pages = min(defaults.prefix_pages * 4, fits // 4 // defaults.chunk)
+    tokens = fits - pages * defaults.chunk
+    wanted = config.max_running * decoder.max_position_embeddings
+    if tokens < defaults.chunk:
+        raise ConfigError(
+            f"a cache of {config.cache_gib} GiB holds {tokens} tokens of this model; raise it"
+        )
+    return BatchingConfig(
+        max_running=config.max_running,
+        max_waiting=config.max_waiting,
+        cache_tokens=min(tokens, wanted),
+        prefix_pages=pages,
+    )
+
+
+def _load(config: LoadingConfig) -> tuple[LoadedModel, LocalRunner, BatchingConfig]:
+    if config.tensor_parallel == 1:
+        loaded = load_model(config.model, device=config.device, dtype=config.dtype)
+    else:
+        loaded = _load_share(config)
+    weight_bytes = next(loaded.model.parameters()).element_size()
+    batching = batching_for(config, loaded.model.config, weight_bytes)
+    return loaded, LocalRunner(loaded.model, cache_tokens=batching.total_tokens), batching
+
+
+def _load_share(config: LoadingConfig) -> LoadedModel:
+    import dvse
+    from model import ModelError
+    from pipelines.server.engine.tensor_parallel import load_split
+
+    folders = find_model(config.model)
+    try:
+        model = load_split(
+            str(folders.decoder),
+            num_processes=config.tensor_parallel,
+            dtype=config.dtype or "auto",
+        )
+    except (ModelError, OSError) as error:
+        raise BundleFormatError(f"{folders.decoder}: cannot be loaded; {error}") from error
+    device = str(model.device)
+    tokenizer = dvse.load(folders.bundle, device=device)
+    check_belong(model.config, tokenizer.fingerprint, folders)
+    return LoadedModel(name=folders.name, model=model, tokenizer=tokenizer, device=device)
+
+
+def _place(config: LoadingConfig) -> str:
+    if config.tensor_parallel > 1:
+        return f"{config.tensor_parallel} devices"
+    return config.device

@@ -1,0 +1,65 @@
+"""What Prometheus reads at `/metrics`. A registry of its own, so that two apps never collide."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from pipelines.server.answer import Answer
+from pipelines.server.engine.engine import EngineStats
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SIZES = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """The counters of one server.
+
+    Args:
+        stats: of the engine, asked when somebody reads; `None` before there is one.
+    """
+
+    def __init__(self, stats: Callable[[], EngineStats | None]) -> None:
+        self.registry = CollectorRegistry()
+        named = {"registry": self.registry}
+        self.requests = Counter(
+            "dvse_requests", "Requests by path and status", ["path", "status"], **named
+        )
+        self.errors = Counter("dvse_errors", "Answers with a status of 400 or more", **named)
+        self.prompt_tokens = Counter("dvse_prompt_tokens", "Tokens of prompts", **named)
+        self.completion_tokens = Counter("dvse_completion_tokens", "Tokens of answers", **named)
+        self.cancelled = Counter("dvse_cancelled_answers", "Given up by the client", **named)
+        self.first_token = Histogram(
+            "dvse_time_to_first_token_seconds",
+            "From the request's arrival",
+            buckets=_SECONDS,
+            **named,
+        )
+        self.per_token = Histogram(
+            "dvse_time_per_token_seconds", "After the first", buckets=_SECONDS, **named
+        )
+        self.batch_size = Histogram(
+            "dvse_batch_size", "Answers under way when one begins", buckets=_SIZES, **named
+        )
+        for name, text, field in (
+            ("dvse_running_answers", "Answers in the batch now", "running"),
+            ("dvse_queued_answers", "Answers that wait now", "waiting"),
+            ("dvse_cached_tokens", "Tokens that hold a place in the cache", "cached_tokens"),
+            ("dvse_cache_tokens", "Tokens that the cache holds", "cache_tokens"),
+            ("dvse_reused_tokens", "Prompt tokens that an earlier prompt had", "reused_tokens"),
+            ("dvse_steps", "Forward passes", "steps"),
+        ):
+            Gauge(name, text, **named).set_function(lambda field=field: getattr(stats(), field, 0))
+
+    def observe(self, answer: Answer, *, started: float) -> None:
+        """Note an answer that is over, or was given up."""
+        self.completion_tokens.inc(answer.num_tokens)
+        if not answer.is_over:
+            self.cancelled.inc()
+        if answer.num_tokens:
+            self.first_token.observe(answer.first_at - started)
+        if answer.num_tokens > 1:
+            self.per_token.observe((answer.last_at - answer.first_at) / (answer.num_tokens - 1))
+
+    def text(self) -> bytes:
+        """Return the exposition format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,126 @@
+"""The process around the app: uvicorn, signals, and what the log says.
+
+`Ready` and `imported` are timed apart: the first is ours, the second is the libraries'.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+
+import uvicorn
+from fastapi import FastAPI
+
+from dvse.errors import DvseError
+from pipelines.server.app import create_app, stop
+from pipelines.server.loading import LoadingConfig, load_served
+from pipelines.server.patient_protocol import patient_protocol
+from pipelines.server.settings import ENDPOINTS, ServerSettings
+
+_LOG = logging.getLogger("dvse.serve")
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that lets the engine come to an end while connections do."""
+
+    async def shutdown(self, sockets: list | None = None) -> None:
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        ending = asyncio.ensure_future(stop(app))
+        await super().shutdown(sockets)
+        await ending
+
+
+def serve(
+    settings: ServerSettings,
+    loading: LoadingConfig,
+    *,
+    host: str,
+    port: int,
+    imported_in_s: float,
+) -> int:
+    """Serve until a signal says stop, and return the exit code.
+
+    Args:
+        settings, loading: of the app and the model.
+        host, port: where to listen; port 0 takes a free one, the log says which.
+        imported_in_s: how long the libraries took, for the log.
+    """
+    started = time.perf_counter()
+    failure: list[BaseException] = []
+
+    def on_ready() -> None:
+        _LOG.info(
+            "ready in %.1f s after %.1f s of importing libraries; endpoints at %s: %s",
+            time.perf_counter() - started,
+            imported_in_s,
+            address(),
+            ", ".join(ENDPOINTS),
+        )
+
+    def on_failure(error: BaseException) -> None:
+        failure.append(error)
+        server.should_exit = True
+
+    def address() -> str:
+        found = [sock.getsockname() for s in server.servers for sock in s.sockets]
+        name = f"[{host}]" if ":" in host else host
+        return f"http://{name}:{found[0][1] if found else port}"
+
+    _LOG.info("libraries imported in %.1f s", imported_in_s)
+    app = create_app(
+        lambda: load_served(loading), settings, on_ready=on_ready, on_failure=on_failure
+    )
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http=patient_protocol(settings.header_timeout_s),
+            loop="uvloop",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=max(1, round(settings.stop_deadline_s + 2)),
+            backlog=2048,
+        )
+    )
+    server.run()
+    if failure:
+        if not isinstance(failure[0], DvseError):
+            raise failure[0]
+        print(f"dvse serve: {failure[0]}", file=sys.stderr)
+        return 1
+    return 0 if server.started else 1
+
+
+def set_up_logging() -> None:
+    """Write log lines to stderr: time, level, what."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s [%(levelname)s] %(message)s", force=True
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def start_processes(num_processes: int, argv: list[str]) -> None:
+    """Replace this process by torchrun, which starts so many of it."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(num_processes), "-m", "pipelines.cli", "serve", *argv]
+    os.execv(sys.executable, command)
+
+
+def follow_until_stopped(loading: LoadingConfig) -> int:
+    """Be a follower of a tensor-parallel group; signals are the leader's business."""
+    from pipelines.server.loading import follow_leader
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    follow_leader(loading)
+    return 0

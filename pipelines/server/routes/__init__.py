@@ -1,0 +1,1 @@
+"""One file a family of endpoints, each with a `router`."""

@@ -1,0 +1,1 @@
+"""Requests and answers as pydantic models: what the OpenAPI page shows is what is checked."""

@@ -1,0 +1,25 @@
+"""What is served: a tokenizer, the table of legal tokens and an engine, under one name."""
+
+import time
+from dataclasses import dataclass, field
+
+from dvse.tokenizer import Tokenizer
+from pipelines.legal_tokens import LegalTokens
+from pipelines.server.engine.engine import Engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """All that the endpoints need.
+
+    Attributes:
+        tokenizer: media and text to ids and back.
+        legal: which tokens an answer may consist of.
+        engine: ids to tokens.
+        created: seconds since 1970, as OpenAI's model list has it.
+    """
+
+    tokenizer: Tokenizer
+    legal: LegalTokens
+    engine: Engine
+    created: int = field(default_factory=lambda: int(time.time()))
