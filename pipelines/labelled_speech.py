@@ -4,11 +4,12 @@ Both come back as `Clip`s at one sample rate. The splits of the digit recordings
 once, for training and for every figure.
 """
 
+import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import soundfile
@@ -16,6 +17,9 @@ import soundfile
 from dvse.errors import TrainingError
 from pipelines.espeak import Espeak, Span
 from pipelines.word_lists import DIGIT_WORDS, TRAINING_WORDS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DigitSplit = Literal["train", "known", "unknown"]
 
@@ -153,6 +157,12 @@ def resampled(samples: np.ndarray, rate_hz: int, new_rate_hz: int) -> np.ndarray
     if rate_hz == new_rate_hz:
         return samples
     import torch
-    from torchaudio.functional import resample
 
-    return resample(torch.from_numpy(samples), rate_hz, new_rate_hz).numpy()
+    return _resampler(rate_hz, new_rate_hz)(torch.from_numpy(samples)).numpy()
+
+
+@functools.cache  # its filter takes longer to make than a word to resample
+def _resampler(rate_hz: int, new_rate_hz: int) -> Callable[["Tensor"], "Tensor"]:
+    from torchaudio.transforms import Resample
+
+    return Resample(rate_hz, new_rate_hz)

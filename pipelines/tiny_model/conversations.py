@@ -1,0 +1,140 @@
+"""Writes the conversations that `tiny` is trained on: JSONL, with the media files beside it.
+
+    python -m pipelines.tiny_model.conversations --data FOLDER --output DIR
+
+Only training rows and training recordings are touched. The same seed writes the same files, but
+for espeak-ng's own jitter of a few samples.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+from tqdm import tqdm
+
+from pipelines.picture_data import Pictures, load_pictures, parse_rows
+from pipelines.tiny_model.identity import answer_about_itself
+from pipelines.tiny_model.mosaic import SIDE, compose
+from pipelines.tiny_model.recording import RATE_HZ, Voices, load_voices, record
+from pipelines.tiny_model.scene import LABELS
+from pipelines.tiny_model.turns import (
+    messages,
+    picture_turns,
+    recording_turns,
+    text_turn,
+)
+
+TRAINING_ROWS = "0:45000"
+NUM_PARAMETERS = 6_700_000
+"""Of the decoder, for what it says of itself; `tests` hold it against the preset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many conversations of each kind."""
+
+    pictures: int = 45_000
+    mosaics: int = 16_000
+    digits: int = 9_000
+    sequences: int = 12_000
+    texts: int = 3_000
+
+
+def write_conversations(data: Path, output: Path, *, counts: Counts, seed: int = 0) -> Path:
+    """Write `conversations.jsonl` and `media/` into `output`; return the JSONL's path.
+
+    Raises:
+        TrainingError: the data cannot be read.
+    """
+    (output / "media").mkdir(parents=True, exist_ok=True)
+    pictures = load_pictures(
+        data / "cifar10-train.parquet",
+        size=SIDE,
+        rows=parse_rows(TRAINING_ROWS),
+        image_column="image",
+        label_column="label",
+        num_threads=1,
+    )
+    voices = load_voices(data / "fsdd", "train", num_synthetic=120, seed=seed)
+    written = [
+        *_picture_rows(pictures, counts, output, seed),
+        *_recording_rows(voices, counts, output, seed),
+        *_text_rows(counts, seed),
+    ]
+    # Mixed once, so that any part of the shards is a sample of the whole.
+    order = np.random.default_rng(seed).permutation(len(written))
+    path = output / "conversations.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for i in order:
+            file.write(json.dumps({"messages": written[i]}, ensure_ascii=False) + "\n")
+    return path
+
+
+def _picture_rows(
+    pictures: Pictures, counts: Counts, output: Path, seed: int
+) -> Iterator[list[dict[str, Any]]]:
+    assert pictures.labels is not None
+    labels = [pictures.label_names[label] for label in pictures.labels]
+    assert set(labels) <= set(LABELS)
+    for i in tqdm(range(counts.pictures + counts.mosaics), desc="pictures", unit="img"):
+        rng = np.random.default_rng((seed, 0, i))
+        if i < counts.pictures:
+            chosen = np.array([i % len(labels)])
+        else:
+            chosen = rng.integers(0, len(labels), rng.choice([2, 3, 4], p=[0.25, 0.25, 0.5]))
+        tiles = [pictures.pixels[row][:, :: rng.choice([-1, 1])] for row in chosen]
+        canvas, scene = compose(tiles, [labels[row] for row in chosen], rng)
+        name = f"media/{i:06}.png"
+        Image.fromarray(canvas).save(output / name, compress_level=1)
+        turns = [*islice(picture_turns(scene, rng), 1 + (rng.random() < 0.3))]
+        yield messages({"type": "image", "image": name}, turns, rng)
+
+
+def _recording_rows(
+    voices: Voices, counts: Counts, output: Path, seed: int
+) -> Iterator[list[dict[str, Any]]]:
+    for i in tqdm(range(counts.digits + counts.sequences), desc="recordings", unit="rec"):
+        rng = np.random.default_rng((seed, 1, i))
+        length = 1 if i < counts.digits else int(rng.integers(2, 7))
+        samples, digits = record(voices, length, rng)
+        name = f"media/{i:06}.flac"
+        soundfile.write(output / name, samples, RATE_HZ, subtype="PCM_16")
+        num_turns = 1 + (rng.random() < 0.6) + (rng.random() < 0.4)
+        turns = [*islice(recording_turns(digits, rng), num_turns)]
+        yield messages({"type": "audio", "audio": name}, turns, rng)
+
+
+def _text_rows(counts: Counts, seed: int) -> Iterator[list[dict[str, Any]]]:
+    for i in range(counts.texts):
+        rng = np.random.default_rng((seed, 2, i))
+        kind = ("who", "can", "other")[rng.choice(3, p=[0.45, 0.3, 0.25])]
+        answers = {
+            language: answer_about_itself(kind, language, num_parameters=NUM_PARAMETERS)
+            for language in ("en", "zh")
+        }
+        yield messages(None, [text_turn(kind, answers, rng)], rng)
+
+
+def main() -> int:
+    """Write the conversations of the shipped model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--share", type=float, default=1.0, help="of the full number, for trials")
+    args = parser.parse_args()
+    full = Counts()
+    counts = Counts(**{name: int(n * args.share) for name, n in vars(full).items()})
+    print(write_conversations(args.data, args.output, counts=counts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
