@@ -35,6 +35,7 @@ COMMANDS = (
     Command(("train", "text"), "train a SentencePiece model", "train_text"),
     Command(("train", "image"), "train an image tokenizer", "train_image"),
     Command(("train", "audio"), "train speech units", "train_audio"),
+    Command(("train", "decoder"), "train a decoder on token shards", "train_decoder"),
     Command(("build-bundle",), "put trained parts together into a bundle", "build_bundle"),
     Command(("serve",), "answer over HTTP, as OpenAI's API does", "serve"),
     Command(("evaluate",), "judge a bundle: figures, a page, a gate", "evaluate"),

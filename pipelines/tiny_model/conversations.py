@@ -42,10 +42,10 @@ class Counts:
     """How many conversations of each kind."""
 
     pictures: int = 45_000
-    mosaics: int = 16_000
-    digits: int = 9_000
-    sequences: int = 12_000
-    texts: int = 3_000
+    mosaics: int = 11_000
+    digits: int = 6_000
+    sequences: int = 9_000
+    texts: int = 2_500
 
 
 def write_conversations(data: Path, output: Path, *, counts: Counts, seed: int = 0) -> Path:
@@ -94,7 +94,7 @@ def _picture_rows(
         canvas, scene = compose(tiles, [labels[row] for row in chosen], rng)
         name = f"media/{i:06}.png"
         Image.fromarray(canvas).save(output / name, compress_level=1)
-        turns = [*islice(picture_turns(scene, rng), 1 + (rng.random() < 0.3))]
+        turns = [*islice(picture_turns(scene, rng), 1 + (rng.random() < 0.15))]
         yield messages({"type": "image", "image": name}, turns, rng)
 
 

@@ -24,7 +24,7 @@ _CAN: dict[Language, str] = {
     ),
 }
 _CANNOT: dict[Language, str] = {
-    "en": "I cannot answer that. I know ten kinds of small pictures and spoken English digits only.",
+    "en": "I cannot answer that. I only know ten kinds of small pictures and spoken digits.",
     "zh": "这个我不会。我只认识十类小图片和英语读出的数字。",
 }
 

@@ -1,0 +1,55 @@
+"""`dvse train decoder`: token shards to a model directory."""
+
+import argparse
+from pathlib import Path
+
+HELP = """Train a decoder on token shards and write a model directory: the decoder with its bundle.
+
+Shards come from dvse tokenize; conversations (JSONL with messages) teach answers, other rows are
+learned whole. The recipe is a TOML file with the shape and the loop. A run that was stopped goes on
+with --resume and ends with the same weights. Several GPUs: torchrun --nproc-per-node N -m
+pipelines.cli train decoder ..."""
+EXAMPLES = """  dvse tokenize conversations.jsonl --bundle tiny --output tokens
+  dvse train decoder --data tokens --bundle tiny --recipe recipe.toml --output my-model
+  dvse caption photos/ --model my-model"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="token shards")
+    parser.add_argument("--bundle", default="tiny", help="that the shards were made with")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML (default: a small one)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="on a CPU; part of what makes a run repeatable"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and write the model directory; return the exit code."""
+    import torch
+
+    import dvse
+    from dvse.bundle import find_bundle
+    from model import ModelError
+    from pipelines.decoder_recipe import DecoderRecipe, read_recipe
+    from pipelines.decoder_training import new_decoder, train_decoder
+    from pipelines.model_directory import save_model
+
+    recipe = read_recipe(args.recipe) if args.recipe else DecoderRecipe()
+    folder = find_bundle(args.bundle)
+    tokenizer = dvse.load(folder)
+    torch.set_num_threads(args.threads)
+    try:
+        decoder = new_decoder(recipe, tokenizer)
+    except ModelError as error:
+        from dvse.errors import ConfigError
+
+        raise ConfigError(f"the recipe's model: {error}") from error
+    run_folder = args.output.with_name(args.output.name + ".run")
+    log = train_decoder(decoder, tokenizer, args.data, recipe, run_folder, resume=args.resume)
+    save_model(decoder, folder, args.output)
+    print(f"{args.output}: trained for {recipe.training.max_steps} steps, {log[-1]}")
+    print(f"log, samples and checkpoints: {run_folder}")
+    return 0
