@@ -22,7 +22,7 @@ $(VENV)/.base: pyproject.toml
 
 $(VENV)/.test: $(VENV)/.base
 	@echo "installing what tests, training and benchmarks need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,faiss,serve,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,faiss,serve,captions,test]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test
