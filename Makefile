@@ -31,11 +31,12 @@ $(VENV)/.bench: $(VENV)/.test
 
 install: $(VENV)/.base  ## create .venv and install DVSE
 
-demo: $(VENV)/.base  ## tokenise sample files and write demo/report.html
+demo: $(VENV)/.base  ## tokenise and caption sample files, write demo/report.html
 	@$(BIN)/python -m pipelines.samples demo/samples > /dev/null
 	@$(BIN)/dvse tokenize demo/samples --output demo/tokens --overwrite
 	@$(BIN)/dvse inspect demo/tokens --html demo/report.html
 	@echo "open demo/report.html to see the tokens"
+	@$(BIN)/dvse caption demo/samples/house.png demo/samples/flower.jpg demo/samples/vowels.wav
 
 test: $(VENV)/.test  ## run the tests (CPU, offline)
 	@$(BIN)/python -m pytest -q

@@ -91,7 +91,12 @@ class BatchingEngine(Engine):
         self._stop_at: float | None = None
         self._number = self._steps = self._reused = 0
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """See `Engine.is_well`."""
+        return self._thread.is_alive() and self._stop_at is None
 
     def start(self) -> None:
         """See `Engine.start`."""
@@ -155,10 +160,10 @@ class BatchingEngine(Engine):
                 plan, sequences = self._plan()
                 logits = self._runner.step(plan)
                 self._take(logits, sequences)
-        except BaseException as error:  # whoever waits has to be told
+        except Exception as error:  # whoever waits has to be told
             self._failure = error
+            _LOG.exception("the engine failed")
             self._fail_all(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
-            raise
         finally:
             self._runner.close()
 

@@ -122,6 +122,11 @@ class Engine(ABC):
 
     context: int
 
+    @property
+    @abstractmethod
+    def is_well(self) -> bool:
+        """Whether it takes requests: started, and neither failed nor told to stop."""
+
     @abstractmethod
     def start(self) -> None:
         """Begin to work."""

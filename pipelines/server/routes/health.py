@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from pipelines.server.errors import unavailable
 from pipelines.server.schemas.base import ErrorAnswer
 from pipelines.server.serving import Current
 
@@ -34,6 +35,8 @@ async def health() -> Health:
 @router.get("/ready", responses={503: {"model": ErrorAnswer, "description": "Not ready"}})
 async def ready(serving: Current) -> Ready:
     """Answer as soon as the model is loaded, until the server stops."""
+    if not serving.model.engine.is_well:
+        raise unavailable("the engine does not run; the server's log says why")
     return Ready(model=serving.settings.name)
 
 
