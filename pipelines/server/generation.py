@@ -177,10 +177,8 @@ class Generator:
         form = fields.response_format
         constraint = None
         if form is not None and not isinstance(form, TextFormat):
-            is_schema = isinstance(form, JsonSchemaFormat)
-            constraint = self._constraints.for_schema(
-                form.json_schema.schema_ if is_schema else None
-            )
+            schema = form.json_schema.schema_ if isinstance(form, JsonSchemaFormat) else None
+            constraint = self._constraints.for_schema(schema)
         temperature = _DEFAULT_TEMPERATURE if fields.temperature is None else fields.temperature
         return GenerationRequest(
             prompt_ids=ids,

@@ -20,25 +20,34 @@ class Metrics:
 
     def __init__(self, stats: Callable[[], EngineStats | None]) -> None:
         self.registry = CollectorRegistry()
-        named = {"registry": self.registry}
+        registry = self.registry
         self.requests = Counter(
-            "dvse_requests", "Requests by path and status", ["path", "status"], **named
+            "dvse_requests", "Requests by path and status", ["path", "status"], registry=registry
         )
-        self.errors = Counter("dvse_errors", "Answers with a status of 400 or more", **named)
-        self.prompt_tokens = Counter("dvse_prompt_tokens", "Tokens of prompts", **named)
-        self.completion_tokens = Counter("dvse_completion_tokens", "Tokens of answers", **named)
-        self.cancelled = Counter("dvse_cancelled_answers", "Given up by the client", **named)
+        self.errors = Counter(
+            "dvse_errors", "Answers with a status of 400 or more", registry=registry
+        )
+        self.prompt_tokens = Counter("dvse_prompt_tokens", "Tokens of prompts", registry=registry)
+        self.completion_tokens = Counter(
+            "dvse_completion_tokens", "Tokens of answers", registry=registry
+        )
+        self.cancelled = Counter(
+            "dvse_cancelled_answers", "Given up by the client", registry=registry
+        )
         self.first_token = Histogram(
             "dvse_time_to_first_token_seconds",
             "From the request's arrival",
             buckets=_SECONDS,
-            **named,
+            registry=registry,
         )
         self.per_token = Histogram(
-            "dvse_time_per_token_seconds", "After the first", buckets=_SECONDS, **named
+            "dvse_time_per_token_seconds", "After the first", buckets=_SECONDS, registry=registry
         )
         self.batch_size = Histogram(
-            "dvse_batch_size", "Answers under way when one begins", buckets=_SIZES, **named
+            "dvse_batch_size",
+            "Answers under way when one begins",
+            buckets=_SIZES,
+            registry=registry,
         )
         for name, text, field in (
             ("dvse_running_answers", "Answers in the batch now", "running"),
@@ -48,7 +57,7 @@ class Metrics:
             ("dvse_reused_tokens", "Prompt tokens that an earlier prompt had", "reused_tokens"),
             ("dvse_steps", "Forward passes", "steps"),
         ):
-            Gauge(name, text, **named).set_function(lambda field=field: getattr(stats(), field, 0))
+            Gauge(name, text, registry=registry).set_function(_reader(stats, field))
 
     def observe(self, answer: Answer, *, started: float) -> None:
         """Note an answer that is over, or was given up."""
@@ -63,3 +72,7 @@ class Metrics:
     def text(self) -> bytes:
         """Return the exposition format."""
         return generate_latest(self.registry)
+
+
+def _reader(stats: Callable[[], EngineStats | None], field: str) -> Callable[[], float]:
+    return lambda: float(getattr(stats(), field, 0))

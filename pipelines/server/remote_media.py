@@ -123,7 +123,8 @@ class RemoteMedia:
         response: http.client.HTTPResponse,
         deadline: float,
     ) -> bytes:
-        blocks, size = [], 0
+        blocks: list[bytes] = []
+        size = 0
         while True:
             left = deadline - time.monotonic()
             if left <= 0:

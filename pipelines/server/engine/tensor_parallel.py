@@ -24,7 +24,7 @@ class LeadingRunner(Runner):
 
     def __init__(self, local: LocalRunner) -> None:
         self._local = local
-        self._group = dist.new_group(backend="gloo")
+        self._group = _plan_group()
         self.device = local.device
 
     def step(self, plan: StepPlan) -> torch.Tensor:
@@ -39,7 +39,7 @@ class LeadingRunner(Runner):
 
 def follow(local: LocalRunner) -> None:
     """Do what the leader does, until it closes."""
-    group = dist.new_group(backend="gloo")
+    group = _plan_group()
     while True:
         received: list[StepPlan | None] = [None]
         dist.broadcast_object_list(received, src=0, group=group)
@@ -74,3 +74,10 @@ def load_split(folder: str, *, num_processes: int, dtype: "torch.dtype | str") -
         folder, dtype=dtype, distributed_config=DistributedConfig(tp_size=num_processes)
     )
     return model.eval()
+
+
+def _plan_group() -> dist.ProcessGroup:
+    """Plans travel over the CPU, whatever the model's own group uses."""
+    group = dist.new_group(backend="gloo")
+    assert isinstance(group, dist.ProcessGroup)
+    return group

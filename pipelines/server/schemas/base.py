@@ -45,7 +45,7 @@ class JsonSchema(RequestModel):
 
     name: str = Field(min_length=1, max_length=64)
     description: str | None = None
-    schema_: dict | None = Field(None, alias="schema")
+    schema_: dict | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
@@ -69,19 +69,19 @@ class GenerationFields(RequestModel):
     """
 
     model: ModelName
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
-    max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    n: int | None = Field(None, ge=1, le=16)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    n: int | None = Field(default=None, ge=1, le=16)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     enable_thinking: bool | None = None
     return_reasoning: bool | None = None
-    user: str | None = Field(None, max_length=256)
+    user: str | None = Field(default=None, max_length=256)
 
     @property
     def stops(self) -> tuple[str, ...]:

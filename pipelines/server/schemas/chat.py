@@ -61,9 +61,9 @@ class ChatRequest(GenerationFields):
 
     messages: list[Message] = Field(min_length=1, max_length=1000)
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
-    frequency_penalty: float | None = Field(None, ge=0, le=0, description="only 0")
-    presence_penalty: float | None = Field(None, ge=0, le=0, description="only 0")
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    frequency_penalty: float | None = Field(default=None, ge=0, le=0, description="only 0")
+    presence_penalty: float | None = Field(default=None, ge=0, le=0, description="only 0")
     store: bool | None = None
     metadata: dict[str, str] | None = None
     service_tier: Literal["auto", "default"] | None = None

@@ -61,7 +61,7 @@ class MultimodalCompletion(AnswerModel):
 class TokenizeRequest(RequestModel):
     """Inputs whose ids are wanted; no chat format is put around them."""
 
-    model: str | None = Field(None, min_length=1, max_length=256)
+    model: str | None = Field(default=None, min_length=1, max_length=256)
     inputs: Inputs
 
 
@@ -98,7 +98,7 @@ class Tokenized(AnswerModel):
 class DetokenizeRequest(RequestModel):
     """Ids whose meaning is wanted; `render` returns pictures as PNG."""
 
-    model: str | None = Field(None, min_length=1, max_length=256)
+    model: str | None = Field(default=None, min_length=1, max_length=256)
     ids: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(max_length=100_000)
     render: bool = False
 
@@ -112,7 +112,7 @@ class DetokenizedItem(AnswerModel):
     grid: tuple[int, int] | None = None
     codes: list[list[int]] | None = None
     frame_rate_hz: float | None = None
-    png: str | None = Field(None, description="base64")
+    png: str | None = Field(default=None, description="base64")
 
 
 class Detokenized(AnswerModel):
