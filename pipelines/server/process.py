@@ -1,12 +1,13 @@
 """The process around the app: uvicorn, signals, and what the log says.
 
-`Ready` and `imported` are timed apart: the first is ours, the second is the libraries'.
+Loading and importing are timed apart: the first is ours, the second is the libraries'.
 """
 
 import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -20,6 +21,7 @@ from pipelines.server.patient_protocol import patient_protocol
 from pipelines.server.settings import ENDPOINTS, ServerSettings
 
 _LOG = logging.getLogger("dvse.serve")
+_BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
@@ -47,6 +49,9 @@ def serve(
         settings, loading: of the app and the model.
         host, port: where to listen; port 0 takes a free one, the log says which.
         imported_in_s: how long the libraries took, for the log.
+
+    Raises:
+        OSError: the address is not ours, or taken.
     """
     started = time.perf_counter()
     failure: list[BaseException] = []
@@ -56,7 +61,7 @@ def serve(
             "ready in %.1f s after %.1f s of importing libraries; endpoints at %s: %s",
             time.perf_counter() - started,
             imported_in_s,
-            address(),
+            address,
             ", ".join(ENDPOINTS),
         )
 
@@ -64,10 +69,11 @@ def serve(
         failure.append(error)
         server.should_exit = True
 
-    def address() -> str:
-        found = [sock.getsockname() for s in server.servers for sock in s.sockets]
-        name = f"[{host}]" if ":" in host else host
-        return f"http://{name}:{found[0][1] if found else port}"
+    # Bound before anything is loaded: a port that is taken is known at once.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    name = f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{listener.getsockname()[1]}"
 
     _LOG.info("libraries imported in %.1f s", imported_in_s)
     app = create_app(
@@ -87,10 +93,10 @@ def serve(
             server_header=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=max(1, round(settings.stop_deadline_s + 2)),
-            backlog=2048,
+            backlog=_BACKLOG,
         )
     )
-    server.run()
+    server.run(sockets=[listener])
     if failure:
         if not isinstance(failure[0], DvseError):
             raise failure[0]
