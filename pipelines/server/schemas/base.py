@@ -1,8 +1,14 @@
 """What all requests and answers share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 
 class RequestModel(BaseModel):
@@ -15,6 +21,19 @@ class AnswerModel(BaseModel):
     """An answer."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class WithReasoning(AnswerModel):
+    """Carries `reasoning_content`, left out of the JSON where it was not asked for."""
+
+    reasoning_content: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document = write(self)
+        if self.reasoning_content is None:
+            document.pop("reasoning_content", None)
+        return document
 
 
 ModelName = Annotated[str, Field(min_length=1, max_length=256, description="from GET /v1/models")]

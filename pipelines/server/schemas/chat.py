@@ -4,7 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipelines.server.schemas.base import AnswerModel, GenerationFields, RequestModel, Usage
+from pipelines.server.schemas.base import (
+    AnswerModel,
+    GenerationFields,
+    RequestModel,
+    Usage,
+    WithReasoning,
+)
 
 
 class TextPart(RequestModel):
@@ -90,13 +96,12 @@ class ChoiceLogprobs(AnswerModel):
     refusal: None = None
 
 
-class AnswerMessage(AnswerModel):
+class AnswerMessage(WithReasoning):
     """The answer; `reasoning_content` where it was asked for."""
 
     role: Literal["assistant"] = "assistant"
     content: str
     refusal: None = None
-    reasoning_content: str | None = None
 
 
 class Choice(AnswerModel):

@@ -4,7 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.server.schemas.base import AnswerModel, GenerationFields, RequestModel, Usage
+from pipelines.server.schemas.base import (
+    AnswerModel,
+    GenerationFields,
+    RequestModel,
+    Usage,
+    WithReasoning,
+)
 
 
 class TextInput(RequestModel):
@@ -38,12 +44,11 @@ class MultimodalRequest(GenerationFields):
     inputs: Inputs
 
 
-class MultimodalChoice(AnswerModel):
+class MultimodalChoice(WithReasoning):
     """One of `n` answers."""
 
     index: int
     text: str
-    reasoning_content: str | None = None
     finish_reason: Literal["stop", "length"]
 
 
