@@ -1,13 +1,117 @@
-"""Lines of text from files, streamed: `.txt`, `.md`, `.gz`, and Parquet with a `text` column."""
+"""Lines of text, streamed: from `.txt`, `.md`, `.gz`, Parquet, and whatever `datasets` reads.
+
+Tables need a `text` column. A data set is named as for `dvse tokenize`:
+`hf:NAME?split=train&streaming=true`. Nothing is ever held in memory as a whole.
+"""
 
 import gzip
+import hashlib
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from dvse.errors import MissingFileError, TrainingError
+from dvse.errors import ConfigError, MissingFileError, TrainingError
 
 _SUFFIXES = (".txt", ".md", ".gz", ".parquet")
+_HUB = "hf:"
+
+
+class TextSource(ABC):
+    """Lines that can be read again and again."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[str, ...]:
+        """What it is called, from the widest folder to the name."""
+
+    @abstractmethod
+    def lines(self) -> Iterator[str]:
+        """Yield the lines without their ends.
+
+        Raises:
+            TrainingError: it cannot be read, or has no text.
+        """
+
+    @abstractmethod
+    def sha256(self) -> str:
+        """Return a hash of the content in hex."""
+
+
+@dataclass(frozen=True)
+class FileText(TextSource):
+    """A file."""
+
+    path: Path
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The path's."""
+        return self.path.parts
+
+    def lines(self) -> Iterator[str]:
+        """Read the file."""
+        return read_lines(self.path)
+
+    def sha256(self) -> str:
+        """Hash the file's bytes."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class DatasetText(TextSource):
+    """The `text` column of a data set."""
+
+    address: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The data set's name: where it lies on this machine is nobody's business."""
+        return Path(self.address.removeprefix(_HUB).partition("?")[0]).parts
+
+    def lines(self) -> Iterator[str]:
+        """Read the rows, downloading them as they come where the address says streaming."""
+        from pipelines.sources.hub import load_dataset
+
+        try:
+            data = load_dataset(self.address)
+            names = data.column_names or list(data._resolve_features().features)
+            if "text" in names:
+                for row in data.select_columns(["text"]):
+                    yield from (row["text"] or "").splitlines()
+        except ConfigError:
+            raise
+        except Exception as error:  # `datasets` and the Hub raise many kinds
+            reason = " ".join(str(error).split())[:300]
+            raise TrainingError(f"{self.address}: cannot be read; {reason}") from error
+        if "text" not in names:
+            raise TrainingError(f"{self.address}: expected a column 'text', received {names}")
+
+    def sha256(self) -> str:
+        """Hash the lines."""
+        digest = hashlib.sha256()
+        for line in self.lines():
+            digest.update(line.encode() + b"\n")
+        return digest.hexdigest()
+
+
+def text_sources(addresses: Sequence[str | Path]) -> list[TextSource]:
+    """Return files (folders searched through) and data sets, in a fixed order.
+
+    Raises:
+        MissingFileError, TrainingError: see `text_files`.
+    """
+    found: list[TextSource] = []
+    for address in addresses:
+        if isinstance(address, str) and address.startswith(_HUB):
+            found.append(DatasetText(address))
+        else:
+            found += [FileText(path) for path in text_files([Path(address)])]
+    if not found:
+        text_files([])
+    return found
 
 
 def text_files(paths: Sequence[Path]) -> list[Path]:

@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 
 HELP = "Train a SentencePiece model that loses no character, and write it as a part."
-EXAMPLES = "  dvse train text --data books/ wiki.txt.gz --vocab-size 8000 --output runs/text"
+EXAMPLES = """\
+  dvse train text --data books/ wiki.txt.gz --vocab-size 8000 --output runs/text
+  dvse train text --data 'hf:wikimedia/wikipedia?name=20231101.de&streaming=true' \\
+      --model-type bpe --output runs/de"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,10 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         nargs="+",
-        type=Path,
         required=True,
         metavar="PATH",
-        help="files or folders: .txt, .md, .gz, .parquet with a text column",
+        help="files or folders (.txt, .md, .gz, .parquet with a text column), or "
+        "hf:NAME?split=train for all that datasets reads; streamed",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
@@ -23,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=8000,
         metavar="N",
-        help="pieces, 256 byte pieces included (default %(default)s)",
+        help="pieces, 256 for single bytes included: no character is unknown (default %(default)s)",
     )
     parser.add_argument("--model-type", choices=["unigram", "bpe"], default="unigram")
     parser.add_argument(

@@ -32,14 +32,14 @@ class HubSource(Source):
 
     def count(self, entry: Entry) -> int | None:
         """Return the number of rows, `None` for a stream."""
-        data = _load(entry.path)
+        data = load_dataset(entry.path)
         return len(data) if hasattr(data, "__len__") else None
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""
         import datasets
 
-        data = _load(entry.path)
+        data = load_dataset(entry.path)
         features = data.features or data._resolve_features().features
         media: dict[str, str] = {}
         labels: dict[str, list[str]] = {}
@@ -62,7 +62,12 @@ class HubSource(Source):
             )
 
 
-def _load(address: str) -> Any:
+def load_dataset(address: str) -> Any:
+    """Return the split that an `hf:` address names, as `datasets` gives it.
+
+    Raises:
+        ConfigError: no such option.
+    """
     import datasets
 
     path, _, query = address.partition(":")[2].partition("?")

@@ -2,16 +2,17 @@
 
 import gzip
 import hashlib
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dvse.errors import MissingFileError, TrainingError
+from dvse.errors import ConfigError, MissingFileError, TrainingError
 from dvse.part import Part
 from dvse.text.sentencepiece import SentencePieceText
 from pipelines.cli import main
-from pipelines.text_lines import read_lines, text_files
+from pipelines.text_lines import read_lines, text_files, text_sources
 from pipelines.text_training import train_text
 
 WORDS = [*"abcdefghijklmn", "quick brown", "lazy", "judges", "watch", "今天", "天气", "很好"]
@@ -155,3 +156,45 @@ def test_the_command(corpus, tmp_path, capsys):
     assert "0 round-trip failures" in out
     assert main(["train", "text", "--data", str(tmp_path / "none"), "--output", output]) == 1
     assert capsys.readouterr().err.startswith("dvse train text: ")
+
+
+@pytest.mark.parametrize("streaming", ["true", "false"])
+def test_a_data_set_is_read_like_files(tmp_path, corpus, streaming, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = [{"text": f"{n} {LINES[n]}\n{LINES[n]} {n}"} for n in range(100)] + [{"text": None}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    address = f"hf:json?data_files={tmp_path / 'rows.jsonl'}&streaming={streaming}"
+    (source,) = text_sources([address])
+    lines = list(source.lines())
+    assert len(lines) == 200 and lines[1] == f"{LINES[0]} 0"
+    (tmp_path / "same.txt").write_text("\n".join(lines) + "\n")
+    ours = train_text([address], tmp_path / "ours", vocab_size=310)
+    theirs = train_text([tmp_path / "same.txt"], tmp_path / "theirs", vocab_size=310)
+    models = [(part.folder / "spiece.model").read_bytes() for part in (ours, theirs)]
+    assert models[0] == models[1]
+    assert ours.metrics["files"]["json"] == theirs.metrics["files"]["same.txt"]
+    assert str(tmp_path) not in json.dumps(dict(ours.provenance))
+
+
+def test_data_sets_without_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "rows.jsonl").write_text('{"words": "none"}')
+    with pytest.raises(TrainingError, match="expected a column 'text', received"):
+        address = f"hf:json?data_files={tmp_path / 'rows.jsonl'}"
+        train_text([address], tmp_path / "x", vocab_size=310)
+    with pytest.raises(TrainingError, match="cannot be read"):
+        train_text([f"hf:{tmp_path / 'absent'}"], tmp_path / "x", vocab_size=310)
+    with pytest.raises(ConfigError, match="unknown options"):
+        train_text(["hf:json?colour=red"], tmp_path / "x", vocab_size=310)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_full_disk_leaves_no_part(corpus, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipelines.text_training.SentencePieceText.save_files", full)
+    with pytest.raises(TrainingError, match="No space left"):
+        train_text([corpus], tmp_path / "part", vocab_size=310)
+    assert not (tmp_path / "part" / "part.json").exists()
