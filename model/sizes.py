@@ -181,7 +181,8 @@ def tokens_that_fit(
 ) -> int:
     """Tokens whose keys and values fit beside the weights on `num_cards` cards; 0 if none.
 
-    Weights and cache are spread evenly over the cards, as tensor parallelism does; each card keeps
+    Weights and cache are spread evenly over the cards, as tensor parallelism does, with a copy of
+    what it does not cut (embedding, norms, routers, gates) on each; each card keeps
     `reserve_bytes` for the runtime and activations.
 
     Example:
@@ -189,7 +190,10 @@ def tokens_that_fit(
         >>> tokens_that_fit(preset("9b"), num_cards=1)
         130842
     """
+    counts = count_parameters(config)
+    copied = counts.embedding + counts.norms + counts.routers + counts.gates
     room = num_cards * (card_bytes - reserve_bytes) - weight_bytes(config, weights)
+    room -= round((num_cards - 1) * copied * (4.0 if weights == "fp32" else 2.0))
     return max(0, room // kv_bytes_per_token(config, cache))
 
 

@@ -134,11 +134,16 @@ def _bytes(config: "DvseConfig") -> str:
     lines = ["bytes of weights (int8, int4: products only, with scales; the rest fp16)"]
     for dtype in _DTYPES:
         size = weight_bytes(config, dtype)
-        lines.append(f"  {dtype:18} {size:>15,}  {size / 2**30:6.2f} GiB")
+        lines.append(f"  {dtype:18} {size:>15,}  {_rounded(size)}")
     lines.append("bytes of keys and values a token")
     for dtype in ("fp16", "int8"):
         lines.append(f"  {dtype:18} {kv_bytes_per_token(config, dtype):>15,}")
     return "\n".join(lines)
+
+
+def _rounded(size: int) -> str:
+    unit, words = (2**30, "GiB") if size >= 2**30 else (2**20, "MiB")
+    return f"{size / unit:6.2f} {words}"
 
 
 def _arithmetic(config: "DvseConfig", settings: CardSettings) -> str:
@@ -168,8 +173,8 @@ def _arithmetic(config: "DvseConfig", settings: CardSettings) -> str:
 
 def _fit(config: "DvseConfig", settings: CardSettings) -> str:
     lines = [
-        f"longest context, and how many sequences of {_SEQUENCE:,} tokens at once, on cards of "
-        f"{settings.card_gib:g} GiB",
+        f"longest context, and how many sequences of {_sequence(config):,} tokens at once, on "
+        f"cards of {settings.card_gib:g} GiB",
         f"({settings.reserve_gib:g} GiB of each kept for the runtime and activations)",
         f"  {'weights, cache':18} {'one card':>24} {'two cards':>24}",
     ]
@@ -195,4 +200,9 @@ def _cell(
     )
     if tokens == 0:
         return "does not fit"
-    return f"{min(tokens, config.max_position_embeddings):,} / {tokens // _SEQUENCE} at once"
+    longest = min(tokens, config.max_position_embeddings)
+    return f"{longest:,} / {tokens // _sequence(config):,} at once"
+
+
+def _sequence(config: "DvseConfig") -> int:
+    return min(_SEQUENCE, config.max_position_embeddings)

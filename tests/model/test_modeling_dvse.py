@@ -217,45 +217,6 @@ def test_compiled_as_eager(make_model, kind, ids):
         )
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
-def test_adapters(make_model, ids):
-    peft = pytest.importorskip("peft")
-    model = make_model()
-    with torch.no_grad():
-        before = model(ids).logits
-    config = peft.LoraConfig(r=2, target_modules=["q_proj", "gate_up_proj"], task_type="CAUSAL_LM")
-    adapted = peft.get_peft_model(model, config)
-    with torch.no_grad():
-        assert torch.allclose(adapted(input_ids=ids).logits, before, atol=1e-6)
-    adapted.train()(input_ids=ids, labels=ids).loss.backward()
-    assert any(
-        "lora_B" in n and p.grad.any() for n, p in adapted.named_parameters() if "lora_B" in n
-    )
-
-
-@pytest.mark.filterwarnings("ignore:'pin_memory' argument")
-def test_trainer(make_model, kind, ids, tmp_path):
-    pytest.importorskip("accelerate")
-    from transformers import Trainer, TrainingArguments
-
-    model = make_model(**kind)
-    rows = [{"input_ids": row, "labels": row} for row in ids] * 4
-    arguments = TrainingArguments(
-        output_dir=str(tmp_path),
-        max_steps=3,
-        per_device_train_batch_size=4,
-        learning_rate=1e-2,
-        report_to=[],
-        use_cpu=True,
-        save_strategy="no",
-        disable_tqdm=True,
-    )
-    trainer = Trainer(model=model, args=arguments, train_dataset=rows, eval_dataset=rows)
-    before = trainer.evaluate()["eval_loss"]
-    trainer.train()
-    assert trainer.evaluate()["eval_loss"] < before
-
-
 @pytest.mark.parametrize("bad", [61, -1])
 def test_ids_out_of_range(make_model, ids, bad):
     ids[1, 4] = bad
