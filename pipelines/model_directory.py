@@ -1,11 +1,14 @@
 """A model directory: a Hugging Face decoder and the bundle whose ids it reads, side by side.
 
     config.json, generation_config.json, *.safetensors     the decoder, as `save_pretrained` writes
+    modeling_dvse.py                                       where its code is, for vLLM and others
     dvse.json, vocabulary.json, text/, image/, audio/ …     the bundle, see `dvse.bundle`
 
 `dvse.load`, `AutoProcessor` and `AutoModelForCausalLM` each open it as it is, and one Hub
-repository holds it. The decoder's config names the bundle's fingerprint, so that ids never reach a
-decoder that was trained on others. Knows files and fingerprints, nothing of prompts or answers.
+repository holds it; with `trust_remote_code=True` vLLM and others do so without importing DVSE,
+by way of `modeling_dvse.py`. The decoder's config names the bundle's fingerprint, so that ids never
+reach a decoder that was trained on others. Knows files and fingerprints, nothing of prompts or
+answers.
 """
 
 import contextlib
@@ -29,6 +32,21 @@ if TYPE_CHECKING:
 
 STOP_TOKENS = (END_OF_TEXT, USER)
 _CONFIG = "config.json"
+
+_MODEL_CODE = '''"""Lets others find DVSE's decoder; the dvse package holds the code."""
+
+try:
+    from model import DvseConfig, DvseForCausalLM, DvseModel
+except ImportError as error:
+    raise ImportError("expected the package dvse to be installed beside this one") from error
+
+__all__ = ["DvseConfig", "DvseForCausalLM", "DvseModel"]
+'''
+_AUTO_MAP = {
+    "AutoConfig": "modeling_dvse.DvseConfig",
+    "AutoModel": "modeling_dvse.DvseModel",
+    "AutoModelForCausalLM": "modeling_dvse.DvseForCausalLM",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +188,7 @@ def save_model(model: "DvseForCausalLM", bundle_folder: str | Path, directory: s
         )
     _refuse_strangers(directory)
     model.config.bundle_fingerprint = bundle.fingerprint
+    model.config.auto_map = dict(_AUTO_MAP)
     specials = bundle.vocabulary.special_tokens
     assert model.generation_config is not None
     model.generation_config.eos_token_id = [specials[name] for name in STOP_TOKENS]
@@ -181,6 +200,7 @@ def save_model(model: "DvseForCausalLM", bundle_folder: str | Path, directory: s
         bundle.copy_to(draft)
         with _no_progress_bar():
             model.save_pretrained(draft)
+        (draft / "modeling_dvse.py").write_text(_MODEL_CODE, encoding="utf-8")
         _flush(draft)
         _swap(draft, directory)
     finally:

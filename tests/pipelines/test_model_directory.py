@@ -1,7 +1,10 @@
 """The model directory: what opens it, what is refused, and that it is written whole."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -43,6 +46,32 @@ def test_every_door_opens_the_same_directory(random_model):
     assert loaded.device == "cpu"
     assert not loaded.model.training
     assert loaded.tokenizer.encode(Text("hello")).ids.tolist() == ids[0].tolist()
+
+
+def test_whoever_trusts_its_code_need_not_know_the_package(random_model, tmp_path):
+    """As vLLM opens it: by `auto_map`, the configuration before the model."""
+    config = json.loads((random_model / "config.json").read_text())
+    assert list(config["auto_map"]) == ["AutoConfig", "AutoModel", "AutoModelForCausalLM"]
+    script = """if True:
+        import sys, torch
+        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+        config = AutoConfig.from_pretrained(sys.argv[1], trust_remote_code=True)
+        assert "model" in sys.modules and "dvse" not in sys.modules
+        base = AutoModel.from_config(config, trust_remote_code=True)
+        assert base.is_backend_compatible()
+        model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
+        print(model(torch.tensor([[5, 6, 7]])).logits[0, -1, :5].tolist())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(random_model)],
+        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    logits = load_model(random_model).model(torch.tensor([[5, 6, 7]])).logits[0, -1, :5]
+    assert json.loads(done.stdout) == pytest.approx(logits.tolist())
 
 
 def test_the_bundle_in_it_is_the_shipped_one_and_whole(random_model):
