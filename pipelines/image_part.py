@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dvse.chunk import Chunk
+from dvse.errors import TrainingError
 from dvse.image.geometry import Geometry
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.part import Part
@@ -21,7 +22,7 @@ from pipelines.image_codec import ImageCodec
 from pipelines.picture_data import Pictures
 
 _MEASURED_TOGETHER = 100
-_PACKAGES = ("torch", "timm", "pillow", "numpy", "vector-quantize-pytorch")
+_PACKAGES = ("torch", "timm", "pillow", "numpy", "vector-quantize-pytorch", "accelerate")
 
 
 def write_image_part(
@@ -39,7 +40,10 @@ def write_image_part(
         decoder=codec.decoder,
         geometry=geometry,
     )
-    tokenizer.save_files(folder)
+    try:
+        tokenizer.save_files(folder)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
     saved = ImageTokenizer.from_spec(tokenizer.spec(), folder)
     part = Part(
         modality="image",
@@ -48,8 +52,18 @@ def write_image_part(
         metrics={} if validation is None else measure_tokenizer(saved, validation),
         provenance={**provenance, "versions": {name: version(name) for name in _PACKAGES}},
     )
-    part.save()
+    try:
+        part.save()  # last: a folder without it is no part
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
     return part
+
+
+def _cannot_write(folder: Path, error: OSError) -> TrainingError:
+    return TrainingError(
+        f"{folder}: the part cannot be written; {error.strerror or error}. Free some space and run "
+        "the command again with --resume: the training itself is kept"
+    )
 
 
 def measure_tokenizer(tokenizer: ImageTokenizer, pictures: Pictures) -> dict[str, Any]:
@@ -61,27 +75,36 @@ def measure_tokenizer(tokenizer: ImageTokenizer, pictures: Pictures) -> dict[str
     patch = tokenizer.geometry.patch_size
     height, width = pictures.pixels.shape[1:3]
     grid = (height // patch, width // patch)
-    counts = np.zeros(tokenizer.num_codes, np.int64)
+    counts = np.zeros((tokenizer.num_levels, tokenizer.num_codes), np.int64)
     errors = []
     chunks = [Chunk(modality="image", data=pixels, grid=grid) for pixels in pictures.pixels]
     for start in tqdm(range(0, len(chunks), _MEASURED_TOGETHER), desc="measure", unit="batch"):
         batch = chunks[start : start + _MEASURED_TOGETHER]
         for chunk, codes in zip(batch, tokenizer.encode(batch), strict=True):
-            counts += np.bincount(codes[:, 0], minlength=len(counts))
+            for level, of_level in enumerate(counts):
+                of_level += np.bincount(codes[:, level], minlength=len(of_level))
             if tokenizer.decoder is not None:
                 pixels = np.asarray(chunk.data, np.float64)
                 difference = tokenizer.decode(codes, grid) - pixels
                 errors.append(np.square(difference / 255).mean())
-    share = counts[counts > 0] / counts.sum()
     metrics: dict[str, Any] = {
         "pictures": len(pictures),
         "picture_size": [height, width],
-        "codes_used": round(float((counts > 0).mean()), 4),
-        "perplexity": round(float(np.exp(-(share * np.log(share)).sum())), 1),
+        **_usage(counts[0]),
         "how": "validation pictures, each tokenised and decoded from the saved files",
     }
+    if len(counts) > 1:
+        metrics["levels"] = [_usage(of_level) for of_level in counts]
     if errors:
         floored = np.maximum(errors, 1e-12)
         metrics["psnr_db"] = round(-10 * math.log10(floored.mean()), 2)
         metrics["psnr_mean_db"] = round(float((-10 * np.log10(floored)).mean()), 2)
     return metrics
+
+
+def _usage(counts: np.ndarray) -> dict[str, float]:
+    share = counts[counts > 0] / counts.sum()
+    return {
+        "codes_used": round(float((counts > 0).mean()), 4),
+        "perplexity": round(float(np.exp(-(share * np.log(share)).sum())), 1),
+    }

@@ -4,7 +4,6 @@
 versions give the same weights.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,18 @@ import numpy as np
 from dvse.errors import ConfigError, TrainingError
 from dvse.image.encoder import EncoderConfig
 from dvse.image.geometry import AspectGeometry
+from dvse.image.weights import file_sha256
 from dvse.part import Part
 from pipelines.image_codec import CodecConfig, ImageCodec
+from pipelines.image_objective import load_teacher
 from pipelines.image_part import write_image_part
-from pipelines.image_training import ImageTrainingConfig, train_codec
+from pipelines.image_quantizers import QuantizerConfig, QuantizerKind
+from pipelines.image_training import (
+    ImageTrainingConfig,
+    Precision,
+    open_accelerator,
+    train_codec,
+)
 from pipelines.picture_data import Pictures, load_pictures, parse_rows
 
 
@@ -32,8 +39,11 @@ class ImageRecipe:
     label_column: str | None = None
     data_licence: str = ""
     picture_size: int = 32
+    quantizer: QuantizerKind = "cosine"
     num_codes: int = 1024
     code_dim: int = 16
+    num_levels: int = 1
+    lattice: tuple[int, ...] = ()
     max_tokens: int = 256
     encoder: str = "vit_small_patch16_rope_224"
     stem_widths: tuple[int, ...] = (32, 48)
@@ -42,13 +52,31 @@ class ImageRecipe:
     num_heads: int = 4
     decoder_widths: tuple[int, ...] = (128, 48, 24)
     decoder_blocks: int = 0
+    teacher: str | None = None
+    teacher_weights: Path | None = None
+    teacher_layer: int = -1
     epochs: int = 4
     batch_size: int = 64
+    accumulate: int = 1
+    precision: Precision = "no"
     learning_rate: float = 2e-3
+    warmup_steps: int = 200
     label_weight: float = 0.0
     mosaic_share: float = 0.25
+    decoded_share: float = 1.0
+    hard_from: float = 0.0
+    hard_by: float = 0.0
+    checkpoint_steps: int = 0
     seed: int = 0
     threads: int = 2
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if (self.teacher is None) != (self.teacher_weights is None):
+            raise ConfigError(
+                "expected a teacher's name and its weights together; name it as timm does and give "
+                "the safetensors file that belongs to it"
+            )
 
     @property
     def patch_size(self) -> int:
@@ -62,7 +90,7 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
     Raises:
         TrainingError: data or a checkpoint that cannot be trained on.
         ConfigError: settings that do not fit together.
-        MissingExtraError: vector-quantize-pytorch is not installed.
+        MissingExtraError: vector-quantize-pytorch or accelerate is not installed.
     """
     import torch
 
@@ -73,26 +101,70 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
         )
     _make_folder(output)
     torch.set_num_threads(recipe.threads)
+    training, quantizer = _training_config(recipe), _quantizer_config(recipe)
+    accelerator = open_accelerator(training, device=recipe.device)
     train = _load(recipe, recipe.rows)
     validation = None
     if recipe.validation_rows is not None:
         validation = _load(recipe, recipe.validation_rows)
         _check_apart(recipe)
-    num_patches = len(train) * (recipe.picture_size // recipe.patch_size) ** 2
-    if num_patches < recipe.num_codes:
-        raise TrainingError(
-            f"expected at least as many patches as codes, received {num_patches} for "
-            f"{recipe.num_codes} codes; add pictures or lower --num-codes"
-        )
+    check_enough(train, patch_size=recipe.patch_size, num_codes=quantizer.num_codes)
+    teacher, about = None, {}
+    if recipe.teacher is not None and recipe.teacher_weights is not None:
+        teacher = load_teacher(recipe.teacher, recipe.teacher_weights, layer=recipe.teacher_layer)
+        about = {
+            "teacher": recipe.teacher,
+            "teacher_layer": recipe.teacher_layer,
+            "teacher_sha256": file_sha256(recipe.teacher_weights),
+        }
     torch.manual_seed(recipe.seed)
-    codec = ImageCodec(_codec_config(recipe, train)).to(memory_format=torch.channels_last)
-    log = train_codec(codec, train, validation, _training_config(recipe), output, resume=resume)
-    return write_image_part(
+    codec = ImageCodec(_codec_config(recipe, quantizer, train), teacher=teacher)
+    codec = codec.to(memory_format=torch.channels_last)
+    log = train_codec(
         codec,
+        train,
+        validation,
+        training,
+        output,
+        accelerator=accelerator,
+        about=about,
+        resume=resume,
+    )
+    if not accelerator.is_main_process:
+        return Part(modality="image", folder=output, spec={})
+    return write_image_part(
+        codec.cpu(),
         AspectGeometry(patch_size=recipe.patch_size, max_tokens=recipe.max_tokens),
         output,
         validation=validation,
-        provenance=_provenance(recipe, train, validation, log),
+        provenance=_provenance(recipe, train, validation, log) | about,
+    )
+
+
+def check_enough(pictures: Pictures, *, patch_size: int, num_codes: int) -> None:
+    """Refuse pictures whose different patches are fewer than the codes.
+
+    Raises:
+        TrainingError: say one picture, or pictures that are all alike.
+    """
+    n, side = len(pictures), pictures.pixels.shape[1] // patch_size
+    num_patches = n * side**2
+    if num_patches < num_codes:
+        raise TrainingError(
+            f"expected at least as many patches as codes, received {num_patches} for "
+            f"{num_codes} codes; add pictures or lower --num-codes"
+        )
+    different: set[bytes] = set()
+    for start in range(0, n, 256):
+        block = pictures.pixels[start : start + 256]
+        grid = block.reshape(len(block), side, patch_size, side, patch_size, 3)
+        patches = grid.transpose(0, 1, 3, 2, 4, 5).reshape(len(block) * side**2, -1)
+        different.update(patch.tobytes() for patch in np.unique(patches, axis=0))
+        if len(different) >= num_codes:
+            return
+    raise TrainingError(
+        f"expected at least {num_codes} different patches, one a code, received {len(different)} "
+        f"(pictures: {n}); add pictures that are less alike, or lower --num-codes"
     )
 
 
@@ -125,7 +197,17 @@ def _check_apart(recipe: ImageRecipe) -> None:
         )
 
 
-def _codec_config(recipe: ImageRecipe, train: Pictures) -> CodecConfig:
+def _quantizer_config(recipe: ImageRecipe) -> QuantizerConfig:
+    return QuantizerConfig(
+        kind=recipe.quantizer,
+        num_codes=recipe.num_codes,
+        code_dim=recipe.code_dim,
+        num_levels=recipe.num_levels,
+        lattice=recipe.lattice,
+    )
+
+
+def _codec_config(recipe: ImageRecipe, quantizer: QuantizerConfig, train: Pictures) -> CodecConfig:
     options: dict[str, Any] = {
         "img_size": recipe.picture_size,
         "patch_size": recipe.patch_size,
@@ -145,8 +227,7 @@ def _codec_config(recipe: ImageRecipe, train: Pictures) -> CodecConfig:
             stem_widths=recipe.stem_widths,
             std=(0.25, 0.25, 0.25),
         ),
-        num_codes=recipe.num_codes,
-        code_dim=recipe.code_dim,
+        quantizer=quantizer,
         decoder_widths=recipe.decoder_widths,
         decoder_blocks=recipe.decoder_blocks,
         num_labels=len(train.label_names) if recipe.label_weight else 0,
@@ -157,9 +238,16 @@ def _training_config(recipe: ImageRecipe) -> ImageTrainingConfig:
     return ImageTrainingConfig(
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
+        accumulate=recipe.accumulate,
+        precision=recipe.precision,
         learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup_steps,
         label_weight=recipe.label_weight,
         mosaic_share=recipe.mosaic_share,
+        decoded_share=recipe.decoded_share,
+        hard_from=recipe.hard_from,
+        hard_by=recipe.hard_by,
+        checkpoint_steps=recipe.checkpoint_steps,
         seed=recipe.seed,
     )
 
@@ -169,9 +257,11 @@ def _provenance(
     train: Pictures,
     validation: Pictures | None,
     log: list[dict[str, Any]],
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
     settings["data"] = recipe.data.name  # the folder it lies in is this machine's business
+    if recipe.teacher_weights is not None:
+        settings["teacher_weights"] = recipe.teacher_weights.name
     data: dict[str, Any] = {
         "name": recipe.data.name,
         "licence": recipe.data_licence,

@@ -7,6 +7,7 @@ it can tokenise larger pictures later.
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Tiles: TypeAlias = tuple[int, int]
@@ -30,6 +31,22 @@ def shift_and_mirror(
         window = padded[i, top : top + height, left : left + width]
         moved[i] = window[:, ::-1] if is_mirrored[i] else window
     return moved
+
+
+def blank_some(pictures: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Exchange each third picture by one colour, half of them grey.
+
+    `uint8 [N, H, W, C]` to the same and `bool [N]`, which ones are blank.
+    """
+    n, channels = len(pictures), pictures.shape[-1]
+    is_blank = torch.from_numpy(np.less(rng.random(n), 1 / 3))
+    colours = rng.integers(0, 256, (n, channels), dtype=np.uint8)
+    is_grey = np.less(rng.random(n), 0.5)
+    colours[is_grey] = colours[is_grey, :1]
+    black_or_white = np.less(rng.random(n), 0.5)
+    colours[black_or_white] = np.where(colours[black_or_white, :1] < 128, 0, 255)
+    blank = torch.from_numpy(colours)[:, None, None, :]
+    return torch.where(is_blank[:, None, None, None], blank, pictures), is_blank
 
 
 def tile(pictures: Tensor, tiles: Tiles) -> Tensor:

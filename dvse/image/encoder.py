@@ -90,12 +90,16 @@ class ImageEncoder(nn.Module):
         pixels = pixels.permute(0, 2, 3, 1) * self.std + self.mean
         return pixels.round().clamp(0, 255).to(torch.uint8)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return the features of each patch."""
+    def features(self, normalized: Tensor) -> Tensor:
+        """Return the features of pictures that `normalize` has brought to `fp32 [N, 3, H, W]`."""
         (features,) = self.backbone.forward_intermediates(
-            self.normalize(pixels), indices=1, norm=self.config.norm, intermediates_only=True
+            normalized, indices=1, norm=self.config.norm, intermediates_only=True
         )
         return features.permute(0, 2, 3, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the features of each patch."""
+        return self.features(self.normalize(pixels))
 
 
 def _backbone(config: EncoderConfig, pretrained: Path | None) -> tuple[Any, int, int]:

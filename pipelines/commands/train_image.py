@@ -7,7 +7,12 @@ HELP = "train an image codebook on pictures"
 EXAMPLES = """\
 dvse train image --data cifar10.parquet --rows 0:45000 --validation-rows 45000:50000 \\
     --label-column label --label-weight 0.1 --output runs/image
-dvse train image --data photos/ --picture-size 64 --num-codes 4096 --output runs/photos
+dvse train image --data photos/ --picture-size 64 --quantizer fsq --lattice 8,5,5,5 --output runs/f
+dvse train image --data photos/ --picture-size 112 --stem-widths 24,48,96 --num-codes 8192 \\
+    --code-dim 32 --teacher vit_base_patch16_clip_224 --teacher-weights clip.safetensors \\
+    --output runs/distilled                                # codes that rebuild CLIP's features
+accelerate launch --num-processes 4 -m pipelines.cli train image --data photos/ --precision bf16 \\
+    --batch-size 512 --checkpoint-steps 1000 --resume --output runs/photos
 """
 
 
@@ -25,7 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--picture-size", type=int, default=32, help="side in pixels for training")
 
     shape = parser.add_argument_group("tokenizer")
-    shape.add_argument("--num-codes", type=int, default=1024)
+    shape.add_argument(
+        "--quantizer",
+        choices=["cosine", "ema", "simvq", "fsq"],
+        default="cosine",
+        help="codebook of moving averages by angle or by distance, SimVQ, or a lattice (FSQ)",
+    )
+    shape.add_argument("--num-codes", type=int, default=1024, help="of each level")
+    shape.add_argument("--num-levels", type=int, default=1, help="residual levels")
+    shape.add_argument(
+        "--lattice", type=_numbers, default=(), metavar="N,N", help="of fsq: values of each channel"
+    )
     shape.add_argument("--code-dim", type=int, default=16, help="width in which codes are compared")
     shape.add_argument("--max-tokens", type=int, default=256, help="budget for larger pictures")
     shape.add_argument("--encoder", default="vit_small_patch16_rope_224", help="a timm ViT")
@@ -36,14 +51,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--decoder-widths", type=_numbers, default=(128, 48, 24), metavar="N,N,N")
     shape.add_argument("--decoder-blocks", type=int, default=0)
 
+    teacher = parser.add_argument_group("teacher: rebuild its features instead of pixels (VQ-KD)")
+    teacher.add_argument("--teacher", metavar="NAME", help="a timm ViT, frozen")
+    teacher.add_argument("--teacher-weights", type=Path, metavar="FILE", help="its safetensors")
+    teacher.add_argument("--teacher-layer", type=int, default=-1)
+
     loop = parser.add_argument_group("training")
     loop.add_argument("--epochs", type=int, default=4)
     loop.add_argument("--batch-size", type=int, default=64)
+    loop.add_argument(
+        "--accumulate", type=int, default=1, help="parts that a batch is taken in, to fit in memory"
+    )
+    loop.add_argument("--precision", choices=["no", "bf16", "fp16"], default="no")
+    loop.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     loop.add_argument("--learning-rate", type=float, default=2e-3)
+    loop.add_argument("--warmup-steps", type=int, default=200)
     loop.add_argument("--label-weight", type=float, default=0.0)
     loop.add_argument("--mosaic-share", type=float, default=0.25)
+    loop.add_argument(
+        "--decoded-share", type=float, default=1.0, help="share of a batch decoded to pixels"
+    )
+    loop.add_argument(
+        "--hard-from", type=float, default=0.0, help="share of the run before codes set in"
+    )
+    loop.add_argument("--hard-by", type=float, default=0.0, help="share by which only codes count")
     loop.add_argument("--seed", type=int, default=0)
     loop.add_argument("--threads", type=int, default=2, help="part of what makes a run repeatable")
+    loop.add_argument(
+        "--checkpoint-steps", type=int, default=0, help="steps between checkpoints within an epoch"
+    )
     loop.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="folder for the part")
 
@@ -61,8 +97,11 @@ def run(args: argparse.Namespace) -> int:
             label_column=args.label_column,
             data_licence=args.data_licence,
             picture_size=args.picture_size,
+            quantizer=args.quantizer,
             num_codes=args.num_codes,
             code_dim=args.code_dim,
+            num_levels=args.num_levels,
+            lattice=args.lattice,
             max_tokens=args.max_tokens,
             encoder=args.encoder,
             stem_widths=args.stem_widths,
@@ -71,17 +110,30 @@ def run(args: argparse.Namespace) -> int:
             num_heads=args.num_heads,
             decoder_widths=args.decoder_widths,
             decoder_blocks=args.decoder_blocks,
+            teacher=args.teacher,
+            teacher_weights=args.teacher_weights,
+            teacher_layer=args.teacher_layer,
             epochs=args.epochs,
             batch_size=args.batch_size,
+            accumulate=args.accumulate,
+            precision=args.precision,
+            device=args.device,
             learning_rate=args.learning_rate,
+            warmup_steps=args.warmup_steps,
             label_weight=args.label_weight,
             mosaic_share=args.mosaic_share,
+            decoded_share=args.decoded_share,
+            hard_from=args.hard_from,
+            hard_by=args.hard_by,
+            checkpoint_steps=args.checkpoint_steps,
             seed=args.seed,
             threads=args.threads,
         ),
         args.output,
         resume=args.resume,
     )
+    if not part.spec:  # another process than the one that writes
+        return 0
     print(f"{part.folder}: {part.metrics or 'not measured, there are no validation rows'}")
     return 0
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.picture_mosaic import MOSAICS, shift_and_mirror, tile, untile
+from pipelines.picture_mosaic import MOSAICS, blank_some, shift_and_mirror, tile, untile
 
 
 @pytest.mark.parametrize("tiles", [(1, 1), *MOSAICS])
@@ -26,3 +26,14 @@ def test_shift_and_mirror_moves_whole_windows():
         assert any(np.array_equal(result, w) or np.array_equal(result, w[:, ::-1]) for w in windows)
     many = shift_and_mirror(np.repeat(pixels, 50, 0), np.random.default_rng(1), margin=2)
     assert len(np.unique(many.reshape(100, -1), axis=0)) > 40
+
+
+def test_blank_pictures_have_one_colour_and_the_others_are_untouched():
+    pictures = torch.randint(0, 256, (300, 4, 4, 3), dtype=torch.uint8)
+    changed, is_blank = blank_some(pictures, np.random.default_rng(0))
+    assert 60 < int(is_blank.sum()) < 140  # each third one
+    assert torch.equal(changed[~is_blank], pictures[~is_blank])
+    blank = changed[is_blank]
+    assert torch.equal(blank, blank[:, :1, :1].expand_as(blank))
+    is_grey = (blank[:, 0, 0, :1] == blank[:, 0, 0]).all(1)
+    assert 0.5 < float(is_grey.float().mean()) < 0.95

@@ -3,6 +3,10 @@
 import argparse
 import io
 import json
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +16,13 @@ import torch
 from PIL import Image as PilImage
 
 pytest.importorskip("vector_quantize_pytorch")
+pytest.importorskip("accelerate")
 
-from dvse.errors import ConfigError, TrainingError
+import timm
+from safetensors.torch import save_file
+
+from dvse.errors import BundleFormatError, ConfigError, TrainingError
+from dvse.image.quantizer import LatticeQuantizer
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.items import Image
 from dvse.part import Part
@@ -45,10 +54,14 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def keep_threads():
+def keep_process_state():
+    """Threads, and accelerate's idea of precision, are the whole process's."""
+    from accelerate.state import AcceleratorState
+
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+    AcceleratorState._reset_state(True)
 
 
 def train(data, output, *flags, rows="0:32"):
@@ -57,6 +70,14 @@ def train(data, output, *flags, rows="0:32"):
     words = ["--data", str(data), "--rows", rows, *SMALL, "--output", str(output), *flags]
     assert train_image.run(parser.parse_args(words)) == 0
     return Part.load(output, modality="image")
+
+
+def same_pictures(folder):
+    file = io.BytesIO()
+    PilImage.new("RGB", (16, 16), (90, 30, 7)).save(file, "PNG")
+    path = folder / "same.parquet"
+    pq.write_table(pa.table({"image": [{"bytes": file.getvalue(), "path": None}] * 40}), path)
+    return path
 
 
 def weights(folder):
@@ -89,8 +110,9 @@ def test_same_seed_same_weights(data, tmp_path):
     assert weights(tmp_path / "a") != weights(tmp_path / "c")
 
 
-def test_killed_and_resumed_ends_the_same(data, tmp_path, monkeypatch):
-    train(data, tmp_path / "whole")
+@pytest.mark.parametrize("flags", [(), ("--checkpoint-steps", "1"), ("--accumulate", "2")])
+def test_killed_and_resumed_ends_the_same(data, tmp_path, monkeypatch, flags):
+    train(data, tmp_path / "whole", *flags)
     steps = []
     step = image_training._step
 
@@ -102,18 +124,157 @@ def test_killed_and_resumed_ends_the_same(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(image_training, "_step", killed)
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "killed")
+        train(data, tmp_path / "killed", *flags)
     assert not (tmp_path / "killed" / "part.json").exists()
     monkeypatch.setattr(image_training, "_step", step)
-    train(data, tmp_path / "killed", "--resume")
+    train(data, tmp_path / "killed", "--resume", *flags)
     assert weights(tmp_path / "whole") == weights(tmp_path / "killed")
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "killed")]
+    assert logs[0] == logs[1]
     with pytest.raises(TrainingError, match="seed"):
-        train(data, tmp_path / "killed", "--resume", "--seed", "5")
+        train(data, tmp_path / "killed", "--resume", *flags, "--seed", "5")
+    with pytest.raises(TrainingError, match="kind"):
+        train(data, tmp_path / "killed", "--resume", *flags, "--quantizer", "ema")
+
+
+@pytest.mark.slow
+def test_killed_from_outside_at_any_moment(data, tmp_path):
+    """SIGKILL, again and again, until the run comes through."""
+    words = [sys.executable, "-m", "pipelines.cli", "train", "image", "--data", str(data)]
+    words += ["--rows", "0:32", *SMALL, "--checkpoint-steps", "1", "--resume", "--epochs", "30"]
+    train(data, tmp_path / "whole", "--epochs", "30")
+    rng, kills = np.random.default_rng(0), 0
+    while not (tmp_path / "killed" / "part.json").exists():
+        run = subprocess.Popen([*words, "--output", str(tmp_path / "killed")])
+        deadline = time.monotonic() + 60
+        while run.poll() is None and not (tmp_path / "killed" / "checkpoint.pt").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 8))
+        if run.poll() is None and kills < 4:
+            run.kill()
+            kills += 1
+        run.wait()
+    assert kills > 0
+    assert weights(tmp_path / "whole") == weights(tmp_path / "killed")
+
+
+@pytest.mark.parametrize(
+    ("flags", "num_codes", "num_levels"),
+    [
+        (("--quantizer", "ema", "--num-levels", "2"), 16, 2),
+        (("--num-levels", "3"), 16, 3),
+        (("--quantizer", "simvq"), 16, 1),
+        (("--quantizer", "fsq", "--lattice", "4,3,3"), 36, 1),
+    ],
+)
+def test_every_quantizer_ends_as_a_tokenizer(data, tmp_path, flags, num_codes, num_levels):
+    part = train(data, tmp_path / "part", *flags, "--validation-rows", "32:40")
+    tokenizer = ImageTokenizer.from_spec(part.spec, part.folder)
+    assert (tokenizer.num_codes, tokenizer.num_levels) == (num_codes, num_levels)
+    assert isinstance(tokenizer.quantizer, LatticeQuantizer) == ("fsq" in flags)
+    (chunk,) = tokenizer.preparer.prepare(Image(np.zeros((16, 16, 3), np.uint8)))
+    (codes,) = tokenizer.encode([chunk])
+    assert codes.shape == (16, num_levels)
+    assert tokenizer.decode(codes, (4, 4)).shape == (16, 16, 3)
+    assert len(part.metrics.get("levels", [0])) == num_levels
+
+
+def test_codes_that_rebuild_a_teacher(data, tmp_path):
+    name = "vit_tiny_patch16_224"
+    torch.manual_seed(0)
+    teacher = timm.create_model(name)
+    file = tmp_path / "teacher.safetensors"
+    save_file(teacher.state_dict(), file)
+    flags = ("--teacher", name, "--teacher-weights", str(file), "--teacher-layer", "2")
+    part = train(data, tmp_path / "part", *flags, "--validation-rows", "32:40", "--epochs", "6")
+    losses = [line["reconstruction"] for line in part.provenance["log"]]
+    assert losses[-1] < losses[0] < 2  # one minus a cosine
+    assert part.provenance["log"][0]["validation"]["psnr_db"] is None
+    assert part.spec["decoder"] is None and "psnr_db" not in part.metrics
+    assert part.provenance["teacher"] == name and len(part.provenance["teacher_sha256"]) == 64
+    assert str(tmp_path) not in json.dumps(dict(part.provenance))
+    tokenizer = ImageTokenizer.from_spec(part.spec, part.folder)
+    (chunk,) = tokenizer.preparer.prepare(Image(np.zeros((16, 16, 3), np.uint8)))
+    assert tokenizer.encode([chunk])[0].shape == (16, 1)
+    # The teacher weighs twenty times as much as the part, and is not in it.
+    assert (
+        sum(p.stat().st_size for p in part.folder.glob("*.safetensors")) < file.stat().st_size / 8
+    )
+
+    with pytest.raises(ConfigError, match="together"):
+        train(data, tmp_path / "other", "--teacher", name)
+    with pytest.raises(ConfigError, match="timm knows no"):
+        train(data, tmp_path / "other", "--teacher", "nobody", "--teacher-weights", str(file))
+    small = "vit_small_patch16_224"
+    with pytest.raises(BundleFormatError, match="another network"):
+        train(data, tmp_path / "other", "--teacher", small, "--teacher-weights", str(file))
+
+
+def test_parts_of_a_batch_add_up(data, tmp_path):
+    """One step in two parts has the gradients of both; only batch norm sees the difference."""
+    for name, flags in (("one", ()), ("two", ("--accumulate", "2"))):
+        train(data, tmp_path / name, *flags, "--epochs", "1")
+    logs = [json.loads((tmp_path / n / "log.jsonl").read_text()) for n in ("one", "two")]
+    assert logs[0]["reconstruction"] == pytest.approx(logs[1]["reconstruction"], rel=0.15)
+
+
+def test_half_precision(data, tmp_path):
+    part = train(data, tmp_path / "part", "--precision", "bf16", "--validation-rows", "32:40")
+    assert part.metrics["psnr_db"] > 5
+
+
+def test_scalars_for_tensorboard(data, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(data, tmp_path / "part", "--validation-rows", "32:40")
+    events = EventAccumulator(str(tmp_path / "part" / "tensorboard")).Reload()
+    assert {"train/reconstruction", "learning_rate", "validation/psnr_db"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert [e.step for e in events.Scalars("validation/psnr_db")] == [3, 7]
+
+
+def test_a_full_disk_leaves_nothing_half(data, tmp_path, monkeypatch):
+    from pipelines import image_part
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(image_part.ImageTokenizer, "save_files", full)
+    with pytest.raises(TrainingError, match=r"No space left.*--resume"):
+        train(data, tmp_path / "part")
+    assert not (tmp_path / "part" / "part.json").exists()
+    monkeypatch.undo()
+    train(data, tmp_path / "part", "--resume")  # no step is taken again
+    monkeypatch.setattr("pipelines.checkpoint.torch.save", full)
+    with pytest.raises(TrainingError, match="checkpoint could not be written"):
+        train(data, tmp_path / "other")
+    assert [p.name for p in (tmp_path / "other").iterdir()] in ([], ["tensorboard"])
+
+
+def test_two_processes_share_a_batch(data, tmp_path):
+    words = ["train", "image", "--data", str(data), "--rows", "0:32", *SMALL, "--device", "cpu"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", "29653", "-m", "pipelines.cli", *words]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    part = Part.load(tmp_path / "two", modality="image")
+    alone = train(data, tmp_path / "one")
+    ours, theirs = (p.provenance["log"][-1]["reconstruction"] for p in (part, alone))
+    assert ours == pytest.approx(theirs, rel=0.25)
 
 
 def test_training_lowers_the_loss(data, tmp_path):
     part = train(data, tmp_path / "part", "--epochs", "20", "--learning-rate", "0.01")
-    pixels = [line["pixels"] for line in part.provenance["log"]]
+    pixels = [line["reconstruction"] for line in part.provenance["log"]]
     assert sum(pixels[-4:]) < 0.92 * sum(pixels[:4])
 
 
@@ -139,6 +300,16 @@ def test_refusals(data, tmp_path):
         train(data, output, "--decoder-widths", "8,4")
     with pytest.raises(TrainingError, match="512 for 4096"):
         train(data, output, "--num-codes", "4096")
+    with pytest.raises(TrainingError, match="16 different patches, one a code, received 4"):
+        train(data, output, rows="0:1")
+    with pytest.raises(ConfigError, match="divide, received 8"):
+        train(data, output, "--accumulate", "3")
+    with pytest.raises(ConfigError, match="each channel"):
+        train(data, output, "--quantizer", "fsq")
+    with pytest.raises(TrainingError, match="different patches"):
+        train(same_pictures(tmp_path), output)
+    with pytest.raises(TrainingError, match="no longer finite"):
+        train(data, output, "--learning-rate", "1e30")
     blocked = tmp_path / "file"
     blocked.touch()
     with pytest.raises(TrainingError, match="output folder"):

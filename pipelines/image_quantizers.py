@@ -1,0 +1,248 @@
+"""The quantizers that an image codebook can be trained with, each with the one that it becomes.
+
+Training is vector-quantize-pytorch's: codebooks of moving averages compared by angle (`cosine`) or
+distance (`ema`), both with dead codes revived and any number of residual levels; `simvq`, a frozen
+codebook behind a trained linear map (Zhu et al. 2024); `fsq`, a lattice (Mentzer et al. 2023). What
+a tokenizer keeps is `dvse.image.quantizer`'s. The two projections between the encoder's width and
+that of codes are held here, so that all kinds share them. Quantization is fp32 even where the rest
+of the network is trained in half precision.
+"""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dvse.codebook import Codebook, Metric
+from dvse.errors import ConfigError, MissingExtraError
+from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer, LatticeQuantizer
+
+QuantizerKind = Literal["cosine", "ema", "simvq", "fsq"]
+KINDS: tuple[QuantizerKind, ...] = get_args(QuantizerKind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerConfig:
+    """What is trained.
+
+    Attributes:
+        kind: see the module.
+        num_codes: codes of a level; of `fsq` the product of `lattice`.
+        code_dim: width in which codes are compared; of `fsq` the length of `lattice`.
+        num_levels: residual levels; one for `fsq`.
+        lattice: values of each channel of `fsq`, at least three; empty for the other kinds.
+        decay: of the moving averages.
+        revive_below: codes used less often than this (moving average over steps) start anew from a
+            random feature; 0 leaves dead codes dead.
+
+    Raises:
+        ConfigError: values outside their range, or ones that do not fit together.
+    """
+
+    kind: QuantizerKind = "cosine"
+    num_codes: int = 1024
+    code_dim: int = 16
+    num_levels: int = 1
+    lattice: tuple[int, ...] = ()
+    decay: float = 0.97
+    revive_below: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lattice", tuple(self.lattice))
+        if self.kind not in KINDS:
+            raise ConfigError(f"expected a quantizer of {', '.join(KINDS)}, received {self.kind!r}")
+        if (self.kind == "fsq") != bool(self.lattice):
+            raise ConfigError(
+                "expected the values of each channel (such as 8,5,5,5) with the quantizer fsq, and "
+                f"only with it; received {self.kind} with {self.lattice}"
+            )
+        if self.lattice:
+            if min(self.lattice) < 3 or self.num_levels != 1:
+                raise ConfigError(
+                    "expected at least three values in each channel of fsq, and one level; "
+                    f"received {self.lattice} and {self.num_levels} levels"
+                )
+            object.__setattr__(self, "num_codes", math.prod(self.lattice))
+            object.__setattr__(self, "code_dim", len(self.lattice))
+        if self.num_codes < 2 or self.code_dim < 1 or self.num_levels < 1:
+            raise ConfigError(
+                f"expected at least two codes of at least one channel and one level, received "
+                f"{self.num_codes} codes of {self.code_dim} and {self.num_levels} levels"
+            )
+        if not 0 < self.decay < 1 or self.revive_below < 0:
+            raise ConfigError(
+                f"expected a decay in 0..1 and a bound of at least 0 for dead codes, received "
+                f"{self.decay} and {self.revive_below}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """Features after quantization.
+
+    Attributes:
+        features: `fp32 [N, P, dim]`, with gradients to what went in.
+        codes: `int64 [N, P, num_levels]`.
+        commitment: scalar loss, zero outside training and for a lattice.
+    """
+
+    features: Tensor
+    codes: Tensor
+    commitment: Tensor
+
+
+class TrainedQuantizer(nn.Module):
+    """Features `[N, P, dim]` to `Quantized`; `export` gives what a tokenizer keeps."""
+
+    def __init__(self, dim: int, config: QuantizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        is_narrow = dim != config.code_dim
+        self.project_in: nn.Module = nn.Linear(dim, config.code_dim) if is_narrow else nn.Identity()
+        self.project_out: nn.Module = (
+            nn.Linear(config.code_dim, dim) if is_narrow else nn.Identity()
+        )
+
+    @abstractmethod
+    def _quantize(self, features: Tensor) -> Quantized:
+        """Quantize features of `code_dim` channels."""
+
+    @abstractmethod
+    def _export(self, projections: dict[str, Any]) -> ImageQuantizer: ...
+
+    def bounded(self, features: Tensor) -> Tensor:
+        """Return features `[N, P, code_dim]` where codes may lie, before any is chosen."""
+        return self.project_in(features)
+
+    def unquantized(self, features: Tensor) -> Tensor:
+        """Return features `[N, P, dim]` as they would be with endlessly many codes."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.project_out(self.bounded(features.float()))
+
+    def forward(self, features: Tensor) -> Quantized:
+        """Quantize `[N, P, dim]`."""
+        with torch.autocast(features.device.type, enabled=False):
+            found = self._quantize(self.bounded(features.float()))
+            return Quantized(
+                features=self.project_out(found.features),
+                codes=found.codes,
+                commitment=found.commitment,
+            )
+
+    @torch.no_grad()
+    def export(self) -> ImageQuantizer:
+        """Return the quantizer as a tokenizer uses it."""
+        layers = {"project_in": self.project_in, "project_out": self.project_out}
+        return self._export(
+            {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
+        )
+
+
+class MovingAverageQuantizer(TrainedQuantizer):
+    """`cosine` and `ema`: each centroid follows the features that it codes."""
+
+    def __init__(self, dim: int, config: QuantizerConfig) -> None:
+        super().__init__(dim, config)
+        library = _library()
+        options: dict[str, Any] = {
+            "dim": config.code_dim,
+            "codebook_size": config.num_codes,
+            "use_cosine_sim": config.kind == "cosine",
+            "decay": config.decay,
+            "threshold_ema_dead_code": config.revive_below,
+            "kmeans_init": True,
+            "commitment_weight": 1.0,
+        }
+        if config.num_levels > 1:
+            self.codes = library.ResidualVQ(num_quantizers=config.num_levels, **options)
+        else:
+            self.codes = library.VectorQuantize(**options)
+
+    def bounded(self, features: Tensor) -> Tensor:
+        """Return features, on the unit sphere where codes are compared by angle."""
+        narrow = self.project_in(features)
+        return F.normalize(narrow, dim=-1) if self.config.kind == "cosine" else narrow
+
+    def _quantize(self, features: Tensor) -> Quantized:
+        features, codes, commitment = self.codes(features)
+        codes = codes if self.config.num_levels > 1 else codes.unsqueeze(-1)
+        return Quantized(features=features, codes=codes, commitment=commitment.sum())
+
+    def _export(self, projections: dict[str, Any]) -> ImageQuantizer:
+        layers = self.codes.layers if self.config.num_levels > 1 else [self.codes]
+        centroids = torch.cat([layer._codebook.embed.detach() for layer in layers])
+        metric: Metric = "cosine" if self.config.kind == "cosine" else "euclidean"
+        return CodebookQuantizer(Codebook(centroids.cpu(), metric=metric), **projections)
+
+
+class SimVQQuantizer(TrainedQuantizer):
+    """A frozen random codebook, moved as a whole by a linear map that is trained."""
+
+    def __init__(self, dim: int, config: QuantizerConfig) -> None:
+        super().__init__(dim, config)
+        self.codes = _library().ResidualSimVQ(
+            dim=config.code_dim,
+            num_quantizers=config.num_levels,
+            codebook_size=config.num_codes,
+        )
+
+    def _quantize(self, features: Tensor) -> Quantized:
+        features, codes, commitment = self.codes(features)
+        return Quantized(features=features, codes=codes, commitment=commitment.sum())
+
+    def _export(self, projections: dict[str, Any]) -> ImageQuantizer:
+        return CodebookQuantizer(Codebook(self.codes.codebooks.detach().cpu()), **projections)
+
+
+class LatticeTraining(TrainedQuantizer):
+    """`fsq`: each channel is rounded; nothing is learnt, no code can die for want of an update."""
+
+    def __init__(self, dim: int, config: QuantizerConfig) -> None:
+        super().__init__(dim, config)
+        self.codes = _library().FSQ(levels=list(config.lattice))
+
+    def unquantized(self, features: Tensor) -> Tensor:
+        """Return features squashed as for rounding."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.project_out(self.project_in(features.float()).tanh())
+
+    def _quantize(self, features: Tensor) -> Quantized:
+        quantized, codes = self.codes(features)
+        return Quantized(
+            features=quantized,
+            codes=codes.long().unsqueeze(-1),
+            commitment=features.new_zeros(()),
+        )
+
+    def _export(self, projections: dict[str, Any]) -> ImageQuantizer:
+        return LatticeQuantizer(levels=self.config.lattice, **projections)
+
+
+def make_quantizer(dim: int, config: QuantizerConfig) -> TrainedQuantizer:
+    """Return the quantizer of a configuration for features of width `dim`.
+
+    Raises:
+        MissingExtraError: vector-quantize-pytorch is not installed.
+
+    >>> quantizer = make_quantizer(8, QuantizerConfig(kind="fsq", lattice=(5, 5, 3)))
+    >>> found = quantizer(torch.zeros(2, 6, 8))
+    >>> found.codes.shape, quantizer.export().num_codes
+    (torch.Size([2, 6, 1]), 75)
+    """
+    if config.kind == "fsq":
+        return LatticeTraining(dim, config)
+    if config.kind == "simvq":
+        return SimVQQuantizer(dim, config)
+    return MovingAverageQuantizer(dim, config)
+
+
+def _library() -> Any:
+    try:
+        import vector_quantize_pytorch
+    except ImportError as error:
+        raise MissingExtraError.for_extra("vector-quantize-pytorch", "train") from error
+    return vector_quantize_pytorch
