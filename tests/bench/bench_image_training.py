@@ -1,9 +1,9 @@
 """A training step of an image codebook against the same networks alone.
 
 Ours is `pipelines.image_training`'s step: pictures are shifted, mirrored and laid side by side,
-quantized, rebuilt, checked, logged, and the optimizer steps. The peer runs the same encoder, decoder
-and teacher forward and backward on tensors that are ready, and the same optimizer, without quantizer,
-loading and logging. `ratio` is peer time over our time.
+quantized, rebuilt, checked, logged, and the optimizer steps. The peer runs the same encoder,
+decoder and teacher forward and backward on tensors that are ready, and the same optimizer, without
+quantizer, loading and logging. `ratio` is peer time over our time.
 """
 
 import tempfile
