@@ -24,7 +24,10 @@ from dvse.codebook import Codebook
 from dvse.errors import ConfigError, InputError, TrainingError
 from dvse.items import Audio
 from dvse.part import Part
+from pipelines.kmeans import KMeansSettings
+from pipelines.kmeans.processes import Processes
 from pipelines.labelled_speech import Clip, digit_paths, load_digits, synthesize_words
+from pipelines.unit_clustering import Clustering, cluster, remove_progress
 from pipelines.unit_codebook import fit_codebook, sample_frames
 from pipelines.unit_encoder_training import UnitEncoderTraining, train_unit_encoder
 from pipelines.unit_evaluation import evaluate_units
@@ -66,34 +69,76 @@ def train_units(
     revision: str | None = None,
     sample_rate_hz: int = 16_000,
     settings: UnitSettings,
+    clustering: Clustering | None = None,
 ) -> Part:
     """Cluster a layer of a published encoder over recordings and write the part into `output`.
+
+    Under `torch.distributed` each process reads its share of the files, and the first one writes.
 
     Args:
         paths: files, or folders that are searched for audio files.
         encoder: a directory of transformers, or a Hub name (then `revision` pins it).
+        clustering: by default one level of Lloyd's algorithm over a sample in memory.
 
     Raises:
         BundleNotFoundError: no such encoder.
-        TrainingError: no recordings, none that can be read, or fewer frames than codes.
+        TrainingError: no recordings, none that can be read, fewer different frames than codes, or
+            a disk that is full: see `pipelines.unit_clustering.cluster`.
     """
+    clustering = clustering or Clustering(
+        kmeans=KMeansSettings(num_codes=settings.num_codes, seed=settings.seed),
+        max_frames=settings.max_frames,
+    )
     files = audio_files(paths)
     loaded = AudioEncoder.from_pretrained(encoder, layer=settings.layer, revision=revision)
+    weights = weights_sha256(loaded.model)
     hub_weights = None
     if not Path(encoder).is_dir():
-        hub_weights = HubWeights(
-            repo=str(encoder), revision=revision, sha256=weights_sha256(loaded.model)
-        )
+        hub_weights = HubWeights(repo=str(encoder), revision=revision, sha256=weights)
     draft = _draft(loaded, sample_rate_hz, settings, hub_weights)
-    features = _file_features(draft, files)
-    tokenizer, figures = _fitted(draft, features, settings)
-    figures["files"] = len(files)
+    processes = Processes()
+    if len(files) < processes.count:
+        raise TrainingError(
+            f"expected a recording for each of {processes.count} processes, received {len(files)}"
+        )
+    data_sha256 = _files_sha256(files)
+    made_here = not output.exists()
+    try:
+        units = cluster(
+            lambda: _file_features(draft, files[processes.rank :: processes.count]),
+            output,
+            clustering,
+            dim=loaded.dim,
+            about={
+                "encoder": weights,
+                "layer": settings.layer,
+                "data": data_sha256,
+                "sample_rate_hz": sample_rate_hz,
+                "windows": [settings.window_s, settings.hop_s],
+            },
+        )
+    except TrainingError:
+        # Kept features and checkpoints stay for the next try; folders without any do not.
+        if made_here:
+            _remove_empty_folders(output)
+        raise
+    tokenizer = _with_codebook(draft, units.codebook)
+    metrics = {**units.figures, "files": len(files)}
     provenance = {
         "command": f"dvse train audio --encoder {Path(encoder).name} --layer {settings.layer} "
         f"--num-codes {settings.num_codes}",
-        "data": {"files": len(files), "sha256": _files_sha256(files)},
+        "clustering": {
+            **clustering.kmeans.to_dict(),
+            "mode": clustering.mode,
+            "frames": "all" if clustering.keep_features else clustering.max_frames,
+        },
+        "data": {"files": len(files), "sha256": data_sha256},
     }
-    return _write(tokenizer, output, metrics=figures, provenance=provenance)
+    if processes.rank:
+        return Part(modality="audio", folder=output, spec=tokenizer.spec(), metrics=metrics)
+    part = _write(tokenizer, output, metrics=metrics, provenance=provenance)
+    remove_progress(output)
+    return part
 
 
 def train_digit_units(
@@ -212,7 +257,17 @@ def _fitted(
         vectors.nbytes / 1e6,
     )
     codebook = fit_codebook(vectors, settings.num_codes, seed=settings.seed)
-    tokenizer = AudioTokenizer(
+    tokenizer = _with_codebook(draft, codebook)
+    used = usage(codebook.encode(torch.from_numpy(vectors))[:, 0].numpy(), settings.num_codes)
+    return tokenizer, {
+        "clustered_frames": len(vectors),
+        "clustered_codes_used": round(used.share, 4),
+        "clustered_perplexity": round(used.perplexity, 1),
+    }
+
+
+def _with_codebook(draft: AudioTokenizer, codebook: Codebook) -> AudioTokenizer:
+    return AudioTokenizer(
         encoder=draft.encoder,
         codebook=codebook,
         sample_rate_hz=draft.sample_rate_hz,
@@ -220,12 +275,6 @@ def _fitted(
         merge_repeats=draft.merge_repeats,
         hub_weights=draft.hub_weights,
     )
-    used = usage(codebook.encode(torch.from_numpy(vectors))[:, 0].numpy(), settings.num_codes)
-    return tokenizer, {
-        "clustered_frames": len(vectors),
-        "clustered_codes_used": round(used.share, 4),
-        "clustered_perplexity": round(used.perplexity, 1),
-    }
 
 
 def _file_features(draft: AudioTokenizer, files: Sequence[Path]) -> Iterator[np.ndarray]:
@@ -262,7 +311,6 @@ def _mixed(recorded: Sequence[Clip], synthetic: Sequence[Clip], share: float) ->
 def _write(
     tokenizer: AudioTokenizer, output: Path, *, metrics: dict[str, Any], provenance: dict[str, Any]
 ) -> Part:
-    tokenizer.save_files(output)
     part = Part(
         modality="audio",
         folder=output,
@@ -270,8 +318,23 @@ def _write(
         metrics=metrics,
         provenance=provenance,
     )
-    part.save()
+    try:
+        tokenizer.save_files(output)
+        part.save()  # last: a folder without it is no part
+    except OSError as error:
+        raise TrainingError(
+            f"{output}: the part cannot be written; {error.strerror or error}. Free some space and "
+            "run the command again"
+        ) from error
     return part
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    for inner in sorted(folder.rglob("*"), reverse=True):
+        if inner.is_dir() and not any(inner.iterdir()):
+            inner.rmdir()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _files_sha256(paths: Sequence[Path]) -> str:

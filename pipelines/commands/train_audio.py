@@ -2,12 +2,22 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.started_processes import started_processes
+
+if TYPE_CHECKING:
+    from pipelines.unit_clustering import Clustering
 
 HELP = "train speech units: cluster a layer of a speech encoder"
 EXAMPLES = """\
 dvse train audio --data recordings/ --encoder facebook/hubert-base-ls960 --layer 6 \\
     --num-codes 500 --output runs/audio
-dvse train audio --data fsdd/ --output runs/audio        # trains a small encoder as well
+dvse train audio --data recordings/ --encoder hubert/ --num-codes 2000 --num-levels 4 \\
+    --keep-features --mode minibatch --output runs/audio   # all frames, from disk
+torchrun --nproc-per-node 2 -m pipelines.cli train audio --data recordings/ --encoder hubert/ \\
+    --device cuda --output runs/audio                      # several GPUs or nodes
+dvse train audio --data fsdd/ --output runs/audio          # trains a small encoder as well
 """
 
 
@@ -33,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     units.add_argument("--revision", help="of a Hub encoder: a commit, tag or branch")
     units.add_argument("--sample-rate-hz", type=int, default=16_000, help="of the --encoder")
     units.add_argument("--layer", type=int, help="hidden layer to cluster (default: 6; small: 3)")
-    units.add_argument("--num-codes", type=int, default=200)
+    units.add_argument("--num-codes", type=int, default=200, help="of each level")
     units.add_argument(
         "--max-frames", type=int, default=100_000, help="size of the sample that is clustered"
     )
@@ -41,6 +51,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     units.add_argument("--hop-s", type=float, default=25.0, help="from one window to the next")
     units.add_argument(
         "--merge-repeats", action="store_true", help="a run of equal units becomes one"
+    )
+
+    kmeans = parser.add_argument_group("k-means (with --encoder)")
+    kmeans.add_argument(
+        "--mode",
+        choices=["lloyd", "minibatch", "faiss"],
+        default="lloyd",
+        help="torch Lloyd on CPU or GPUs, scikit-learn's MiniBatchKMeans, or faiss",
+    )
+    kmeans.add_argument("--num-levels", type=int, default=1, help="residual levels")
+    kmeans.add_argument(
+        "--keep-features",
+        action="store_true",
+        help="spill all frames to OUTPUT/features, and use them again when the command is repeated",
+    )
+    kmeans.add_argument("--num-passes", type=int, default=10, help="most passes over the frames")
+    kmeans.add_argument("--initialization", choices=["kmeans++", "reservoir"], default="kmeans++")
+    kmeans.add_argument("--device", default="cpu", help="of mode lloyd: cpu, cuda or cuda:N")
+    kmeans.add_argument(
+        "--bf16", action="store_true", help="of mode lloyd: products in bfloat16, sums exact"
     )
 
     small = parser.add_argument_group("small encoder (without --encoder; needs espeak-ng)")
@@ -80,15 +110,20 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     if args.encoder:
-        part = train_units(
-            args.data,
-            args.output,
-            encoder=args.encoder,
-            revision=args.revision,
-            sample_rate_hz=args.sample_rate_hz,
-            settings=settings,
-        )
+        with started_processes(args.device) as is_first:
+            part = train_units(
+                args.data,
+                args.output,
+                encoder=args.encoder,
+                revision=args.revision,
+                sample_rate_hz=args.sample_rate_hz,
+                settings=settings,
+                clustering=_clustering(args),
+            )
+        if not is_first:
+            return 0
     else:
+        _check_small(args)
         part = train_digit_units(
             args.data[0],
             args.output,
@@ -102,3 +137,35 @@ def run(args: argparse.Namespace) -> int:
         if name != "how":
             print(f"  {name}: {figure}")
     return 0
+
+
+def _clustering(args: argparse.Namespace) -> "Clustering":
+    from dvse.errors import ConfigError
+    from pipelines.kmeans import KMeansSettings
+    from pipelines.unit_clustering import Clustering
+
+    options = {}
+    if args.mode == "lloyd":
+        options = {"device": args.device, "product": "bfloat16" if args.bf16 else "float32"}
+    elif args.bf16 or args.device != "cpu":
+        raise ConfigError(f"--device and --bf16 are of mode lloyd, received mode {args.mode}")
+    return Clustering(
+        kmeans=KMeansSettings(
+            num_codes=args.num_codes,
+            num_levels=args.num_levels,
+            num_passes=args.num_passes,
+            initialization=args.initialization,
+            seed=args.seed,
+        ),
+        mode=args.mode,
+        options=options,
+        max_frames=args.max_frames,
+        keep_features=args.keep_features,
+    )
+
+
+def _check_small(args: argparse.Namespace) -> None:
+    from dvse.errors import ConfigError
+
+    if args.keep_features or args.num_levels != 1 or args.mode != "lloyd":
+        raise ConfigError("--mode, --num-levels and --keep-features need an --encoder")
