@@ -14,6 +14,11 @@ from dvse.audio.windows import Windowing
 from dvse.bundle import Bundle
 from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, BundleNotFoundError, ConfigError, VocabularyError
+from dvse.image.encoder import EncoderConfig as ImageConfig
+from dvse.image.encoder import ImageEncoder
+from dvse.image.geometry import SquareGeometry
+from dvse.image.quantizer import CodebookQuantizer
+from dvse.image.tokenizer import ImageTokenizer
 from dvse.part import Part
 from dvse.text.sentencepiece import SentencePieceText
 from pipelines.bundle_building import build_bundle
@@ -45,11 +50,11 @@ def text_part(tmp_path_factory):
     return folder
 
 
-def audio_part(folder, num_codes: int, *, seed: int = 0):
+def audio_part(folder, num_codes: int, *, seed: int = 0, num_levels: int = 1):
     """A random encoder and the first codes of one endless random codebook."""
     torch.manual_seed(0)
     config = AudioConfig(architecture="hubert", layer=1, normalize=True, config=SIZES)
-    centroids = torch.randn(1, 99, 16, generator=torch.Generator().manual_seed(seed))
+    centroids = torch.randn(num_levels, 99, 16, generator=torch.Generator().manual_seed(seed))
     media = AudioTokenizer(
         encoder=AudioEncoder(config, config.build()),
         codebook=Codebook(centroids[:, :num_codes]),
@@ -64,6 +69,22 @@ def audio_part(folder, num_codes: int, *, seed: int = 0):
         metrics={"purity": 0.5},
         provenance={"data": ["noise"]},
     ).save()
+    return folder
+
+
+def image_part(folder, num_codes: int, *, num_levels: int = 1, metric: str = "euclidean"):
+    """A random ViT over patches of 8 pixels, with the first codes of an endless codebook."""
+    torch.manual_seed(0)
+    options = {"img_size": 16, "patch_size": 8, "depth": 1, "embed_dim": 24, "num_heads": 2}
+    encoder = ImageEncoder(ImageConfig(name="vit_tiny_patch16_224", options=options))
+    centroids = torch.randn(num_levels, 99, 24, generator=torch.Generator().manual_seed(5))
+    media = ImageTokenizer(
+        encoder=encoder,
+        quantizer=CodebookQuantizer(Codebook(centroids[:, :num_codes], metric=metric)),
+        geometry=SquareGeometry(size=16, patch_size=8),
+    )
+    media.save_files(folder)
+    Part(modality="image", folder=folder, spec=media.spec()).save()
     return folder
 
 
@@ -139,6 +160,47 @@ def test_a_codebook_grows_behind_its_old_codes(small, tmp_path):
     codes, _ = tokenizer.vocabulary.codes_of("audio", encoding.ids[1:-1])
     assert codes.max() >= 6, "a code of the new block is in use"
     assert tokenizer.decode(encoding.ids)[0].units[:, 0].tolist() == codes.tolist()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_residual_levels_go_through_bundle_ids_and_decoding(text_part, tmp_path, metric):
+    """Three levels of each kind of codebook, then more codes in every level."""
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    row = [dvse.Image(picture), dvse.Audio(NOISE, 8000)]
+
+    def bundle(name, num_codes, base=None):
+        parts = {
+            "image": image_part(tmp_path / f"{name}-image", num_codes, num_levels=3, metric=metric),
+            "audio": audio_part(tmp_path / f"{name}-audio", num_codes, num_levels=2),
+        }
+        if base is None:
+            parts["text"] = text_part
+        return build_bundle(tmp_path / name, parts=parts, base=base, card="Levels.")
+
+    old = bundle("old", 6)
+    tokenizer = dvse.load(old.folder, threads=1)
+    for item, media in ((row[0], tokenizer.image), (row[1], tokenizer.audio)):
+        (codes,) = media.encode(list(media.preparer.prepare(item)))
+        encoding = tokenizer.encode(item)
+        found, _ = tokenizer.vocabulary.codes_of(
+            encoding.modality, [i for i in encoding.ids if i >= 556]
+        )
+        assert found.tolist() == codes.flatten().tolist()
+        (segment,) = tokenizer.decode(encoding.ids)
+        decoded = segment.codes if segment.modality == "image" else segment.units
+        assert decoded.reshape(codes.shape).tolist() == codes.tolist()
+    assert old.vocabulary.num_levels("image") == 3
+
+    new = bundle("new", 9, base=old.folder)
+    added = old.vocabulary.diff(new.vocabulary)
+    assert len(added) == 5 and all(line.startswith("added: ") for line in added)
+    names = [old.vocabulary.name_of(i) for i in range(556, 556 + 5 * 6)]
+    assert names == [new.vocabulary.name_of(i) for i in range(556, 556 + 5 * 6)]
+    grown = dvse.load(new.folder, threads=1)
+    for item in row:
+        (segment,) = grown.decode(grown.encode(item).ids)
+        codes = segment.codes if segment.modality == "image" else segment.units
+        assert codes.max() >= 6, "codes of the new blocks are in use"
 
 
 @pytest.mark.parametrize(("num_codes", "seed"), [(6, 1), (9, 1), (5, 0)])
