@@ -276,6 +276,14 @@ class Tokenizer:
             for i, chunk in enumerate(chunks)
         ]
 
+    def batch_rows(self, chunk: Chunk) -> int:
+        """Return how many chunks of this shape a forward pass takes; fewer are filled up to it."""
+        if chunk.modality == "image" and self.image is not None:
+            return self.image.batch_rows(chunk.shape)
+        if chunk.modality == "audio" and self.audio is not None:
+            return self.audio.batch_rows(len(chunk.data))
+        return 1
+
     def assemble(self, encoded: Sequence[EncodedChunk]) -> Encoding:
         """Put the encoded chunks of one row together into its ids."""
         runs: list[np.ndarray] = []

@@ -151,7 +151,7 @@ def _serve(connection: Connection, step: Step, device: str, batch_size: int) -> 
     threading.Thread(target=_empty_pipe, args=(connection, inbox), daemon=True).start()
     assembly = Assembly(work)
     while (window := _next_window(inbox, assembly, batch_size)) is not None:
-        done = assembly.run(window.pieces)
+        done = assembly.run(window.pieces, is_last=window.is_last)
         result = Result(
             rows=done.rows,
             failures=done.failures,
@@ -166,6 +166,7 @@ class _Window:
     pieces: list[Piece]
     num_bytes: int = 0
     num_chunks: int = 0
+    is_last: bool = False
 
 
 def _next_window(
@@ -173,12 +174,13 @@ def _next_window(
 ) -> _Window | None:
     """Collect pieces until there is a full batch, no more is coming, or it takes too long."""
     window = _Window([])
-    deadline = None
+    deadline = time.monotonic() + _PATIENCE_S if assembly.holds else None
     while window.num_chunks < batch_size and window.num_bytes < _WINDOW_BYTES:
         try:
             wait = None if deadline is None else max(0.0, deadline - time.monotonic())
             message = inbox.get(timeout=wait)
         except queue.Empty:
+            window.is_last = not window.num_bytes
             break
         if message is None:
             return None
@@ -186,7 +188,8 @@ def _next_window(
         if isinstance(content, tuple):
             kind, key = content
             if kind == _FLUSH:
-                if window.num_bytes:
+                if window.num_bytes or assembly.holds:
+                    window.is_last = True
                     break
             else:
                 window.pieces = [p for p in window.pieces if p.key != key]

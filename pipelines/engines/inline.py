@@ -55,18 +55,23 @@ class InlineEngine(Engine):
                 num_chunks += len(piece.chunks)
                 size += sum(map(chunk_bytes, piece.chunks))
                 if num_chunks >= self._batch_size or size >= _WINDOW_BYTES:
-                    yield from self._flush(assembly, window, waiting)
+                    yield from self._flush(assembly, window, waiting, is_last=False)
                     window, num_chunks, size = [], 0, 0
-        yield from self._flush(assembly, window, waiting)
+        yield from self._flush(assembly, window, waiting, is_last=True)
 
     def close(self) -> None:
         """Let the weights go."""
         self._work = None
 
     def _flush(
-        self, assembly: Assembly, window: list[Piece], waiting: dict[int, Numbered]
+        self,
+        assembly: Assembly,
+        window: list[Piece],
+        waiting: dict[int, Numbered],
+        *,
+        is_last: bool,
     ) -> Iterator[Outcome]:
-        result = assembly.run(window)
+        result = assembly.run(window, is_last=is_last)
         for key, row in result.rows:
             yield Outcome.done(waiting.pop(key), row)
         for key, failure in result.failures:

@@ -70,6 +70,14 @@ class DeviceWork(ABC):
     def encode(self, chunks: Sequence[Chunk]) -> list[Any]:
         """Return an output for each chunk, in order; neighbours never change an output."""
 
+    def batch_rows(self, chunk: Chunk) -> int:
+        """Return how many chunks like this one are computed together; a batch is filled up to it.
+
+        An engine lets a few chunks wait for others of their shape, so that little is computed for
+        nothing.
+        """
+        return 1
+
     @abstractmethod
     def rows(
         self, inputs: Sequence[tuple[Loaded, list[Any]]]

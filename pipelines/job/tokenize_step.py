@@ -84,6 +84,10 @@ class TokenizeWork(DeviceWork):
         """Return the codes of each chunk."""
         return self.tokenizer.encode_chunks(chunks)
 
+    def batch_rows(self, chunk: Chunk) -> int:
+        """Return the rows of the forward pass that the chunk will be in."""
+        return self.tokenizer.batch_rows(chunk)
+
     def rows(self, inputs: Sequence[tuple[Loaded, list[EncodedChunk]]]) -> list[dict[str, Any]]:
         """Return the rows of a token shard."""
         return [self._row(loaded, encoded) for loaded, encoded in inputs]
