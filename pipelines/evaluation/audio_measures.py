@@ -10,19 +10,21 @@ import numpy as np
 import torch
 
 from dvse.audio.merging import merge_repeats
-from dvse.errors import TrainingError
+from dvse.errors import MissingExtraError, TrainingError
 from dvse.tokenizer import Tokenizer
 from pipelines.evaluation.abx import abx_error, draw_triples
 from pipelines.evaluation.codebook_usage import LevelUsage, level_usage, usage_figures
-from pipelines.evaluation.encoded import EncodedInput
+from pipelines.evaluation.encoded import EncodedInput, encode_inputs
 from pipelines.evaluation.probes import probe_figures
 from pipelines.evaluation.robustness import share_changed
+from pipelines.evaluation.spoken_words import spoken_words
 from pipelines.kmeans import ArrayFeatures, KMeansSettings, train_codebook
 from pipelines.log_mel import LogMel
 from pipelines.unit_metrics import cluster_purity, joint_counts, label_map, label_purity, pnmi
 
 Splits = Mapping[str, Sequence[EncodedInput]]
 _NUM_TRIPLES = 1500
+_WORDS = "words spoken by espeak-ng"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +38,17 @@ class UnitSegment:
 
 
 def audio_figures(
-    tokenizer: Tokenizer, train: Sequence[EncodedInput], splits: Splits, *, probe: bool = True
+    tokenizer: Tokenizer,
+    train: Sequence[EncodedInput],
+    splits: Splits,
+    *,
+    probe: bool = True,
+    words: bool = True,
 ) -> dict[str, Any]:
-    """Return the figures of the units on each split; their meaning is learnt from `train`."""
+    """Return the figures of the units on each split; their meaning is learnt from `train`.
+
+    With `words` also how well units tell apart words that espeak-ng speaks in several voices.
+    """
     audio: Any = tokenizer.audio
     usages = audio_usage(tokenizer, [e for inputs in splits.values() for e in inputs])
     figures: dict[str, Any] = {
@@ -48,6 +58,11 @@ def audio_figures(
         "log_mel": {},
     }
     sequences = {"train": train, **splits}
+    if words:
+        try:
+            sequences[_WORDS] = encode_inputs(tokenizer, "audio", spoken_words())
+        except MissingExtraError as error:
+            figures["words"] = {"not_measured": str(error)}
     units = {name: [e.codes[:, 0] for e in part] for name, part in sequences.items()}
     table = torch.cdist(audio.codebook.centroids[0].cpu(), audio.codebook.centroids[0].cpu())
     mel: _LogMelUnits | None = None
@@ -68,6 +83,19 @@ def audio_figures(
                 **_agreement(mel.units, sequences, name, audio.num_codes),
                 **_abx(mel.units[name], inputs, _by_table(mel.distances)),
             }
+    for name, split in figures["splits"].items():
+        floor = figures["log_mel"].get(name, {}).get("label_purity")
+        if floor:
+            split["label_purity_ratio"] = round(split["label_purity"] / floor, 4)
+    if _WORDS in sequences:
+        figures["words"] = {
+            "words": len({e.source.label for e in sequences[_WORDS]}),
+            "voices": sorted({e.source.speaker for e in sequences[_WORDS]}),
+            **_abx(units[_WORDS], sequences[_WORDS], _by_table(table.numpy())),
+        }
+        if mel is not None:
+            peer = _abx(mel.units[_WORDS], sequences[_WORDS], _by_table(mel.distances))
+            figures["words"]["log_mel_abx_error"] = peer["abx_error"]
     if probe and len({e.source.label for e in train}) > 1:
         figures["probes"] = probe_figures(train, splits, num_codes=audio.num_codes)
     return figures
@@ -116,7 +144,7 @@ def typical_segments(
 def _agreement(
     units: Mapping[str, Sequence[np.ndarray]], splits: Splits, name: str, num_codes: int
 ) -> dict[str, Any]:
-    names = sorted({e.source.label for part in splits.values() for e in part})
+    names = sorted({e.source.label for part in ("train", name) for e in splits[part]})
     if len(names) < 2:
         return {}
     tables = {}

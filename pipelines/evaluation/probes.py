@@ -31,12 +31,14 @@ class ProbeSettings:
 def probe_figures(
     train: Sequence[EncodedInput], splits: Mapping[str, Sequence[EncodedInput]], *, num_codes: int
 ) -> dict[str, Any]:
-    """Return the accuracies of both probes on codes and on continuous features."""
+    """Return the accuracies of both probes on codes and on features, and what codes lost."""
     results: dict[str, Any] = {}
     for name, probe in (("linear", linear_probe), ("sequence", sequence_probe)):
         for what, use_features in (("codes", False), ("features", True)):
             scores = probe(train, splits, num_codes=num_codes, use_features=use_features)
             results.setdefault(name, {})[what] = {k: round(v, 4) for k, v in scores.items()}
+        codes, features = results[name]["codes"], results[name]["features"]
+        results[name]["lost"] = {k: round(features[k] - codes[k], 4) for k in codes}
     return results
 
 
