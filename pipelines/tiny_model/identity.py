@@ -32,8 +32,8 @@ _CANNOT: dict[Language, str] = {
 def answer_about_itself(kind: str, language: Language, *, num_parameters: int) -> str:
     """Return the answer to a question of the kind `who`, `can` or `other`.
 
-    >>> answer_about_itself("who", "en", num_parameters=6_700_000)[:80]
-    'I am tiny, the small model that ships with DVSE, with about 7 million parameters'
+    >>> answer_about_itself("who", "en", num_parameters=5_300_000)[:80]
+    'I am tiny, the small model that ships with DVSE, with about 5 million parameters'
     """
     text = {"who": _WHO, "can": _CAN, "other": _CANNOT}[kind][language]
     return text.format(millions=round(num_parameters / 1e6))
