@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all chaos check format bench notebooks tiny-bundle clean
+.PHONY: help install demo test test-all chaos check format bench notebooks tiny-bundle tiny-model clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ notebooks: $(VENV)/.test  ## run the notebooks
 
 tiny-bundle: $(VENV)/.test  ## train the shipped tokenizer again (hours); DATA=folder with the data
 	@$(BIN)/python -m pipelines.tiny_bundle --data $(DATA) --output runs/tiny
+
+tiny-model: $(VENV)/.test  ## train the shipped decoder again (hours); DATA=folder with the data
+	@$(BIN)/python -m pipelines.tiny_model --data $(DATA) --output runs/tiny-model
 
 clean:  ## remove what the targets made, .venv excepted
 	rm -rf demo build dist bench.json .pytest_cache .ruff_cache .mypy_cache
