@@ -33,13 +33,28 @@ def write_image_part(
     validation: Pictures | None,
     provenance: Mapping[str, Any],
 ) -> Part:
-    """Save the tokenizer in `folder`, measure it on `validation`, write `part.json`."""
+    """Save what a codec has become in `folder`, measure it on `validation`, write `part.json`."""
     tokenizer = ImageTokenizer(
         encoder=codec.encoder,
         quantizer=codec.export_quantizer(),
         decoder=codec.decoder,
         geometry=geometry,
     )
+    return write_tokenizer_part(tokenizer, folder, validation=validation, provenance=provenance)
+
+
+def write_tokenizer_part(
+    tokenizer: ImageTokenizer,
+    folder: Path,
+    *,
+    validation: Pictures | None,
+    provenance: Mapping[str, Any],
+) -> Part:
+    """Save a tokenizer in `folder`, measure it on `validation`, write `part.json`.
+
+    Raises:
+        TrainingError: the disk is full; `part.json` comes last, so no half of a part counts.
+    """
     try:
         tokenizer.save_files(folder)
     except OSError as error:
@@ -91,7 +106,7 @@ def measure_tokenizer(tokenizer: ImageTokenizer, pictures: Pictures) -> dict[str
         "pictures": len(pictures),
         "picture_size": [height, width],
         **_usage(counts[0]),
-        "how": "validation pictures, each tokenised and decoded from the saved files",
+        "how": "validation pictures, each tokenised (and decoded) from the saved files",
     }
     if len(counts) > 1:
         metrics["levels"] = [_usage(of_level) for of_level in counts]

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from pipelines.started_processes import started_processes
+
 HELP = "train an image codebook on pictures"
 EXAMPLES = """\
 dvse train image --data cifar10.parquet --rows 0:45000 --validation-rows 45000:50000 \\
@@ -11,6 +13,8 @@ dvse train image --data photos/ --picture-size 64 --quantizer fsq --lattice 8,5,
 dvse train image --data photos/ --picture-size 112 --stem-widths 24,48,96 --num-codes 8192 \\
     --code-dim 32 --teacher vit_base_patch16_clip_224 --teacher-weights clip.safetensors \\
     --output runs/distilled                                # codes that rebuild CLIP's features
+dvse train image --data photos/ --picture-size 224 --encoder vit_small_patch16_224 --layer 8 \\
+    --frozen-weights vit.safetensors --num-codes 2000 --output runs/clusters    # k-means alone
 accelerate launch --num-processes 4 -m pipelines.cli train image --data photos/ --precision bf16 \\
     --batch-size 512 --checkpoint-steps 1000 --resume --output runs/photos
 """
@@ -56,6 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     teacher.add_argument("--teacher-weights", type=Path, metavar="FILE", help="its safetensors")
     teacher.add_argument("--teacher-layer", type=int, default=-1)
 
+    frozen = parser.add_argument_group("k-means over a frozen encoder's features (no network)")
+    frozen.add_argument(
+        "--frozen-weights", type=Path, metavar="FILE", help="safetensors of the --encoder"
+    )
+    frozen.add_argument("--layer", type=int, default=-1, help="block that is clustered")
+    frozen.add_argument("--mode", choices=["lloyd", "minibatch", "faiss"], default="lloyd")
+    frozen.add_argument("--max-features", type=int, default=100_000, help="sample in memory")
+    frozen.add_argument(
+        "--keep-features", action="store_true", help="all features, from files in OUTPUT/features"
+    )
+    frozen.add_argument("--num-passes", type=int, default=10, help="most passes over the features")
+
     loop = parser.add_argument_group("training")
     loop.add_argument("--epochs", type=int, default=4)
     loop.add_argument("--batch-size", type=int, default=64)
@@ -86,6 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and write the part; return the exit code."""
+    if args.frozen_weights is not None:
+        return _run_frozen(args)
     from pipelines.image_recipe import ImageRecipe, train_image
 
     part = train_image(
@@ -135,6 +153,47 @@ def run(args: argparse.Namespace) -> int:
     if not part.spec:  # another process than the one that writes
         return 0
     print(f"{part.folder}: {part.metrics or 'not measured, there are no validation rows'}")
+    return 0
+
+
+def _run_frozen(args: argparse.Namespace) -> int:
+    import logging
+
+    from pipelines.frozen_image_training import FrozenImageRecipe, train_frozen_image
+    from pipelines.kmeans import KMeansSettings
+    from pipelines.unit_clustering import Clustering
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    device = "cpu" if args.device == "auto" else args.device
+    clustering = Clustering(
+        kmeans=KMeansSettings(
+            num_codes=args.num_codes,
+            num_levels=args.num_levels,
+            num_passes=args.num_passes,
+            seed=args.seed,
+        ),
+        mode=args.mode,
+        options={"device": device} if args.mode == "lloyd" else {},
+        max_frames=args.max_features,
+        keep_features=args.keep_features,
+    )
+    recipe = FrozenImageRecipe(
+        data=args.data,
+        rows=args.rows,
+        validation_rows=args.validation_rows,
+        image_column=args.image_column,
+        data_licence=args.data_licence,
+        encoder=args.encoder,
+        weights=args.frozen_weights,
+        layer=args.layer,
+        picture_size=args.picture_size,
+        clustering=clustering,
+        threads=args.threads,
+    )
+    with started_processes(device) as is_first:
+        part = train_frozen_image(recipe, args.output)
+        if is_first:
+            print(f"{part.folder}: {part.metrics or 'not measured, there are no validation rows'}")
     return 0
 
 

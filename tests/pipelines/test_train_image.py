@@ -211,6 +211,30 @@ def test_codes_that_rebuild_a_teacher(data, tmp_path):
         train(data, tmp_path / "other", "--teacher", small, "--teacher-weights", str(file))
 
 
+@pytest.mark.parametrize("flags", [(), ("--keep-features", "--num-levels", "2")])
+def test_codes_of_a_frozen_encoder(data, tmp_path, flags):
+    name = "vit_tiny_patch16_224"
+    torch.manual_seed(0)
+    file = tmp_path / "vit.safetensors"
+    save_file(timm.create_model(name).state_dict(), file)
+    words = ["--picture-size", "64", "--frozen-weights", str(file), "--encoder", name]
+    words += ["--layer", "1", "--validation-rows", "32:40", *flags]
+    part = train(data, tmp_path / "part", *words)
+    assert part.spec["decoder"] is None and part.metrics["codes_used"] > 0
+    assert part.provenance["encoder"]["layer"] == 1
+    assert not (tmp_path / "part" / "kmeans").exists()
+    tokenizer = ImageTokenizer.from_spec(part.spec, part.folder)
+    (chunk,) = tokenizer.preparer.prepare(Image(np.zeros((64, 64, 3), np.uint8)))
+    (codes,), (features,) = tokenizer.encode([chunk]), tokenizer.embed([chunk])
+    assert codes.shape == (16, 2 if flags else 1)
+    centroids = tokenizer.quantizer.codebook.centroids[0]
+    nearest = torch.cdist(torch.from_numpy(features).double(), centroids.double()).argmin(1)
+    assert codes[:, 0].tolist() == nearest.tolist()
+    with pytest.raises(TrainingError, match="different vectors"):
+        train(same_pictures(tmp_path), tmp_path / "other", *words)
+    assert not (tmp_path / "other" / "part.json").exists()
+
+
 def test_parts_of_a_batch_add_up(data, tmp_path):
     """One step in two parts has the gradients of both; only batch norm sees the difference."""
     for name, flags in (("one", ()), ("two", ("--accumulate", "2"))):
