@@ -18,11 +18,19 @@ from pipelines.evaluation.encoded import EncodedInput
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSettings:
-    """Size and training of the sequence classifier."""
+    """Size and training of the sequence classifier.
+
+    Attributes:
+        epochs: passes over the inputs, at least.
+        steps: more passes are made until there are so many steps, for few inputs need them; but
+            never more than `most_epochs`.
+    """
 
     width: int = 128
     num_layers: int = 2
     epochs: int = 12
+    most_epochs: int = 40
+    steps: int = 750
     batch_size: int = 64
     learning_rate: float = 2e-3
     seed: int = 0
@@ -180,10 +188,12 @@ def _fit(
     labels = torch.from_numpy(_labels(train, names))
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.05)
     num_batches = -(-len(train) // settings.batch_size)
+    wanted = min(-(-settings.steps // num_batches), settings.most_epochs)
+    epochs = max(settings.epochs, wanted)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=num_batches * settings.epochs
+        optimizer, settings.learning_rate, total_steps=num_batches * epochs
     )
-    for _ in range(settings.epochs):
+    for _ in range(epochs):
         for chosen in np.array_split(rng.permutation(len(train)), num_batches):
             scores = model([train[i] for i in chosen])
             loss = nn.functional.cross_entropy(scores, labels[chosen], label_smoothing=0.05)
