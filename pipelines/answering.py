@@ -1,27 +1,29 @@
-"""Prompts to answers: batches of like length, padded on the left, through `generate`.
+"""Prompts to answers: batches of like length, padded on the left, a step of the decoder a token.
 
-    ids [n] a prompt ─ sort ─ pad ─► [B, T] ─ generate ─► ids of each answer ─ split ─► text
+    ids [n] a prompt ─ sort ─ pad ─► [B, T] ─ steps ─► ids of each answer ─ split ─► text
 
-Greedy by default. Knows ids, the decoder and the constraint on legal tokens; files, questions and
-what an answer is for are others' business.
+Greedy by default. A loop of its own and not `generate`: one generator serves batches and streams,
+closing it ends the work, and for a small decoder the bookkeeping of `generate` weighs as much as
+the arithmetic. Logits processors and caches are transformers'. Knows ids, the decoder and the
+constraint on legal tokens; files, questions and what an answer is for are others' business.
 """
 
-import queue
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
-from transformers.generation.streamers import BaseStreamer
+from transformers import DynamicCache, LogitsProcessor
 
 from dvse.errors import ConfigError
 from pipelines.legal_tokens import LegalAnswer, LegalTokens
 from pipelines.log_probability import LogProbability
 from pipelines.model_directory import LoadedModel
 from pipelines.seeded_sampling import SeededSampling
+
+if TYPE_CHECKING:
+    from model import DvseForCausalLM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class AnswerSettings:
     temperature: float = 0.0
     seed: int = 0
     thinking: bool = False
-    batch_size: int = 32
+    batch_size: int = 64
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -68,14 +70,14 @@ class Answer:
         token_ids: all ids it produced, special tokens and the stop included.
         text: the answer.
         reasoning: what stood between `<think>` and `</think>`; `None` without thinking.
-        log_probability: natural logarithm, of all `token_ids` together.
+        log_probability: natural logarithm, of all `token_ids` together; `None` where not asked for.
         is_complete: it ended by itself; otherwise `max_new_tokens` or the context cut it off.
     """
 
     token_ids: tuple[int, ...]
     text: str
     reasoning: str | None
-    log_probability: float
+    log_probability: float | None
     is_complete: bool
 
 
@@ -97,31 +99,23 @@ class Answerer:
         self.legal = LegalTokens(loaded.tokenizer.vocabulary, loaded.model.config.vocab_size)
 
     def answer(
-        self, prompts: Sequence[np.ndarray], settings: AnswerSettings
+        self, prompts: Sequence[np.ndarray], settings: AnswerSettings, *, score: bool = True
     ) -> Iterator[tuple[int, Answer]]:
         """Yield (number of the prompt, its answer) a batch at a time, short prompts first.
 
         Args:
             prompts: `int64 [n]` each, shorter than `max_length`.
             settings: how.
+            score: add up log-probabilities, a pass over all logits more at each step.
         """
         for batch in self._batches([len(prompt) for prompt in prompts], settings):
-            yield from zip(batch, self._answer([prompts[i] for i in batch], settings), strict=True)
+            answers = self._answer([prompts[i] for i in batch], settings, score)
+            yield from zip(batch, answers, strict=True)
 
     def stream(self, prompt: np.ndarray, settings: AnswerSettings) -> Iterator[int]:
         """Yield the ids of one answer as they are made; closing the iterator ends the work."""
-        streamer = _Tokens()
-        worker = threading.Thread(
-            target=streamer.run,
-            args=(lambda: self._generate([prompt], settings, [], streamer=streamer),),
-            daemon=True,
-        )
-        worker.start()
-        try:
-            yield from streamer
-        finally:
-            streamer.is_cancelled = True
-            worker.join()
+        for token_ids in self._steps([prompt], settings):
+            yield int(token_ids)
 
     def split(self, token_ids: Sequence[int]) -> tuple[list[int], list[int]]:
         """Return the text ids of the reasoning and of the answer."""
@@ -150,14 +144,17 @@ class Answerer:
         if batch:
             yield batch
 
-    def _answer(self, prompts: Sequence[np.ndarray], settings: AnswerSettings) -> list[Answer]:
-        score = LogProbability(self.legal.stop_ids)
-        sequences, length = self._generate(prompts, settings, [score])
-        sums = score.finish(sequences)
-        rows = sequences[:, length:].tolist()
+    def _answer(
+        self, prompts: Sequence[np.ndarray], settings: AnswerSettings, score: bool
+    ) -> list[Answer]:
+        watchers = [LogProbability(self.legal.stop_ids)] if score else []
+        steps = list(self._steps(prompts, settings, watchers))
+        made = torch.stack(steps, dim=1)
+        sums = watchers[0].finish(made) if watchers else [None] * len(prompts)
+        rows = made.tolist()
         return [self._read(row, total, settings) for row, total in zip(rows, sums, strict=True)]
 
-    def _read(self, row: list[int], total: float, settings: AnswerSettings) -> Answer:
+    def _read(self, row: list[int], total: float | None, settings: AnswerSettings) -> Answer:
         end = next((n for n, i in enumerate(row) if i in self.legal.stop_ids), None)
         token_ids = tuple(row if end is None else row[: end + 1])
         reasoning, text = self.split(token_ids)
@@ -170,80 +167,94 @@ class Answerer:
             is_complete=end is not None,
         )
 
-    def _generate(
+    def _steps(
         self,
         prompts: Sequence[np.ndarray],
         settings: AnswerSettings,
-        watchers: list[LogitsProcessor],
-        **options: Any,
-    ) -> tuple[torch.Tensor, int]:
-        """Return `int64 [B, T + new]`, prompts padded on the left, and T."""
+        watchers: Sequence[LogitsProcessor] = (),
+    ) -> Iterator[torch.Tensor]:
+        """Yield the next id of each row, `int64 [B]`, until all rows have ended.
+
+        A row that has ended is filled up with padding.
+        """
+        processors: list[LogitsProcessor] = [
+            LegalAnswer(self.legal, prompt_length=0, thinking=settings.thinking),
+            *watchers,
+        ]
+        if settings.temperature:
+            processors.append(SeededSampling(temperature=settings.temperature, seed=settings.seed))
+        stops = torch.tensor(self.legal.stop_ids, device=self._device)
+        pass_ = _Pass.of_prompts(self._model, prompts, self._tokenizer.pad_id, self._device)
+        made = torch.zeros(len(prompts), 0, dtype=torch.int64, device=self._device)
+        is_open = torch.ones(len(prompts), dtype=torch.bool, device=self._device)
+        num_steps = min(settings.max_new_tokens, self.max_length - max(map(len, prompts)))
+        for step in range(num_steps):
+            token_ids = self._choose(pass_, made, processors)
+            token_ids = torch.where(is_open, token_ids, self._tokenizer.pad_id)
+            yield token_ids
+            is_open = is_open & ~torch.isin(token_ids, stops)
+            if step + 1 == num_steps or not is_open.any():
+                return
+            made = torch.cat([made, token_ids[:, None]], dim=1)
+            pass_.extend(token_ids)
+
+    @torch.inference_mode()
+    def _choose(
+        self, pass_: "_Pass", made: torch.Tensor, processors: Sequence[LogitsProcessor]
+    ) -> torch.Tensor:
+        scores = pass_.logits().float()
+        for processor in processors:
+            scores = processor(made, scores)
+        return scores.argmax(dim=-1)
+
+
+class _Pass:
+    """One batch on its way through the decoder: what is fed next, and what is cached.
+
+    Args:
+        model: the decoder.
+        input_ids: `int64 [B, T]`.
+        mask: `int64 [B, T]`, 0 on padding; `None` where there is none.
+    """
+
+    def __init__(
+        self, model: "DvseForCausalLM", input_ids: torch.Tensor, mask: torch.Tensor | None
+    ) -> None:
+        self._model, self._input_ids, self._mask = model, input_ids, mask
+        self._cache = DynamicCache(config=model.config)
+        self._positions: torch.Tensor | None = None
+        if mask is not None:
+            self._positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
+
+    @classmethod
+    def of_prompts(
+        cls, model: "DvseForCausalLM", prompts: Sequence[np.ndarray], pad_id: int, device: str
+    ) -> "_Pass":
+        """Pad prompts on the left."""
         length = max(map(len, prompts))
-        pad_id = self._tokenizer.pad_id
         ids = torch.full((len(prompts), length), pad_id)
         mask = torch.zeros((len(prompts), length), dtype=torch.int64)
         for row, prompt in enumerate(prompts):
             ids[row, length - len(prompt) :] = torch.from_numpy(prompt)
             mask[row, length - len(prompt) :] = 1
-        processors: list[LogitsProcessor] = [
-            LegalAnswer(self.legal, prompt_length=length, thinking=settings.thinking),
-            *watchers,
-        ]
-        if settings.temperature:
-            processors.append(SeededSampling(temperature=settings.temperature, seed=settings.seed))
-        with torch.inference_mode():
-            sequences = self._model.generate(  # type: ignore[operator]
-                ids.to(self._device),
-                attention_mask=mask.to(self._device),
-                generation_config=GenerationConfig(
-                    max_new_tokens=min(settings.max_new_tokens, self.max_length - length),
-                    do_sample=False,
-                    eos_token_id=self.legal.stop_ids,
-                    pad_token_id=pad_id,
-                ),
-                logits_processor=LogitsProcessorList(processors),
-                **options,
-            )
-        return sequences, length
+        is_padded = min(map(len, prompts)) < length
+        return cls(model, ids.to(device), mask.to(device) if is_padded else None)
 
+    def logits(self) -> torch.Tensor:
+        """Run what is to be fed and return the logits `[B, vocab_size]` of the next token."""
+        return self._model(
+            input_ids=self._input_ids,
+            attention_mask=self._mask,
+            position_ids=self._positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
 
-class _Cancelled(Exception):  # noqa: N818  # no error: nobody wants the rest
-    """Ends `generate` from within."""
-
-
-class _Tokens(BaseStreamer):
-    """Hands the ids of one row from the thread of `generate` to whoever iterates."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
-        self._is_prompt = True
-        self.is_cancelled = False
-
-    def run(self, work: Any) -> None:
-        """Do the work, and pass on how it ended."""
-        try:
-            work()
-        except _Cancelled:
-            return
-        except BaseException as error:
-            self._queue.put(error)
-        else:
-            self._queue.put(None)
-
-    def put(self, value: torch.Tensor) -> None:
-        """Take what `generate` has: first the prompt, then an id at a time."""
-        if self.is_cancelled:
-            raise _Cancelled
-        if self._is_prompt:
-            self._is_prompt = False
-            return
-        self._queue.put(int(value.reshape(-1)[-1]))
-
-    def end(self) -> None:
-        """Nothing to do: `run` says when it is over."""
-
-    def __iter__(self) -> Iterator[int]:
-        while (token := self._queue.get()) is not None:
-            if isinstance(token, BaseException):
-                raise token
-            yield token
+    def extend(self, token_ids: torch.Tensor) -> None:
+        """Feed these ids `[B]` next."""
+        self._input_ids = token_ids[:, None]
+        if self._mask is not None:
+            assert self._positions is not None
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(token_ids), 1)], dim=1)
+            self._positions = self._positions[:, -1:] + 1

@@ -33,6 +33,9 @@ class Captioner:
     Args:
         loaded: a decoder and its tokenizer, from `load_model`.
 
+    Attributes:
+        loaded, name, model, tokenizer: what it was made from.
+
     Example:
         captioner = Captioner.load("tiny")
         captioner("cat.jpg")                                  # "a photo of a cat"
@@ -41,6 +44,7 @@ class Captioner:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
         self.name, self.model, self.tokenizer = loaded.name, loaded.model, loaded.tokenizer
         self._answerer = Answerer(loaded)
 
@@ -77,7 +81,7 @@ class Captioner:
         stream: bool = False,
         details: bool = False,
         on_error: Literal["return", "raise"] = "return",
-        batch_size: int = 32,
+        batch_size: int = 64,
     ) -> "Result | list[Result] | Iterator[str]":
         """Return a caption for one input, or a list of captions, in order, for several.
 
@@ -125,9 +129,11 @@ class Captioner:
         results: list[Result] = list(prompts)  # type: ignore[arg-type]  # each is replaced below
         good = [n for n, found in enumerate(prompts) if not isinstance(found, InputError)]
         ids = [prompts[n].ids for n in good]  # type: ignore[union-attr]
-        for at, answer in self._answerer.answer(ids, settings):
-            results[good[at]] = (
-                Caption(
+        for at, answer in self._answerer.answer(ids, settings, score=details):
+            results[good[at]] = answer.text
+            if details:
+                assert answer.log_probability is not None
+                results[good[at]] = Caption(
                     text=answer.text,
                     reasoning=answer.reasoning,
                     token_ids=answer.token_ids,
@@ -136,9 +142,6 @@ class Captioner:
                     is_complete=answer.is_complete,
                     seconds=time.monotonic() - began,
                 )
-                if details
-                else answer.text
-            )
         return results[0] if single else results
 
     def __repr__(self) -> str:

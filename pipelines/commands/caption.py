@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
         type=int,
-        default=32,
+        default=64,
         metavar="N",
         help="inputs that are answered together (default: %(default)s)",
     )

@@ -98,7 +98,7 @@ class CaptionStep(Step):
 
     model: str
     options: CaptionOptions
-    batch_size: int = 32
+    batch_size: int = 64
     threads: int | None = None
     dtype: str | None = None
     name = "caption"
@@ -162,6 +162,10 @@ class CaptionWork(DeviceWork):
         """Return the codes of each chunk."""
         return self._tokenizer.encode_chunks(chunks)
 
+    def batch_rows(self, chunk: Chunk) -> int:
+        """Return the rows of the encoder's pass that the chunk will be in."""
+        return self._tokenizer.batch_rows(chunk)
+
     def rows(
         self, inputs: Sequence[tuple[Loaded, list[EncodedChunk]]]
     ) -> list[dict[str, Any] | InputError]:
@@ -177,6 +181,7 @@ class CaptionWork(DeviceWork):
         return found
 
     def _row(self, loaded: Loaded, prompt: Encoding, answer: "Answer") -> dict[str, Any]:
+        assert answer.log_probability is not None
         media = [s for s in prompt.spans if s.modality in ("image", "audio")]
         about = replace(prompt, spans=tuple(media)) if media else prompt
         return {

@@ -1,6 +1,5 @@
 """Answers against a loop written out by hand: no cache, no padding, one prompt at a time."""
 
-import threading
 from itertools import islice
 
 import numpy as np
@@ -132,6 +131,15 @@ def test_the_context_limits_the_answer_and_neighbours_do_not(decoder, answerer):
         assert list(found[number].token_ids) == ids
 
 
+def test_without_a_score_the_answer_is_the_same(answerer):
+    (prompt,) = prompts_of(9)
+    settings = AnswerSettings(max_new_tokens=5)
+    ((_, scored),) = answerer.answer([prompt], settings)
+    ((_, plain),) = answerer.answer([prompt], settings, score=False)
+    assert plain.log_probability is None
+    assert plain.token_ids == scored.token_ids
+
+
 def test_no_prompts(answerer):
     assert list(answerer.answer([], AnswerSettings())) == []
 
@@ -143,13 +151,20 @@ def test_streamed_ids_are_the_answer(answerer):
     assert tuple(answerer.stream(prompt, settings)) == answer.token_ids
 
 
-def test_a_stream_that_is_closed_stops_the_work(answerer):
-    (prompt,) = prompts_of(4)
-    before = threading.active_count()
-    stream = answerer.stream(prompt, AnswerSettings(max_new_tokens=80))
+def test_a_stream_that_is_closed_stops_the_work(decoder, answerer, monkeypatch):
+    calls = []
+    forward = decoder.forward
+    monkeypatch.setattr(decoder, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+    stream = answerer.stream(prompts_of(4)[0], AnswerSettings(max_new_tokens=80))
     assert len(list(islice(stream, 2))) == 2
     stream.close()
-    assert threading.active_count() == before
+    assert len(calls) == 2
+
+
+def test_between_two_tokens_of_a_stream_gradients_work(answerer):
+    stream = answerer.stream(prompts_of(4)[0], AnswerSettings(max_new_tokens=3))
+    next(stream)
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 
 def test_an_error_in_the_stream_reaches_the_reader(decoder, answerer, monkeypatch):
