@@ -2,8 +2,8 @@
 
     python -m pipelines.tiny_model.conversations --data FOLDER --output DIR
 
-Only training rows and training recordings are touched. The same seed writes the same files, but
-for espeak-ng's own jitter of a few samples.
+Only training rows and training recordings are touched, unless `HELD_OUT` is asked for. The same
+seed writes the same files, but for espeak-ng's own jitter of a few samples.
 """
 
 import argparse
@@ -20,6 +20,8 @@ import soundfile
 from PIL import Image
 from tqdm import tqdm
 
+from pipelines.labelled_speech import DigitSplit
+from pipelines.labelled_speech import DigitSplit
 from pipelines.picture_data import Pictures, load_pictures, parse_rows
 from pipelines.tiny_model.identity import answer_about_itself
 from pipelines.tiny_model.mosaic import SIDE, compose
@@ -32,7 +34,6 @@ from pipelines.tiny_model.turns import (
     text_turn,
 )
 
-TRAINING_ROWS = "0:45000"
 NUM_PARAMETERS = 5_300_000
 """Of the decoder, for what it says of itself; `tests` hold it against the preset."""
 
@@ -48,7 +49,29 @@ class Counts:
     texts: int = 2_500
 
 
-def write_conversations(data: Path, output: Path, *, counts: Counts, seed: int = 0) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Which pictures and recordings conversations are made of.
+
+    Attributes:
+        rows: of the pictures.
+        split: of the recordings.
+        num_synthetic: voices of espeak-ng beside them.
+    """
+
+    rows: str
+    split: DigitSplit
+    num_synthetic: int = 0
+
+
+TRAINING = Part(rows="0:45000", split="train", num_synthetic=120)
+HELD_OUT = Part(rows="45000:50000", split="known")
+"""For losses of answers; `scoring` makes its own inputs of the same rows."""
+
+
+def write_conversations(
+    data: Path, output: Path, *, counts: Counts, part: Part = TRAINING, seed: int = 0
+) -> Path:
     """Write `conversations.jsonl` and `media/` into `output`; return the JSONL's path.
 
     Raises:
@@ -58,12 +81,12 @@ def write_conversations(data: Path, output: Path, *, counts: Counts, seed: int =
     pictures = load_pictures(
         data / "cifar10-train.parquet",
         size=SIDE,
-        rows=parse_rows(TRAINING_ROWS),
+        rows=parse_rows(part.rows),
         image_column="image",
         label_column="label",
         num_threads=1,
     )
-    voices = load_voices(data / "fsdd", "train", num_synthetic=120, seed=seed)
+    voices = load_voices(data / "fsdd", part.split, num_synthetic=part.num_synthetic, seed=seed)
     written = [
         *_picture_rows(pictures, counts, output, seed),
         *_recording_rows(voices, counts, output, seed),
@@ -129,10 +152,11 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--share", type=float, default=1.0, help="of the full number, for trials")
+    parser.add_argument("--held-out", action="store_true", help="from the other rows instead")
     args = parser.parse_args()
     full = Counts()
     counts = Counts(**{name: int(n * args.share) for name, n in vars(full).items()})
-    print(write_conversations(args.data, args.output, counts=counts))
+    print(write_conversations(args.data, args.output, counts=counts, held_out=args.held_out))
     return 0
 
 

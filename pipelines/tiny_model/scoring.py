@@ -20,11 +20,10 @@ from pipelines.captioner import Captioner
 from pipelines.labelled_speech import DigitSplit
 from pipelines.picture_data import Pictures, load_pictures, parse_rows
 from pipelines.tiny_model.arithmetic import heard, said
+from pipelines.tiny_model.conversations import HELD_OUT_ROWS
 from pipelines.tiny_model.mosaic import SIDE, compose
 from pipelines.tiny_model.recording import RATE_HZ, load_voices, record
 from pipelines.tiny_model.scene import Language, Scene, parse_scene
-
-HELD_OUT_ROWS = "45000:50000"
 
 _QUESTIONS: dict[str, dict[Language, str]] = {
     "picture": {"en": "What is this?", "zh": "这是什么?"},
