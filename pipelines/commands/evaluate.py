@@ -3,16 +3,21 @@
 import argparse
 from pathlib import Path
 
-HELP = """Judge a bundle on labelled data: metrics.json, report.html, and a gate.
+HELP = """Judge a bundle or model on labelled data: metrics.json, report.html, and a gate.
+
+Of a bundle the codes are judged. A model's captions are held against references (accuracy, word
+error rate, BLEU, CIDEr) too, and the decoder's states of pictures, recordings and texts are made
+to find each other among 100.
 
 exit codes: 0 the gate is passed, 1 it could not be measured, 3 a threshold is missed"""
 EXAMPLES = """\
   dvse evaluate tiny --data ../shared/data --output runs/evaluation
+  dvse evaluate tiny --data ../shared/data --output runs/captions --only captions
   dvse evaluate my-bundle --data labelled/ --gate gate.json --output runs/evaluation
 
 data: a folder with a cifar10-train.parquet and fsdd/manifest.jsonl is understood as it is; of any
 other folder a file evaluation.json says which rows belong to which split:
-  {"image": {"path": "pictures.parquet", "label": "label",
+  {"image": {"path": "pictures.parquet", "label": "label", "caption": "a photo of {a_label}",
              "train": {"rows": [0, 45000]}, "splits": {"validation": {"rows": [45000, 50000]}}},
    "audio": {"path": "clips/manifest.jsonl", "label": "text", "speaker": "speaker",
              "train": {"where": {"speaker": "anna|bert"}},
@@ -25,7 +30,9 @@ EXIT_MISSED = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("bundle", help="a shipped name (tiny), a folder, or a Hugging Face id")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE|MODEL", help="a shipped name (tiny), a folder, or a Hub id"
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--gate", type=Path, metavar="FILE", help="thresholds (defaults included)")
@@ -47,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="inputs of each other split (default %(default)s)",
     )
+    parser.add_argument(
+        "--only", choices=["codes", "captions"], help="leave the other half out (default: all)"
+    )
     parser.add_argument("--no-probes", action="store_true", help="leave the slowest part out")
 
 
@@ -55,20 +65,33 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     import dvse
-    from dvse.errors import ConfigError
+    from dvse.errors import BundleNotFoundError, ConfigError
     from pipelines.evaluation.evaluation import EvaluationSettings, evaluate
     from pipelines.evaluation.gate import is_passed, read_gate
 
     if min(args.max_train, args.max_inputs) < 2:
         raise ConfigError("expected at least 2 inputs for --max-train and --max-inputs")
+    captioner = None
+    if args.only != "codes":
+        from pipelines.captioner import Captioner
+
+        try:
+            captioner = Captioner.load(args.bundle, device=args.device)
+        except BundleNotFoundError:
+            if args.only == "captions":
+                raise
     found = evaluate(
-        dvse.load(args.bundle, device=args.device),
+        captioner.tokenizer if captioner else dvse.load(args.bundle, device=args.device),
         args.data,
         args.output,
         gate=read_gate(args.gate),
+        captioner=captioner,
         layout=args.layout,
         settings=EvaluationSettings(
-            max_train=args.max_train, max_inputs=args.max_inputs, probe=not args.no_probes
+            max_train=args.max_train,
+            max_inputs=args.max_inputs,
+            probe=not args.no_probes,
+            codes=args.only != "captions",
         ),
         progress=lambda line: print(line, file=sys.stderr),
     )

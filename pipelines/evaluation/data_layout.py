@@ -2,7 +2,7 @@ r"""Which files hold labelled inputs, and which of them belong to which split.
 
 A JSON file says it, for each modality that is there:
 
-    {"image": {"path": "pictures.parquet", "label": "label",
+    {"image": {"path": "pictures.parquet", "label": "label", "caption": "a photo of {a_label}",
                "train": {"rows": [0, 45000]}, "splits": {"validation": {"rows": [45000, 50000]}}},
      "audio": {"path": "fsdd/manifest.jsonl", "label": "text", "speaker": "speaker",
                "train": {"where": {"speaker": "anna|bert"}},
@@ -10,7 +10,8 @@ A JSON file says it, for each modality that is there:
      "text": {"path": "*.txt"}}
 
 `rows` is a half-open range; `where` maps a field to a regular expression that all of it must
-match. The units' meaning is learnt from `train` only, figures are of the `splits`.
+match. The units' meaning is learnt from `train` only, figures are of the `splits`. `caption` is
+what a decoder should say of an input, with `{label}` or `{a_label}` (with its article) in it.
 """
 
 import json
@@ -55,13 +56,25 @@ class Source:
     Attributes:
         path: file, or a pattern of files for text, below the data folder.
         label, speaker: names of columns or fields.
+        caption: template of the reference caption.
         splits: name → rows; `train` among them.
     """
 
     path: str
     label: str | None = None
     speaker: str | None = None
+    caption: str = "{label}"
     splits: Mapping[str, Split]
+
+    def reference(self, label: str) -> str:
+        """Return what should be said of an input with this label.
+
+        >>> Source(path="", caption="a photo of {a_label}", splits={}).reference("airplane")
+        'a photo of an airplane'
+        """
+        article = "an" if label[:1].lower() in "aeiou" else "a"
+        filled = self.caption.replace("{a_label}", f"{article} {label}")
+        return filled.replace("{label}", label)
 
 
 def read_layout(data: Path, description: Path | None = None) -> dict[str, Source]:
@@ -101,7 +114,7 @@ def read_layout(data: Path, description: Path | None = None) -> dict[str, Source
 
 
 def _source(entry: Mapping[str, Any]) -> Source:
-    unknown = set(entry) - {"path", "label", "speaker", "train", "splits"}
+    unknown = set(entry) - {"path", "label", "speaker", "caption", "train", "splits"}
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}")
     splits = {name: _split(rows) for name, rows in entry.get("splits", {}).items()}
@@ -111,6 +124,7 @@ def _source(entry: Mapping[str, Any]) -> Source:
         path=entry["path"],
         label=entry.get("label"),
         speaker=entry.get("speaker"),
+        caption=entry.get("caption", "{label}"),
         splits=splits,
     )
 

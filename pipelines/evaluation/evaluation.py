@@ -1,10 +1,10 @@
-"""From a bundle and labelled data to `metrics.json`, `report.html` and a verdict."""
+"""From a bundle or model and labelled data to `metrics.json`, `report.html` and a verdict."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dvse.atomic_file import write_atomically
 from dvse.errors import TrainingError
@@ -18,6 +18,9 @@ from pipelines.evaluation.inputs import read_inputs, read_texts
 from pipelines.evaluation.report import render_report
 from pipelines.evaluation.text_quality import text_figures
 
+if TYPE_CHECKING:
+    from pipelines.captioner import Captioner
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
@@ -27,11 +30,13 @@ class EvaluationSettings:
         max_train: inputs of the training split that maps and probes are learnt from.
         max_inputs: inputs of each other split.
         probe: train the probes (most of the time that an evaluation takes).
+        codes: measure the codes at all; without, only the decoder is judged.
     """
 
     max_train: int = 4000
     max_inputs: int = 1000
     probe: bool = True
+    codes: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ def evaluate(
     output: Path,
     *,
     gate: Mapping[str, Mapping[str, Any]],
+    captioner: "Captioner | None" = None,
     layout: Path | None = None,
     settings: EvaluationSettings | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -64,6 +70,7 @@ def evaluate(
         data: folder with labelled data, see `pipelines.evaluation.data_layout`.
         output: made if it is missing; both files are replaced whole.
         gate: thresholds, see `pipelines.evaluation.gate`.
+        captioner: with the decoder, where a model is judged and not a bundle alone.
         layout: description of the data, if it does not lie beside it.
         settings: how much is measured.
         progress: told what is being done.
@@ -81,7 +88,8 @@ def evaluate(
     }
     encoded: dict[str, dict[str, list[EncodedInput]]] = {}
     for modality, measure in (("image", image_figures), ("audio", audio_figures)):
-        if modality not in sources or getattr(tokenizer, modality) is None:
+        is_there = modality in sources and getattr(tokenizer, modality) is not None
+        if not is_there or not settings.codes:
             continue
         progress(f"{modality}: tokenising")
         splits = {
@@ -105,8 +113,14 @@ def evaluate(
         train = splits.pop(TRAIN)
         progress(f"{modality}: measuring {', '.join(splits)}")
         metrics[modality] = measure(tokenizer, train, splits, probe=settings.probe)
-    if "text" in sources:
+    if "text" in sources and settings.codes:
         metrics["text"] = text_figures(tokenizer.text, read_texts(data, sources["text"]))
+    if captioner is not None:
+        from pipelines.evaluation.decoder_measures import decoder_figures
+
+        metrics |= decoder_figures(
+            captioner, data, sources, limit=settings.max_inputs, progress=progress
+        )
     verdicts = tuple(judge(metrics, gate))
     metrics["gate"] = [asdict(verdict) for verdict in verdicts]
     progress("drawing the report")
