@@ -21,7 +21,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from pipelines.labelled_speech import DigitSplit
-from pipelines.labelled_speech import DigitSplit
 from pipelines.picture_data import Pictures, load_pictures, parse_rows
 from pipelines.tiny_model.identity import answer_about_itself
 from pipelines.tiny_model.mosaic import SIDE, compose
