@@ -54,17 +54,20 @@ def test_gradients_reach_the_encoder_also_in_half_precision(config):
 
 @pytest.mark.parametrize("kind", ["cosine", "ema"])
 def test_dead_codes_are_revived(kind):
+    here, there = torch.tensor([0.0, 5.0]), torch.tensor([5.0, 0.0])
+
     def used(revive_below):
+        """K-means lays half of the codes where no feature ever comes again."""
         torch.manual_seed(0)
         config = QuantizerConfig(kind=kind, num_codes=16, code_dim=2, revive_below=revive_below)
         trained = make_quantizer(2, config)
-        trained(torch.randn(1, 400, 2) * 0.01 + torch.tensor([1.0, 0.0]))  # k-means lays all here
+        trained(torch.cat([torch.randn(1, 200, 2) + here, torch.randn(1, 200, 2) + there], 1))
         for _ in range(250):  # an unused code's average falls below one in about a hundred steps
-            found = trained(torch.randn(1, 400, 2))
+            found = trained(0.7 * torch.randn(1, 400, 2) + here)
         return len(found.codes.unique())
 
-    assert used(1.0) == 16
-    assert used(0.0) < 16
+    assert used(1.0) >= 15
+    assert used(0.0) <= 11
 
 
 def test_levels_lower_the_error():
