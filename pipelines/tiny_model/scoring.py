@@ -20,7 +20,7 @@ from pipelines.captioner import Captioner
 from pipelines.labelled_speech import DigitSplit
 from pipelines.picture_data import Pictures, load_pictures, parse_rows
 from pipelines.tiny_model.arithmetic import heard, said
-from pipelines.tiny_model.conversations import HELD_OUT_ROWS
+from pipelines.tiny_model.conversations import HELD_OUT
 from pipelines.tiny_model.mosaic import SIDE, compose
 from pipelines.tiny_model.recording import RATE_HZ, load_voices, record
 from pipelines.tiny_model.scene import Language, Scene, parse_scene
@@ -81,7 +81,7 @@ def score(captioner: Captioner, data: Path, *, count: int = 1000, seed: int = 1)
     pictures = load_pictures(
         data / "cifar10-train.parquet",
         size=SIDE,
-        rows=parse_rows(HELD_OUT_ROWS),
+        rows=parse_rows(HELD_OUT.rows),
         image_column="image",
         label_column="label",
         num_threads=1,
