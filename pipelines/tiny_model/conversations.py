@@ -155,7 +155,8 @@ def main() -> int:
     args = parser.parse_args()
     full = Counts()
     counts = Counts(**{name: int(n * args.share) for name, n in vars(full).items()})
-    print(write_conversations(args.data, args.output, counts=counts, held_out=args.held_out))
+    part = HELD_OUT if args.held_out else TRAINING
+    print(write_conversations(args.data, args.output, counts=counts, part=part))
     return 0
 
 
