@@ -70,15 +70,16 @@ def estimate(
     engine: Engine,
     *,
     shard_size: int,
+    skip: Path | None = None,
 ) -> Estimate:
-    """Find all inputs, do a few of them, and write nothing that stays.
+    """Find all inputs (but not in the directory `skip`), do a few of them, and write nothing.
 
     Raises:
         DvseError: the step cannot be opened.
     """
     with TemporaryDirectory() as folder, engine:
         path = Path(folder) / "listing.jsonl"
-        listing = write_listing(path, inputs, options)
+        listing = write_listing(path, inputs, options, skip=skip)
         plan = Plan(path, options, stream_lengths=dict.fromkeys(listing.streams, 0))
         total = listing.num_known
         # Spread over all inputs, since they often come sorted by kind.

@@ -22,7 +22,7 @@ from pipelines.job.plan import Plan, differences, write_listing
 from pipelines.job.progress import NoProgress, Progress
 from pipelines.job.resume import check_identity, check_inputs, check_profile
 from pipelines.job.step import Step, StepDescription
-from pipelines.job.stop_request import StopRequest
+from pipelines.job.stop_request import StoppedAtOnce, StopRequest
 from pipelines.job.summary import Summary
 from pipelines.job.unique_names import UniqueNames
 from pipelines.job.writer import ShardFormat, Writer
@@ -139,10 +139,16 @@ class Job:
         before = journal.read_job() if journal.exists() else None
         if before is not None:
             check_identity(before["identity"], identity)
-        listing = write_listing(
-            journal.new_listing, config.inputs, config.source_options, tick=self._tick
-        )
-        if self._stop.is_set():
+        try:
+            with self._stop.interrupting():
+                listing = write_listing(
+                    journal.new_listing,
+                    config.inputs,
+                    config.source_options,
+                    skip=config.output,
+                    tick=self._tick,
+                )
+        except StoppedAtOnce:
             return self._summary({}, ())
         markers = journal.markers() if before is not None else {}
         if before is not None and before["listing_sha256"] != listing.sha256:

@@ -52,6 +52,7 @@ def write_listing(
     inputs: Sequence[str],
     options: SourceOptions,
     *,
+    skip: Path | None = None,
     tick: Callable[[int], None] = lambda count: None,
 ) -> ListingSummary:
     """Find the inputs and write their listing.
@@ -60,6 +61,7 @@ def write_listing(
         path: where the listing goes.
         inputs: what the user typed.
         options: for the sources.
+        skip: a directory that is never searched: the job's own output.
         tick: called with the number of entries found so far, now and then.
     """
     digest = hashlib.sha256()
@@ -67,7 +69,7 @@ def write_listing(
     by_kind: Counter[str] = Counter()
     num_bytes = 0
     with path.open("w", encoding="ascii") as file:
-        for number, entry in enumerate(Lister(options).entries(inputs)):
+        for number, entry in enumerate(Lister(options, skip=skip).entries(inputs)):
             line = entry.to_json() + "\n"
             digest.update(line.encode("ascii"))
             file.write(line)

@@ -2,7 +2,7 @@
 
 The order is the order of the command line; inside a folder, names are sorted by their bytes, so
 that it depends neither on the file system nor on the language. Symbolic links are followed, a
-circle of them is not.
+circle of them is not. The job's own output is no input, wherever it lies.
 """
 
 # ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH119, PTH122, PTH207
@@ -26,8 +26,10 @@ _PATH_MANIFESTS = ("csv", "tsv", "kaldi")
 class Lister:
     """Finds entries. Opens containers only as far as counting their inputs needs."""
 
-    def __init__(self, options: SourceOptions) -> None:
+    def __init__(self, options: SourceOptions, *, skip: os.PathLike[str] | None = None) -> None:
         self._options = options
+        self._skip = None if skip is None else os.path.abspath(skip) + os.sep
+        self._skip_identity = _identity(self._skip) if self._skip else None
         self._sources: dict[str, Source] = {}
 
     def entries(self, inputs: Sequence[str]) -> Iterator[Entry]:
@@ -46,6 +48,8 @@ class Lister:
             if not matches:
                 yield _failed(typed, typed, MissingFileError(f"{typed}: nothing matches"))
             for path in matches:
+                if self._skip and os.path.abspath(path).startswith(self._skip):
+                    continue
                 # A pattern with ** already names what lies inside the directories.
                 if not os.path.isdir(path):
                     yield from self._file(path, path, beside=None)
@@ -75,6 +79,8 @@ class Lister:
             yield _failed(path, name or path, problem)
             return
         identity = (info.st_dev, info.st_ino)
+        if identity == self._skip_identity:
+            return
         if identity in ancestors:
             circle = InputError(f"{printable(path)}: a link back to a directory that holds it")
             yield _failed(path, name or path, circle)
@@ -188,6 +194,14 @@ class Lister:
         if kind not in self._sources:
             self._sources[kind] = make_source(kind, self._options)
         return self._sources[kind]
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 def _failed(path: str, name: str, error: Exception, *, stamp: Stamp | None = None) -> Entry:

@@ -85,7 +85,7 @@ def _parts(sample: _Sample, text: str | None, template: Template | None) -> tupl
     unusable: InputError | None = None
     for ending, place in sample.places.items():
         try:
-            kind = media_kind(f"{sample.key}.{ending}")
+            kind = media_kind(f"{sample.key}.{ending}" if ending else sample.key)
         except InputError as error:
             unusable = error
             continue

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dvse.bundle import find_bundle
 from dvse.encoding import AudioSegment, Encoding, ImageSegment, TextSegment
 from dvse.errors import InputError
 from dvse.items import Audio, Image, Item, Text, as_sequence
@@ -106,6 +107,10 @@ def test_loading_takes_less_than_two_seconds(tiny: Tokenizer) -> None:
     start = time.process_time()
     load("tiny", threads=1)
     assert time.process_time() - start < 2.0
+
+
+def test_the_shipped_bundle_is_small() -> None:
+    assert sum(p.stat().st_size for p in find_bundle("tiny").rglob("*") if p.is_file()) < 12e6
 
 
 @every_kind

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from dvse.shard import read_shard
@@ -89,6 +90,21 @@ def test_verify_and_inspect(media, tmp_path, capsys):
     (out / "shard-000000.parquet").write_bytes(data)
     assert main(["verify", str(out)]) == 1
     assert "shard-000000.parquet: corrupt" in capsys.readouterr().err
+
+
+def test_the_page_shows_each_input_beside_its_tokens(media, tmp_path):
+    soundfile.write(media / "d.wav", np.sin(np.arange(4000) / 9), 8000)
+    out, page = tmp_path / "out", tmp_path / "report.html"
+    tokenize(media, "--output", out)
+    assert main(["inspect", str(out), "--html", str(page)]) == 0
+    html = page.read_text(encoding="utf-8")
+    assert all(name in html for name in ("a.png", "b.txt", "d.wav"))
+    for shown in ("what the encoder saw", "rebuilt from tokens", "log-mel spectrogram", "unit "):
+        assert shown in html
+    for modality in ("image", "audio"):
+        assert f"How often each {modality} code is used" in html
+    assert html.count("data:image/png;base64,") >= 4
+    assert 'src="http' not in html
 
 
 def test_a_stream_is_cut_into_the_same_shards_and_resumed(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,22 @@ def test_unopenable_step_is_one_clear_error(pictures, tmp_path):
         with pytest.raises(BundleNotFoundError, match="no such bundle"):
             run([pictures], tmp_path / "out", step=FakeStep(fail="no such bundle"), engine=engine)
     assert not list(Path(tmp_path / "out").glob("*.parquet"))
+
+
+def test_asked_to_stop_while_inputs_are_found_it_stops_at_once(pictures, tmp_path, monkeypatch):
+    """A library that lists a large data set may take minutes, and swallow what it can."""
+
+    def slow(self, inputs):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("it went on")
+        except Exception:
+            pytest.fail("the request was swallowed")
+        yield
+
+    monkeypatch.setattr("pipelines.sources.listing.Lister.entries", slow)
+    summary = run([pictures], tmp_path / "out")
+    assert summary.stopped_by == "SIGTERM"
+    assert summary.num_inputs == 0
+    monkeypatch.undo()
+    assert run([pictures], tmp_path / "out").stopped_by is None
