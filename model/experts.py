@@ -4,6 +4,9 @@ Each token goes to its `num_experts_per_tok` best of `n_routed_experts` small FF
 see every token. Parameters carry GLM-4.5's names (`mlp.gate`, `mlp.experts`, `mlp.shared_experts`).
 """
 
+import inspect
+from typing import Any
+
 import torch
 from torch import nn
 from transformers.models.glm4_moe.modeling_glm4_moe import (
@@ -13,6 +16,9 @@ from transformers.models.glm4_moe.modeling_glm4_moe import (
 )
 
 from .configuration_dvse import DvseConfig
+
+# The loop over experts that transformers' kernels stand in for.
+_one_by_one = inspect.unwrap(Glm4MoeExperts.forward)
 
 
 class Router(Glm4MoeTopkRouter):
@@ -27,19 +33,22 @@ class Experts(Glm4MoeExperts):
     """The routed experts, stacked: `gate_up_proj` `[E, 2·I, H]` and `down_proj` `[E, H, I]`."""
 
     def forward(
-        self, hidden_states: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor
+        self, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
     ) -> torch.Tensor:
         """Add up each row's weighted experts, `[N, hidden_size]` to the same shape.
 
         The grouped kernel wants rows of whole 16 bytes; other widths go expert by expert.
         """
-        if self.config._experts_implementation == "grouped_mm" and not self._is_aligned():
-            return Glm4MoeExperts.forward.__wrapped__(self, hidden_states, expert_ids, weights)
-        return super().forward(hidden_states, expert_ids, weights)
+        config: Any = self.config
+        if config._experts_implementation == "grouped_mm" and not self._is_aligned():
+            return _one_by_one(self, hidden_states, top_k_index, top_k_weights)
+        return super().forward(hidden_states, top_k_index, top_k_weights)
 
     def _is_aligned(self) -> bool:
-        weights = (self.gate_up_proj, self.down_proj)
-        return all(weight.shape[-1] * weight.element_size() % 16 == 0 for weight in weights)
+        weights: list[Any] = [self.gate_up_proj, self.down_proj]
+        # Under tensor parallelism: this device's part of them.
+        parts = [weight.to_local() if hasattr(weight, "to_local") else weight for weight in weights]
+        return all(part.shape[-1] * part.element_size() % 16 == 0 for part in parts)
 
 
 class MixtureOfExperts(nn.Module):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
+from transformers import AttentionInterface, DataCollatorWithFlattening, Trainer, TrainingArguments
 
 from model.errors import ModelInputError
 
@@ -54,6 +54,27 @@ def test_documents_do_not_see_each_other(
         logits = model(ids, position_ids=positions, use_cache=use_cache).logits
     for row, place, document in ((0, slice(0, 5), 0), (0, slice(5, 8), 1), (1, slice(0, 9), 2)):
         assert torch.allclose(logits[row, place], expected[document], atol=1e-5)
+
+
+def test_attention_that_makes_its_own_mask(make_model, kind, documents, packed):
+    # As flash attention does: it is given no mask, and finds the documents in the positions.
+    def attend(module, query, key, value, attention_mask, *, position_ids, scaling, **kwargs):
+        assert attention_mask is None and key.shape[1] == 2 and kwargs["dropout"] == 0.0
+        document = (position_ids == 0).cumsum(-1)
+        is_seen = (document[:, None, :, None] == document[:, None, None, :]).tril()
+        output = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=is_seen, scale=scaling, enable_gqa=True
+        )
+        return output.transpose(1, 2), None
+
+    AttentionInterface.register("makes_its_own_mask", attend)
+    model = make_model(**kind)
+    expected = alone(model, documents)
+    model.set_attn_implementation("makes_its_own_mask")
+    ids, positions = packed
+    logits = model(ids, position_ids=positions).logits
+    assert torch.allclose(logits[0, :5], expected[0], atol=1e-5)
+    assert torch.allclose(logits[0, 5:8], expected[1], atol=1e-5)
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
