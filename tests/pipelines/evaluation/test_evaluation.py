@@ -60,8 +60,8 @@ def data(tmp_path_factory):
         for number in range(8):
             name = f"{speaker}{number}.wav"
             pitch = 200 + 900 * (number % 2) + 20 * ord(speaker) % 70
-            times = np.arange(4000) / 8000
-            sound = 0.3 * np.sin(2 * np.pi * pitch * times) + 0.01 * rng.standard_normal(4000)
+            times = np.arange(6000) / 8000
+            sound = 0.3 * np.sin(2 * np.pi * pitch * times) + 0.01 * rng.standard_normal(6000)
             soundfile.write(folder / name, sound, 8000)
             word = "high" if number % 2 else "low"
             lines.append(json.dumps({"audio_filepath": name, "text": word, "speaker": speaker}))
@@ -82,6 +82,18 @@ def test_figures_page_and_gate(tokenizer, data, tmp_path):
     assert metrics["audio"]["splits"]["unknown"]["changed"]["gain_0_5_db"] <= 1
     assert set(metrics["image"]["probes"]["sequence"]["codes"]) == {"validation"}
     assert metrics["text"]["round_trip_failures"] == 0
+    split, floor = (metrics["audio"][k]["unknown"] for k in ("splits", "log_mel"))
+    assert split["label_purity_ratio"] == pytest.approx(
+        split["label_purity"] / floor["label_purity"], abs=1e-4
+    )
+    probes = metrics["audio"]["probes"]["sequence"]
+    assert probes["lost"]["unknown"] == pytest.approx(
+        probes["features"]["unknown"] - probes["codes"]["unknown"], abs=1e-4
+    )
+    words = metrics["audio"]["words"]
+    if "not_measured" not in words:
+        assert (words["words"], len(words["voices"])) == (50, 4)
+        assert words["abx_across_speakers"] and 0 < words["abx_error"] < 0.5
 
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     for asset in ("http://", "https://", "<link", 'src="/'):
