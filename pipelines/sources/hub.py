@@ -18,7 +18,7 @@ from dvse.errors import ConfigError
 from pipelines.sources.entry import Entry
 from pipelines.sources.record import Record
 from pipelines.sources.source import Source
-from pipelines.sources.table_rows import TableLayout
+from pipelines.sources.table_rows import TableLayout, kind_by_name
 from pipelines.sources.template import Template
 
 _OPTIONS = ("name", "split", "revision", "streaming", "data_files", "data_dir")
@@ -44,9 +44,15 @@ class HubSource(Source):
         media: dict[str, str] = {}
         labels: dict[str, list[str]] = {}
         for name, feature in features.items():
-            if isinstance(feature, datasets.Image | datasets.Audio):
-                media[name] = type(feature).__name__.lower()
-                data = data.cast_column(name, type(feature)(decode=False))
+            is_list = isinstance(feature, datasets.List | datasets.LargeList)
+            inner = feature.feature if is_list else feature
+            if isinstance(inner, datasets.Image | datasets.Audio):
+                media[name] = type(inner).__name__.lower()
+                raw = type(inner)(decode=False)
+                data = data.cast_column(name, type(feature)(raw) if is_list else raw)
+            elif isinstance(inner, dict) and inner.keys() >= {"bytes", "path"}:
+                if kind := kind_by_name(name):
+                    media[name] = kind
             elif isinstance(feature, datasets.ClassLabel):
                 labels[name] = list(feature.names)
         layout = TableLayout.of(list(features), media, labels)

@@ -1,6 +1,6 @@
 """JSONL: every line says what it is by its keys.
 
-    {"messages": […]}                                 a conversation
+    {"messages": […], "images": […]}                  a conversation, and media that stand beside it
     {"audio_filepath": …, "text": …, "offset": …}     NeMo
     {"recording": {"sources": […]}, "start": …, "supervisions": […]}, {"sources": […]}   lhotse
     {"path" | "image" | "audio" | "file_name" …: …}   a media file, caption and label beside it
@@ -23,7 +23,7 @@ from dvse.errors import DecodeError, InputError
 from pipelines.sources.conversation import conversation_record
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_record
-from pipelines.sources.record import Part, Record, failed, printable
+from pipelines.sources.record import FilePlace, Part, Record, failed, printable
 from pipelines.sources.source import Source
 
 _PATH_KEYS = ("audio_filepath", "path", "image", "audio", "file_name", "filename", "file")
@@ -80,7 +80,8 @@ def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
     try:
         for name in _CONVERSATION_KEYS:
             if name in found:
-                return conversation_record(found[name], id, source, folder)
+                media = _media(found, folder)
+                return conversation_record(found[name], id, source, folder, media)
         if "recording" in found or "sources" in found:
             return _lhotse(found, id, source, folder)
         key = next((k for k in _PATH_KEYS if isinstance(found.get(k), str)), None)
@@ -102,6 +103,19 @@ def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
         )
     except InputError as error:
         return failed(id, source, error)
+
+
+def _media(found: Mapping[str, Any], folder: str) -> list[Part]:
+    """Files that stand beside a conversation, as LLaVA's `image` and others' `images` name them."""
+    parts = []
+    for key in ("image", "images", "audio", "audios"):
+        value = found.get(key)
+        for path in value if isinstance(value, list) else [value] if value else []:
+            if not isinstance(path, str):
+                raise InputError(f"expected paths in {key!r}, received {type(path).__name__}")
+            place = FilePlace(os.path.join(folder, path))
+            parts.append(Part(kind="image" if key.startswith("i") else "audio", place=place))
+    return parts
 
 
 def _lhotse(found: Mapping[str, Any], id: str, source: str, folder: str) -> Record:

@@ -82,8 +82,7 @@ def _layout(file: pq.ParquetFile) -> TableLayout:
     media: dict[str, str] = {}
     labels: dict[str, list[str]] = {}
     for column in schema:
-        feature = features.get(column.name)
-        feature_type = feature.get("_type") if isinstance(feature, dict) else None
+        feature_type = _feature_type(features.get(column.name))
         if feature_type in ("Image", "Audio"):
             media[column.name] = feature_type.lower()
         elif feature_type == "ClassLabel":
@@ -102,10 +101,20 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
         return {}
 
 
+def _feature_type(feature: Any) -> str | None:
+    """`Image` of a feature, and of a list of them in each of the forms that `datasets` has had."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return _feature_type(feature[0])
+    if not isinstance(feature, dict):
+        return None
+    return _feature_type(feature["feature"]) if "feature" in feature else feature.get("_type")
+
+
 def _kind(column: pa.Field) -> str | None:
-    is_bytes = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
-    is_struct = pa.types.is_struct(column.type) and {"bytes", "path"} <= {
-        column.type.field(i).name for i in range(column.type.num_fields)
+    value = column.type.value_type if pa.types.is_list(column.type) else column.type
+    is_bytes = pa.types.is_binary(value) or pa.types.is_large_binary(value)
+    is_struct = pa.types.is_struct(value) and {"bytes", "path"} <= {
+        value.field(i).name for i in range(value.num_fields)
     }
     return kind_by_name(column.name) if is_bytes or is_struct else None
 

@@ -61,9 +61,7 @@ class TableLayout:
         """
         lower = {c.lower(): c for c in reversed(columns) if c not in media}
         text = next((lower[n] for n in TEXT_COLUMNS if n in lower), None)
-        conversation = (
-            None if media else next((c for c in CONVERSATION_COLUMNS if c in lower), None)
-        )
+        conversation = next((lower[n] for n in CONVERSATION_COLUMNS if n in lower), None)
         if not media and conversation is None and (text is None or text.lower() in _LABELS):
             raise InputError(
                 "expected an Image or Audio column, a text column or messages, received the "
@@ -97,13 +95,14 @@ class TableLayout:
         given = row.get(self.id) if self.id else None
         id = fallback_id if given is None else str(given)
         try:
-            if self.conversation is not None:
-                return conversation_record(row[self.conversation], id, source, folder)
+            if self.conversation is not None and template is None:
+                media = self._media(row, folder)
+                return conversation_record(row[self.conversation], id, source, folder, media)
             text = self._string(row, self.text)
             if template is not None:
                 parts = template.fill(self._fields(row, folder, template))
             elif self.media:
-                parts = tuple(_media(row[c], c, kind, folder) for c, kind in self.media.items())
+                parts = self._media(row, folder, is_needed=True)
             elif text is None:
                 raise DecodeError(f"column {self.text!r} is null")
             else:
@@ -114,6 +113,17 @@ class TableLayout:
             return failed(id, source, error, stage="read")
         return Record(id=id, source=source, parts=parts, text=text)
 
+    def _media(
+        self, row: Mapping[str, Any], folder: str, *, is_needed: bool = False
+    ) -> tuple[Part, ...]:
+        """All media of a row, in the order of the columns."""
+        return tuple(
+            part
+            for column, kind in self.media.items()
+            if is_needed or row[column]
+            for part in _media(row[column], column, kind, folder)
+        )
+
     def _fields(
         self, row: Mapping[str, Any], folder: str, template: Template
     ) -> dict[str, tuple[Part, ...]]:
@@ -122,7 +132,7 @@ class TableLayout:
         fields: dict[str, tuple[Part, ...]] = {}
         for column, kind in self.media.items():
             for name in {column, kind} & named:
-                fields[name] = (*fields.get(name, ()), _media(row[column], column, kind, folder))
+                fields[name] = (*fields.get(name, ()), *_media(row[column], column, kind, folder))
         for column in set(self.columns) - set(self.media):
             names = {column, "text"} if column == self.text else {column}
             if names & named and (value := self._string(row, column)) is not None:
@@ -155,7 +165,14 @@ def kind_by_name(column: str) -> str | None:
     return None
 
 
-def _media(value: Any, column: str, kind: str, folder: str) -> Part:
+def _media(value: Any, column: str, kind: str, folder: str) -> tuple[Part, ...]:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise DecodeError(f"column {column!r} is empty")
+    return tuple(_one_media(v, column, kind, folder) for v in values)
+
+
+def _one_media(value: Any, column: str, kind: str, folder: str) -> Part:
     data, path = value, None
     if isinstance(value, Mapping):
         data, path = value.get("bytes"), value.get("path")

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tarfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -103,6 +104,21 @@ def test_a_circle_of_links_ends(tmp_path):
     found = records(tmp_path)
     assert [r.failure is None for r in found] == [False, True]
     assert "link back" in found[0].failure.reason
+
+
+def test_the_jobs_own_output_is_no_input(tmp_path, monkeypatch):
+    """`dvse tokenize . --output tokens`, run a second time."""
+    (tmp_path / "a.txt").write_text("a")
+    output = tmp_path / "tokens"
+    (output / ".job").mkdir(parents=True)
+    (output / "shard-000000.parquet").write_bytes(b"PAR1")
+    (output / ".job" / "listing.jsonl").write_text("[]")
+    monkeypatch.chdir(tmp_path)
+    lister = Lister(SourceOptions(), skip=Path("tokens"))
+    for typed in (".", "*", "**/*"):
+        assert [e.name for e in lister.entries([typed])] == ["a.txt"], typed
+    (tmp_path / "link").symlink_to(output)
+    assert [e.name for e in lister.entries(["."])] == ["a.txt"]
 
 
 def test_a_pipe_is_never_opened(tmp_path):
@@ -257,6 +273,53 @@ def test_text_and_conversation_columns(tmp_path):
     ]
 
 
+def test_a_column_may_hold_lists_of_media(tmp_path):
+    struct = {"bytes": pa.binary(), "path": pa.string()}
+    rows = [[image(b"A"), image(b"B")], [image(b"C")], [], None]
+    table = pa.table({"images": pa.array(rows, pa.list_(pa.struct(struct)))})
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = [described(r) for r in records(tmp_path / "t.parquet")]
+    assert found[:2] == [[("image", b"A"), ("image", b"B")], [("image", b"C")]]
+    assert found[2:] == [
+        "DecodeError: column 'images' is empty",
+        "DecodeError: column 'images' is null",
+    ]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{"type": "image", "text": None, "index": 0}, {"type": "text", "text": "<image>"}],
+)
+def test_media_beside_a_conversation_go_to_their_places(tmp_path, place):
+    """As chat templates of vision models have it; nothing is left out silently."""
+    question, answer = [place, {"type": "text", "text": "What?"}], [{"type": "text", "text": "A"}]
+    if place["text"]:
+        question, answer = "<image>What?", "A"
+    talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    table = {"images": [[image(b"A")], [image(b"A"), image(b"B")], []], "messages": [talk] * 3}
+    good, many, none = records(write_parquet(tmp_path / "t.parquet", table))
+    assert [p for p in described(good) if p[0] == "image"] == [("image", b"A")]
+    assert ("text", b"What?") in described(good)
+    assert any(good.is_answer)
+    assert "1 of 2 of kind image that stand beside" in described(many)
+    if not place["text"]:
+        assert "more places of kind image than the 0" in described(none)
+
+
+def test_lines_of_llava(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"X")
+    talk = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
+    lines = [{"id": "7", "image": "x.jpg", "conversations": talk}, {"conversations": talk}]
+    path = tmp_path / "llava.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    with_picture, without = records(path)
+    assert with_picture.id == "7"
+    assert ("image", b"X") in described(with_picture)
+    assert ("text", b"\nWhat?") in described(with_picture)
+    # Without a picture beside it, what a user writes stays what it is.
+    assert ("text", b"\n<image>\nWhat?") in described(without)
+
+
 def test_a_template_names_columns(tmp_path):
     path = write_parquet(tmp_path / "t.parquet", {"image": [image(b"A")], "caption": ["a cat"]})
     (record,) = records(path, template="{image} {caption}")
@@ -405,6 +468,25 @@ def test_anything_that_datasets_reads(tmp_path, streaming, monkeypatch):
     found = records(address)
     assert [described(r) for r in found] == [[("text", b"a")], [("text", b"b")]]
     assert [r.id for r in found] == [f"{address}#0", f"{address}#1"]
+
+
+@pytest.mark.parametrize("streaming", ["true", "false"])
+def test_pictures_and_lists_of_them_from_datasets(tmp_path, streaming, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    one = {"image": {"_type": "Image"}}
+    many = {"images": {"feature": {"_type": "Image"}, "_type": "List"}}
+    two = [image(b"A", "a.png"), image(b"B", "b.png")]
+    write_parquet(tmp_path / "one.parquet", {"image": two}, one)
+    write_parquet(tmp_path / "many.parquet", {"images": [two]}, many)
+    write_parquet(tmp_path / "bare.parquet", {"picture": two})
+    for name, wanted in (
+        ("one", [[("image", b"A")], [("image", b"B")]]),
+        ("many", [[("image", b"A"), ("image", b"B")]]),
+        ("bare", [[("image", b"A")], [("image", b"B")]]),  # known by its struct and its name
+    ):
+        address = f"hf:parquet?data_files={tmp_path}/{name}.parquet&streaming={streaming}"
+        assert [described(r) for r in records(address)] == wanted
 
 
 def test_an_unknown_option_of_an_address_is_a_wrong_command():
