@@ -2,6 +2,7 @@
 
 import random
 import time
+from copy import deepcopy
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def prompts(count, *, longest=150, seed=0):
 @pytest.mark.parametrize("decoder", [{}, GATE, EXPERTS], ids=["dense", "gate", "experts"])
 def test_greedy_answers_are_those_of_generate(make_engine, decoder):
     handle = make_engine(decoder=decoder)
-    plain = DvseForCausalLM(handle.model.config).eval()
+    plain = DvseForCausalLM(deepcopy(handle.model.config)).eval()
     plain.load_state_dict(handle.model.state_dict())
     plain.set_attn_implementation("sdpa")
     shut = (~handle.legal.allowed[3]).nonzero().flatten().tolist()
@@ -98,7 +99,8 @@ def test_ends(make_engine):
 
 def test_an_ending_token_ends_an_answer_and_is_no_part_of_it(make_engine):
     handle = make_engine(endless=False)
-    ended = [handle.answer(ids, 400) for ids in prompts(8, longest=20)]
+    sinks = [handle.submit(ids, 400) for ids in prompts(8, longest=20)]
+    ended = [sink.wait() for sink in sinks]
     assert any(sink.reason == "stop" for sink in ended)
     for sink in ended:
         assert not set(sink.ids) & set(handle.legal.stop_ids)
