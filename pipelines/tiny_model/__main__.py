@@ -12,8 +12,12 @@ from pathlib import Path
 
 from pipelines.cli import main as dvse
 from pipelines.tiny_model import conversations, scoring
+from pipelines.tiny_model.gating import gate
 
 RECIPE = Path(__file__).with_name("decoder.toml")
+HELD_OUT_COUNTS = conversations.Counts(
+    pictures=500, mosaics=250, digits=150, sequences=300, texts=50
+)
 
 
 def main() -> int:
@@ -23,12 +27,20 @@ def main() -> int:
     parser.add_argument("--bundle", default="tiny", help="a shipped name or a folder")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    chats, tokens, model = (args.output / name for name in ("chats", "tokens", "tiny"))
-    path = chats / "conversations.jsonl"
-    if not path.is_file():
-        path = conversations.write_conversations(args.data, chats, counts=conversations.Counts())
+    model, tokens = args.output / "dense", args.output / "tokens"
+    held_out, gated = args.output / "held-out", args.output / "gated"
     bundle = ["--bundle", args.bundle]
-    steps = [["tokenize", str(path), *bundle, "--output", str(tokens)]]
+    parts = (
+        (tokens, conversations.TRAINING, conversations.Counts()),
+        (held_out, conversations.HELD_OUT, HELD_OUT_COUNTS),
+    )
+    steps = []
+    for shards, part, counts in parts:
+        chats = shards.with_name(shards.name + "-chats")
+        path = chats / "conversations.jsonl"
+        if not path.is_file():
+            conversations.write_conversations(args.data, chats, counts=counts, part=part)
+        steps.append(["tokenize", str(path), *bundle, "--output", str(shards)])
     if not (model / "config.json").is_file():
         train = ["train", "decoder", "--data", str(tokens), "--recipe", str(RECIPE), "--resume"]
         steps.append([*train, *bundle, "--output", str(model)])
@@ -36,10 +48,13 @@ def main() -> int:
         print("dvse " + " ".join(words), flush=True)
         if code := dvse(words):
             return code
+    if not (args.output / "gates.json").is_file():
+        gate(model, tokens, held_out, gated)
+    chosen = gated if (gated / "config.json").is_file() else model
     figures = args.output / "figures.json"
-    sys.argv = ["scoring", str(model), "--data", str(args.data), "--output", str(figures)]
+    sys.argv = ["scoring", str(chosen), "--data", str(args.data), "--output", str(figures)]
     scoring.main()
-    print(f"copy {model} over dvse/bundles/tiny to ship it")
+    print(f"copy {chosen} over dvse/bundles/tiny to ship it")
     return 0
 
 
