@@ -12,6 +12,8 @@ import torch
 from pipelines.legal_tokens import LegalTokens, Phase
 from pipelines.server.engine.engine import GenerationRequest, Token
 
+_COLDEST = 1e-6
+
 
 class Chooser:
     """One answer's side of the draw: its phase, its constraint, its random numbers.
@@ -84,9 +86,11 @@ class Sampler:
 
 def _draw(scores: torch.Tensor, choosers: Sequence[Chooser]) -> list[int]:
     rules = [chooser.request.sampling for chooser in choosers]
-    # The likeliest token keeps the score 0, so that a tiny temperature never overflows.
+    # The likeliest token keeps the score 0, so that a tiny temperature never overflows; one that
+    # is nothing in fp32 would divide by zero.
     scores = scores - scores.amax(-1, keepdim=True)
-    heat = torch.tensor([rule.temperature for rule in rules], device=scores.device)
+    heats = [max(rule.temperature, _COLDEST) for rule in rules]
+    heat = torch.tensor(heats, device=scores.device)
     probabilities = torch.softmax(scores / heat[:, None], dim=-1)
     for row, rule in enumerate(rules):
         if rule.top_p < 1.0:

@@ -66,8 +66,9 @@ def test_top_p_keeps_the_fewest_that_reach_it():
     assert set(draws(200, values, temperature=1.0, top_p=0.9)) == {0, 1, 2}
 
 
-def test_a_tiny_temperature_is_greedy_and_not_nan():
-    assert set(draws(20, (1.0, 1.5, -3.0), temperature=1e-9)) == {1}
+@pytest.mark.parametrize("temperature", [1e-3, 1e-9, 1.8e-65])
+def test_a_tiny_temperature_is_greedy_and_not_nan(temperature):
+    assert set(draws(20, (1.0, 1.5, -3.0), temperature=temperature)) == {1}
 
 
 def test_a_seed_repeats_whatever_stands_beside_it():
