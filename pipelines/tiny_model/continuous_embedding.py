@@ -44,11 +44,12 @@ class ContinuousEmbedding(nn.Embedding):
         self.norms = nn.ModuleList(
             nn.LayerNorm(table.shape[1], elementwise_affine=False) for table in tables
         )
-        self.maps = nn.ModuleList(nn.Linear(table.shape[1], self.embedding_dim) for table in tables)
+        maps = [nn.Linear(table.shape[1], self.embedding_dim) for table in tables]
         scale = float(embedding.weight.detach().std())
-        for linear in self.maps:
-            nn.init.normal_(linear.weight, std=scale * linear.weight.shape[1] ** -0.5)
+        for linear in maps:
+            nn.init.normal_(linear.weight, std=scale * linear.in_features**-0.5)
             nn.init.zeros_(linear.bias)
+        self.maps = nn.ModuleList(maps)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Look up, or map."""

@@ -25,7 +25,7 @@ from pipelines.picture_data import Pictures, load_pictures, parse_rows
 from pipelines.tiny_model.identity import answer_about_itself
 from pipelines.tiny_model.mosaic import SIDE, compose
 from pipelines.tiny_model.recording import RATE_HZ, Voices, load_voices, record
-from pipelines.tiny_model.scene import LABELS
+from pipelines.tiny_model.scene import LABELS, LANGUAGES
 from pipelines.tiny_model.turns import (
     messages,
     picture_turns,
@@ -140,7 +140,7 @@ def _text_rows(counts: Counts, seed: int) -> Iterator[list[dict[str, Any]]]:
         kind = ("who", "can", "other")[rng.choice(3, p=[0.45, 0.3, 0.25])]
         answers = {
             language: answer_about_itself(kind, language, num_parameters=NUM_PARAMETERS)
-            for language in ("en", "zh")
+            for language in LANGUAGES
         }
         yield messages(None, [text_turn(kind, answers, rng)], rng)
 

@@ -23,7 +23,7 @@ from pipelines.tiny_model.arithmetic import heard, said
 from pipelines.tiny_model.conversations import HELD_OUT
 from pipelines.tiny_model.mosaic import SIDE, compose
 from pipelines.tiny_model.recording import RATE_HZ, load_voices, record
-from pipelines.tiny_model.scene import Language, Scene, parse_scene
+from pipelines.tiny_model.scene import LANGUAGES, Language, Scene, parse_scene
 
 _QUESTIONS: dict[str, dict[Language, str]] = {
     "picture": {"en": "What is this?", "zh": "这是什么?"},
@@ -104,7 +104,7 @@ def _pictures(captioner: Captioner, pictures: Pictures, count: int) -> dict[str,
     assert pictures.labels is not None
     labels = [pictures.label_names[label] for label in pictures.labels[:count]]
     found: dict[str, Any] = {"inputs": len(labels)}
-    for language in ("en", "zh"):
+    for language in LANGUAGES:
         told = _ask(captioner, list(pictures.pixels[:count]), "picture", language)
         right = [
             parse_scene(t.text) == Scene(rows=((label,),))
@@ -127,7 +127,7 @@ def _mosaics(captioner: Captioner, pictures: Pictures, count: int, seed: int) ->
         inputs.append(canvas)
         scenes.append(scene)
     found: dict[str, Any] = {"inputs": len(inputs)}
-    for language in ("en", "zh"):
+    for language in LANGUAGES:
         told = _ask(captioner, inputs, "picture", language)
         for size in (2, 3, 4):
             pairs = [(s, t) for s, t in zip(scenes, told, strict=True) if len(s.labels) == size]
@@ -163,25 +163,25 @@ def _recordings(
         "sequences": len(inputs),
     }
     transcripts = {}
-    for language in ("en", "zh"):
+    for language in LANGUAGES:
         told = _ask(captioner, inputs, "recording", language)
         pairs = zip(truth, told, strict=True)
         words = [(said(digits, language).split(), t.text.split()) for digits, t in pairs]
         wrong = sum(word_errors(*pair) for pair in words)
         found[f"word_error_{language}"] = round(wrong / sum(len(e) for e, _ in words), 4)
         transcripts[language] = [e == f for e, f in words]
-    for language in ("en", "zh"):
+    for language in LANGUAGES:
         thought = _ask(captioner, inputs, "sum", language, thinking=True)
         plain = _ask(captioner, inputs, "sum", language)
         sums = [str(sum(digits)) for digits in truth]
         is_heard = [heard(t.reasoning or "") == d for t, d in zip(thought, truth, strict=True)]
         is_right = [t.text == s for t, s in zip(thought, sums, strict=True)]
         of_heard = [r for r, h in zip(is_right, is_heard, strict=True) if h]
-        found[f"sum_thinking_of_heard_{language}"] = round(float(np.mean(of_heard or [0])), 4)
+        found[f"sum_thinking_of_heard_{language}"] = round(float(np.mean(of_heard or [False])), 4)
         found[f"sum_thinking_{language}"] = round(float(np.mean(is_right)), 4)
         is_plain_right = [t.text == s for t, s in zip(plain, sums, strict=True)]
         plain_heard = [r for r, h in zip(is_plain_right, transcripts[language], strict=True) if h]
-        found[f"sum_plain_of_heard_{language}"] = round(float(np.mean(plain_heard or [0])), 4)
+        found[f"sum_plain_of_heard_{language}"] = round(float(np.mean(plain_heard or [False])), 4)
         found[f"sum_plain_{language}"] = round(float(np.mean(is_plain_right)), 4)
     told = _ask(captioner, inputs, "largest", "en")
     largest = [t.text == str(max(d)) for t, d in zip(told, truth, strict=True)]
