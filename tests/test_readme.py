@@ -4,13 +4,16 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from server_process import running, serve_command
 
 from pipelines.samples import make_samples
 
 ROOT = Path(__file__).parents[1]
+SERVED = "http://127.0.0.1:8000"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -29,8 +32,16 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
 
 
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[str]:
+    with running(serve_command("tiny"), folder / "server.log") as address:
+        yield address
+
+
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_blocks_run(code: str, folder: Path) -> None:
+def test_python_blocks_run(code: str, folder: Path, request: pytest.FixtureRequest) -> None:
+    if SERVED in code:
+        code = code.replace(SERVED, request.getfixturevalue("server"))
     done = run([sys.executable, "-c", code], folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
@@ -38,7 +49,10 @@ def test_python_blocks_run(code: str, folder: Path) -> None:
 
 def test_shell_blocks_run(folder: Path) -> None:
     lines = [
-        line for block in blocks("bash") for line in block.splitlines() if line.startswith("dvse ")
+        line
+        for block in blocks("bash")
+        for line in block.splitlines()
+        if line.startswith("dvse ") and not line.startswith("dvse serve")  # `server` runs that
     ]
     assert len(lines) >= 5
     for line in lines:
