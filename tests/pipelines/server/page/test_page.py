@@ -197,7 +197,7 @@ def test_a_recording_and_its_units(page, files, tokenizer):
 def test_a_sentence_from_the_microphone(page):
     look(page.browser, *PHONE, touch=True)
     page("record").click()
-    page.wait(lambda: float(page("recording-time").text.split()[0]) > 0.6)
+    page.wait(lambda: float((page("recording-time").text or "0").split()[0]) > 0.6)
     assert float(page("level").get_attribute("value")) > 0.1
     take_screenshot(page.browser, "recording-phone")
     page("record").click()
@@ -323,7 +323,8 @@ def test_by_keyboard_alone(page, files):
             """
             const e = document.activeElement;
             const ring = getComputedStyle(e.closest(".segments label") ?? e);
-            return [e.id || e.className || e.tagName, ring.outlineStyle !== "none"];
+            const name = e === document.body ? "BODY" : e.id || e.className || e.tagName;
+            return [name, ring.outlineStyle !== "none"];
             """
         )
         if place[0] == "BODY" or seen[:1] == place[:1]:
