@@ -50,13 +50,15 @@ class Windows(IterableDataset[dict[str, torch.Tensor]]):
 class DecoderTrainer(Trainer):
     """`Trainer` whose data are packed, shared out over ranks and resumed by `TokenDataset`."""
 
-    def __init__(self, *args: Any, dataset: TokenDataset, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, dataset: TokenDataset, first_step: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(*args, train_dataset=Windows(dataset), **kwargs)
-        self._dataset = dataset
+        self._dataset, self._first_step = dataset, first_step
 
     def get_train_dataloader(self) -> DataLoader:
-        """Return the rest of the run from the step that the state stands at."""
-        used = self.state.global_step * self.args.gradient_accumulation_steps
+        """Return the rest of the run; it is asked for before a checkpoint's state is read."""
+        used = self._first_step * self.args.gradient_accumulation_steps
         epoch, in_epoch = divmod(used, max(1, len(self._dataset)))
         self._dataset.load_state_dict({**self._dataset.state_dict(in_epoch), "epoch": epoch})
         return DataLoader(
@@ -125,6 +127,7 @@ def train_decoder(
         model=decoder,
         args=_arguments(settings, folder),
         dataset=dataset,
+        first_step=0 if last is None else _step_of(last),
         data_collator=lambda batch: batch,
         callbacks=[
             SampleAnswers(
@@ -200,6 +203,11 @@ def _checkpoint(folder: Path, recipe: DecoderRecipe, *, resume: bool) -> str | N
         )
     path.write_text(json.dumps(wanted, indent=2) + "\n")
     return last
+
+
+def _step_of(checkpoint: str) -> int:
+    state = json.loads((Path(checkpoint) / "trainer_state.json").read_text())
+    return int(state["global_step"])
 
 
 def _begin_at_centroids(decoder: DvseForCausalLM, tokenizer: Tokenizer) -> None:

@@ -32,8 +32,9 @@ def commands(data: Path, output: Path) -> dict[str, list[str]]:
             *("train", "image", "--data", str(data / "cifar10-train.parquet")),
             *("--rows", "0:45000", "--validation-rows", "45000:50000"),
             *("--label-column", "label", "--label-weight", "0.5", "--epochs", "13"),
-            *("--depth", "1", "--decoded-share", "0.25", "--hard-from", "0.24", "--hard-by", "0.45"),
-            *("--threads", "2", "--data-licence", "CIFAR-10 (Krizhevsky 2009), research use"),
+            *("--depth", "1", "--decoded-share", "0.25"),
+            *("--hard-from", "0.24", "--hard-by", "0.45", "--threads", "2"),
+            *("--data-licence", "CIFAR-10 (Krizhevsky 2009), research use"),
             *("--output", parts["image"]),
         ],
         "audio": [

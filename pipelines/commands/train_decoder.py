@@ -9,9 +9,9 @@ Shards come from dvse tokenize; conversations (JSONL with messages) teach answer
 learned whole. The recipe is a TOML file with the shape and the loop. A run that was stopped goes on
 with --resume and ends with the same weights. Several GPUs: torchrun --nproc-per-node N -m
 pipelines.cli train decoder ..."""
-EXAMPLES = """  dvse tokenize conversations.jsonl --bundle tiny --output tokens
-  dvse train decoder --data tokens --bundle tiny --recipe recipe.toml --output my-model
-  dvse caption photos/ --model my-model"""
+EXAMPLES = """\
+  dvse train decoder --data tokens --bundle tiny --output my-model
+  dvse train decoder --data tokens --recipe recipe.toml --output my-model --resume"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

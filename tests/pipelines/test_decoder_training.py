@@ -57,7 +57,9 @@ def test_a_small_set_is_learnt_by_heart(shards, tmp_path):
     assert train(shards, tmp_path / "model") == 0
     captioner = Captioner.load(tmp_path / "model")
     assert captioner([dvse.Text(question) for question in ANSWERS]) == list(ANSWERS.values())
-    log = [json.loads(line) for line in (tmp_path / "model.run" / "log.jsonl").open()]
+    log = [
+        json.loads(line) for line in (tmp_path / "model.run" / "log.jsonl").read_text().splitlines()
+    ]
     assert log[0]["loss"] > 1 > log[-1]["train_loss"] / 5
 
 
