@@ -138,7 +138,9 @@ def train_decoder(
             )
         ],
     )
+    use_cache = decoder.config.use_cache
     trainer.train(resume_from_checkpoint=last)
+    decoder.config.use_cache = use_cache  # `Trainer` turns it off, and would save it so
     log = [line for line in trainer.state.log_history if "loss" in line or "train_loss" in line]
     if any(line.get("loss", 0) != line.get("loss", 0) for line in log):
         raise TrainingError("the loss is no longer finite; start again with a lower learning rate")

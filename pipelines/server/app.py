@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 
 from dvse.version import __version__
 from pipelines.server import playground
@@ -59,7 +60,8 @@ def create_app(
         except Exception as error:
             on_failure(error)
 
-    app = FastAPI(
+    app = FastAPIOffline(  # `/docs` with its scripts inside, for machines without a network
+        redoc_url=None,
         title="DVSE",
         version=__version__,
         summary="Text, pictures and speech: OpenAI-compatible endpoints over a DVSE decoder",

@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 from pipelines.cli import main as dvse
+from pipelines.decoder_recipe import read_recipe
 from pipelines.tiny_model import conversations, scoring
 from pipelines.tiny_model.gating import gate
+from pipelines.tiny_model.guided_training import RECIPE, train_guided
 
-RECIPE = Path(__file__).with_name("decoder.toml")
 HELD_OUT_COUNTS = conversations.Counts(
     pictures=500, mosaics=250, digits=150, sequences=300, texts=50
 )
@@ -41,13 +42,13 @@ def main() -> int:
         if not path.is_file():
             conversations.write_conversations(args.data, chats, counts=counts, part=part)
         steps.append(["tokenize", str(path), *bundle, "--output", str(shards)])
-    if not (model / "config.json").is_file():
-        train = ["train", "decoder", "--data", str(tokens), "--recipe", str(RECIPE), "--resume"]
-        steps.append([*train, *bundle, "--output", str(model)])
     for words in steps:
         print("dvse " + " ".join(words), flush=True)
         if code := dvse(words):
             return code
+    if not (model / "config.json").is_file():
+        shown = args.output / "tokens-chats" / "shown.jsonl"
+        train_guided(tokens, shown, args.bundle, read_recipe(RECIPE), model)
     if not (args.output / "gates.json").is_file():
         gate(model, tokens, held_out, gated)
     chosen = gated if (gated / "config.json").is_file() else model

@@ -63,6 +63,19 @@ class Part:
     num_synthetic: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Messages as JSON, and what the picture or recording in them shows.
+
+    Attributes:
+        shown: `{"size": [H, W], "tiles": [[top, left, class], …]}` in pixels, or
+            `{"duration_s": d, "digits": [[start, end, digit], …]}` in seconds.
+    """
+
+    messages: list[dict[str, Any]]
+    shown: dict[str, Any] | None = None
+
+
 TRAINING = Part(rows="0:45000", split="train", num_synthetic=120)
 HELD_OUT = Part(rows="45000:50000", split="known")
 """For losses of answers; `scoring` makes its own inputs of the same rows."""
@@ -72,6 +85,9 @@ def write_conversations(
     data: Path, output: Path, *, counts: Counts, part: Part = TRAINING, seed: int = 0
 ) -> Path:
     """Write `conversations.jsonl` and `media/` into `output`; return the JSONL's path.
+
+    `shown.jsonl` beside it says, line by line, what the picture or recording shows and where, for
+    `pipelines.tiny_model.guides`; `null` where there is none.
 
     Raises:
         TrainingError: the data cannot be read.
@@ -96,13 +112,15 @@ def write_conversations(
     path = output / "conversations.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for i in order:
-            file.write(json.dumps({"messages": written[i]}, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"messages": written[i].messages}, ensure_ascii=False) + "\n")
+    shown = "".join(json.dumps(written[i].shown) + "\n" for i in order)
+    (output / "shown.jsonl").write_text(shown, encoding="utf-8")
     return path
 
 
 def _picture_rows(
     pictures: Pictures, counts: Counts, output: Path, seed: int
-) -> Iterator[list[dict[str, Any]]]:
+) -> Iterator[Conversation]:
     assert pictures.labels is not None
     labels = [pictures.label_names[label] for label in pictures.labels]
     assert set(labels) <= set(LABELS)
@@ -113,28 +131,46 @@ def _picture_rows(
         else:
             chosen = rng.integers(0, len(labels), rng.choice([2, 3, 4], p=[0.25, 0.25, 0.5]))
         tiles = [pictures.pixels[row][:, :: rng.choice([-1, 1])] for row in chosen]
-        canvas, scene = compose(tiles, [labels[row] for row in chosen], rng)
-        name = f"media/{i:06}.png"
-        Image.fromarray(canvas).save(output / name, compress_level=1)
-        turns = [*islice(picture_turns(scene, rng), 1 + (rng.random() < 0.15))]
-        yield messages({"type": "image", "image": name}, turns, rng)
+        names = [labels[row] for row in chosen]
+        mosaic = compose(tiles, names, rng)
+        file = f"media/{i:06}.png"
+        Image.fromarray(mosaic.pixels).save(output / file, compress_level=1)
+        turns = [*islice(picture_turns(mosaic.scene, rng), 1 + (rng.random() < 0.15))]
+        yield Conversation(
+            messages=messages({"type": "image", "image": file}, turns, rng),
+            shown={
+                "size": list(mosaic.pixels.shape[:2]),
+                "tiles": [
+                    [*corner, name] for corner, name in zip(mosaic.corners, names, strict=True)
+                ],
+            },
+        )
 
 
 def _recording_rows(
     voices: Voices, counts: Counts, output: Path, seed: int
-) -> Iterator[list[dict[str, Any]]]:
+) -> Iterator[Conversation]:
     for i in tqdm(range(counts.digits + counts.sequences), desc="recordings", unit="rec"):
         rng = np.random.default_rng((seed, 1, i))
         length = 1 if i < counts.digits else int(rng.integers(2, 7))
-        samples, digits = record(voices, length, rng)
+        recording = record(voices, length, rng)
         name = f"media/{i:06}.flac"
-        soundfile.write(output / name, samples, RATE_HZ, subtype="PCM_16")
+        soundfile.write(output / name, recording.samples, RATE_HZ, subtype="PCM_16")
         num_turns = 1 + (rng.random() < 0.6) + (rng.random() < 0.4)
-        turns = [*islice(recording_turns(digits, rng), num_turns)]
-        yield messages({"type": "audio", "audio": name}, turns, rng)
+        turns = [*islice(recording_turns(recording.digits, rng), num_turns)]
+        yield Conversation(
+            messages=messages({"type": "audio", "audio": name}, turns, rng),
+            shown={
+                "duration_s": len(recording.samples) / RATE_HZ,
+                "digits": [
+                    [*span, digit]
+                    for span, digit in zip(recording.spans_s, recording.digits, strict=True)
+                ],
+            },
+        )
 
 
-def _text_rows(counts: Counts, seed: int) -> Iterator[list[dict[str, Any]]]:
+def _text_rows(counts: Counts, seed: int) -> Iterator[Conversation]:
     for i in range(counts.texts):
         rng = np.random.default_rng((seed, 2, i))
         kind = ("who", "can", "other")[rng.choice(3, p=[0.45, 0.3, 0.25])]
@@ -142,7 +178,7 @@ def _text_rows(counts: Counts, seed: int) -> Iterator[list[dict[str, Any]]]:
             language: answer_about_itself(kind, language, num_parameters=NUM_PARAMETERS)
             for language in LANGUAGES
         }
-        yield messages(None, [text_turn(kind, answers, rng)], rng)
+        yield Conversation(messages=messages(None, [text_turn(kind, answers, rng)], rng))
 
 
 def main() -> int:

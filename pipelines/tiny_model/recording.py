@@ -38,6 +38,21 @@ class Voices:
     synthetic: dict[str, list[Clip]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """Digits said one after another.
+
+    Attributes:
+        samples: `float32 [n]` at 8 kHz, peak below 1.
+        digits: what is said.
+        spans_s: start and end of each, in seconds.
+    """
+
+    samples: np.ndarray
+    digits: list[int]
+    spans_s: list[tuple[float, float]]
+
+
 def load_voices(folder: Path, split: DigitSplit, *, num_synthetic: int, seed: int) -> Voices:
     """Read one split of the digit recordings and let `num_synthetic` voices say all digits.
 
@@ -58,8 +73,8 @@ def load_voices(folder: Path, split: DigitSplit, *, num_synthetic: int, seed: in
 
 def record(
     voices: Voices, length: int, rng: np.random.Generator, *, augment: bool = True
-) -> tuple[np.ndarray, list[int]]:
-    """Return `float32 [n]` at 8 kHz, peak below 1, and the digits that are said in it.
+) -> Recording:
+    """Let one voice, or several, say digits drawn at random.
 
     Args:
         length: number of digits, joined with pauses of 0.08 to 0.6 s.
@@ -71,7 +86,7 @@ def record(
     names = sorted(pools)
     speaker = names[rng.integers(len(names))]
     is_mixed = rng.random() < _MIXED_SHARE
-    pieces, digits = [_pause(rng, 0.0, 0.3)], []
+    pieces, digits, spans = [_pause(rng, 0.0, 0.3)], [], []
     for number in range(length):
         name = names[rng.integers(len(names))] if is_mixed else speaker
         clip = pools[name][rng.integers(len(pools[name]))]
@@ -80,13 +95,16 @@ def record(
         if augment and rng.random() < _VARIED_SHARE:
             samples = vary(samples, rng, speed=float(rng.uniform(0.85, 1.18)))
         pieces += [_pause(rng, 0.08, 0.6)] if number else []
+        start = sum(len(piece) for piece in pieces)
         pieces.append(samples)
         digits.append(clip.digit)
+        spans.append((start / RATE_HZ, (start + len(samples)) / RATE_HZ))
     pieces.append(_pause(rng, 0.0, 0.3))
     joined = np.concatenate(pieces)
     if augment and rng.random() < _NOISY_SHARE:
         joined = perturb(joined, rng, min_noise=0.003, max_noise=0.1)
-    return (joined / max(1.0, float(np.abs(joined).max()) / 0.95)).astype(np.float32), digits
+    quieter = joined / max(1.0, float(np.abs(joined).max()) / 0.95)
+    return Recording(samples=quieter.astype(np.float32), digits=digits, spans_s=spans)
 
 
 def _pause(rng: np.random.Generator, least_s: float, most_s: float) -> np.ndarray:

@@ -121,11 +121,11 @@ def _mosaics(captioner: Captioner, pictures: Pictures, count: int, seed: int) ->
     for i in range(count // 2):
         rng = np.random.default_rng((seed, i))
         chosen = rng.integers(0, len(labels), 2 + i % 3)
-        canvas, scene = compose(
+        mosaic = compose(
             [pictures.pixels[row] for row in chosen], [labels[row] for row in chosen], rng
         )
-        inputs.append(canvas)
-        scenes.append(scene)
+        inputs.append(mosaic.pixels)
+        scenes.append(mosaic.scene)
     found: dict[str, Any] = {"inputs": len(inputs)}
     for language in LANGUAGES:
         told = _ask(captioner, inputs, "picture", language)
@@ -155,8 +155,8 @@ def _recordings(
         record(voices, 2 + i % 5, np.random.default_rng((seed, i)), augment=False)
         for i in range(min(count, 500))
     ]
-    inputs = [_audio(samples) for samples, _ in recorded]
-    truth = [digits for _, digits in recorded]
+    inputs = [_audio(recording.samples) for recording in recorded]
+    truth = [recording.digits for recording in recorded]
     found: dict[str, Any] = {
         "digits": len(singles),
         "digit_accuracy": round(float(np.mean(right)), 4),

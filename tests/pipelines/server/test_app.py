@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 
 import pytest
 from fastapi.testclient import TestClient
@@ -300,3 +301,14 @@ def test_nothing_but_health_answers_while_the_model_loads():
         while not failures:
             client.get("/health")
     assert str(failures[0]) == "never mind"
+
+
+def test_the_page_of_operations_needs_no_network(client):
+    page = client.get("/docs")
+    assert page.status_code == 200
+    addresses = re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text)
+    assert len(addresses) >= 2
+    for address in addresses:
+        assert address.startswith("/")
+        assert client.get(address).status_code == 200
+    assert "https://" not in page.text and "http://" not in page.text

@@ -17,7 +17,7 @@ def test_a_caption_tells_the_scene_that_was_laid_out(language, count):
     for seed in range(60):
         rng = np.random.default_rng((count, seed))
         labels = [LABELS[i] for i in rng.integers(0, 10, count)]
-        _, scene = compose([tile_of(0)] * count, labels, rng)
+        scene = compose([tile_of(0)] * count, labels, rng).scene
         assert parse_scene(scene.describe(language)) == scene
         assert sorted(scene.labels) == sorted(labels)
 
@@ -28,7 +28,8 @@ def test_tiles_lie_where_the_scene_says():
     for seed in range(80):
         rng = np.random.default_rng(seed)
         count = 2 + seed % 3
-        canvas, scene = compose([tile_of(v) for v in values[:count]], labels[:count], rng)
+        mosaic = compose([tile_of(v) for v in values[:count]], labels[:count], rng)
+        canvas, scene = mosaic.pixels, mosaic.scene
         for y, row in enumerate(scene.rows):
             for x, label in enumerate(row):
                 if label is None:
