@@ -8,8 +8,8 @@ learns what stands first and guesses the rest; deep supervision of states by wha
 is old: Lee et al. 2015, "Deeply-Supervised Nets".
 
 The decoder is causal, so nothing is asked before it can be known: no class in the first rows of a
-tile, no digit before its middle. A guide travels inside an id, `id + vocabulary size · (1 + guide)`,
-so that shards, packing and the loop need to know nothing of it.
+tile, no digit before its middle. A guide travels inside an id, as `id + vocabulary size · (1 +
+guide)`, so that shards, packing and the loop need to know nothing of it.
 """
 
 import json
