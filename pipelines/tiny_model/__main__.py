@@ -7,14 +7,18 @@ left alone, and the tokenizing and training go on where they stopped.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
+from pipelines.captioner import Captioner
 from pipelines.cli import main as dvse
 from pipelines.decoder_recipe import read_recipe
-from pipelines.tiny_model import conversations, scoring
+from pipelines.tiny_model import conversations
+from pipelines.tiny_model.card import write_card
 from pipelines.tiny_model.gating import gate
 from pipelines.tiny_model.guided_training import RECIPE, train_guided
+from pipelines.tiny_model.scoring import score
 
 HELD_OUT_COUNTS = conversations.Counts(
     pictures=500, mosaics=250, digits=150, sequences=300, texts=50
@@ -52,9 +56,9 @@ def main() -> int:
     if not (args.output / "gates.json").is_file():
         gate(model, tokens, held_out, gated)
     chosen = gated if (gated / "config.json").is_file() else model
-    figures = args.output / "figures.json"
-    sys.argv = ["scoring", str(chosen), "--data", str(args.data), "--output", str(figures)]
-    scoring.main()
+    figures = score(Captioner.load(chosen), args.data)
+    (args.output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    write_card(chosen, figures)
     print(f"copy {chosen} over dvse/bundles/tiny to ship it")
     return 0
 

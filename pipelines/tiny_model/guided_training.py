@@ -53,13 +53,7 @@ def train_guided(
         raise ConfigError(f"{bundle}: expected a bundle that reads pictures, this one does not")
     run = output.with_name(output.name + ".run")
     guided = run / "tokens"
-    write_guided(
-        tokens,
-        shown,
-        guided,
-        tokenizer.vocabulary,
-        patch_size=tokenizer.image.encoder.patch_size,
-    )
+    write_guided(tokens, shown, guided, tokenizer)
     if start is None:
         plain = new_decoder(recipe, tokenizer)
         decoder = GuidedDecoder(plain.config)

@@ -8,8 +8,9 @@ learns what stands first and guesses the rest; deep supervision of states by wha
 is old: Lee et al. 2015, "Deeply-Supervised Nets".
 
 The decoder is causal, so nothing is asked before it can be known: no class in the first rows of a
-tile, no digit before its middle. A guide travels inside an id, as `id + vocabulary size · (1 +
-guide)`, so that shards, packing and the loop need to know nothing of it.
+tile, no digit before its middle. The words of an answer learn the place of what they are about to
+name, in the same terms as the codes, so that the last layer can look it up. A guide travels inside
+an id, as `id + vocabulary size · (1 + guide)`: shards, packing and the loop know nothing of it.
 """
 
 import json
@@ -23,10 +24,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from dvse.shard import PATTERN, read_metadata, read_shard, shard_schema, write_shard
-from dvse.vocabulary import Vocabulary
+from dvse.tokenizer import Tokenizer
 from model import DvseConfig, DvseForCausalLM
+from pipelines.tiny_model.arithmetic import said
 from pipelines.tiny_model.mosaic import SIDE
-from pipelines.tiny_model.scene import LABELS
+from pipelines.tiny_model.scene import LABELS, LANGUAGES, name_of
 from pipelines.word_lists import DIGIT_WORDS
 
 NOTHING = len(LABELS)
@@ -90,47 +92,103 @@ def recording_guides(
     return topic * _WHOLE + np.where(is_told, FIRST_NUMBER + number, UNPLACED)
 
 
-def write_guided(
-    shards: Path, shown: Path, output: Path, vocabulary: Vocabulary, *, patch_size: int
-) -> None:
-    """Write the shards again with guides in the ids of codes; those that are there stay.
+def answer_places(texts: Sequence[str], names: Sequence[str]) -> list[int] | None:
+    """Return which of `names` each token of an answer is about to name, `None` if not all come.
+
+    Args:
+        texts: the answer up to and with each token.
+        names: what is named, in this order.
+
+    >>> answer_places(["a", "a cat", "a cat,", "a cat, a", "a cat, a tru", "a cat, a truck", "."],
+    ...               ["cat", "truck"])
+    [0, 0, 1, 1, 1, 1]
+    """
+    found: list[int] = []
+    begin = 0
+    for number, name in enumerate(names):
+        while len(found) < len(texts):
+            at = texts[len(found)].find(name, begin)
+            found.append(number)
+            if at >= 0:
+                begin = at + len(name)
+                break
+        else:
+            return None
+    return found
+
+
+def write_guided(shards: Path, shown: Path, output: Path, tokenizer: Tokenizer) -> None:
+    """Write the shards again with guides in their ids; those that are there stay.
 
     Args:
         shards: made of `conversations.jsonl`.
         shown: the `shown.jsonl` beside that.
         output: a folder for the shards.
-        patch_size: pixels a code, on a side.
+        tokenizer: that the shards were made with; it has to read pictures and recordings.
     """
     lines = [json.loads(line) for line in shown.read_text(encoding="utf-8").splitlines()]
     output.mkdir(parents=True, exist_ok=True)
-    codes = {
-        name: vocabulary.code_ids(name, np.arange(vocabulary.num_codes(name)))
-        for name in ("image", "audio")
-    }
+    guide = _Guide(tokenizer)
     for path in sorted(shards.glob(PATTERN)):
         if (output / path.name).is_file():
             continue
         rows = read_shard(path).to_pylist()
         for row in rows:
-            ids = np.asarray(row["ids"], np.uint32)
             # A row is named after its line in the JSONL, from 1.
             line = lines[int(row["id"].rpartition(":")[2]) - 1]
             if line is not None:
-                is_picture = "tiles" in line
-                here = np.isin(ids, codes["image" if is_picture else "audio"])
-                if is_picture:
-                    grid = (line["size"][0] // patch_size, line["size"][1] // patch_size)
-                    guides = picture_guides(grid, line["tiles"], patch_size)
-                else:
-                    guides = recording_guides(int(here.sum()), line["duration_s"], line["digits"])
-                ids[here] += (vocabulary.size * (1 + guides)).astype(np.uint32)
-            row["ids"] = ids
+                row["ids"] = guide(np.asarray(row["ids"], np.int64), row["loss_mask"], line)
         write_shard(
             output / path.name,
             rows,
             schema=shard_schema("uint32"),
             metadata=read_metadata(path).to_schema_metadata(),
         )
+
+
+class _Guide:
+    """Puts guides into the ids of a row."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        assert tokenizer.image is not None
+        self._patch_size = tokenizer.image.encoder.patch_size
+        self._decode = tokenizer.text.decode
+        vocabulary = tokenizer.vocabulary
+        self._size, self._text_size = vocabulary.size, vocabulary.text_size
+        self._codes = {
+            name: vocabulary.code_ids(name, np.arange(vocabulary.num_codes(name)))
+            for name in ("image", "audio")
+        }
+
+    def __call__(
+        self, ids: np.ndarray, loss_mask: Sequence[bool], shown: dict[str, Any]
+    ) -> np.ndarray:
+        guides = np.full(len(ids), -1)
+        if "tiles" in shown:
+            here = np.isin(ids, self._codes["image"])
+            grid = (shown["size"][0] // self._patch_size, shown["size"][1] // self._patch_size)
+            guides[here] = picture_guides(grid, shown["tiles"], self._patch_size)
+            places = [2 * (top >= SIDE) + (left >= SIDE) for top, left, _ in shown["tiles"]]
+            labels = [label for _, _, label in shown["tiles"]]
+            names = [labels, [name_of(label, "zh") for label in labels]]
+        else:
+            here = np.isin(ids, self._codes["audio"])
+            guides[here] = recording_guides(int(here.sum()), shown["duration_s"], shown["digits"])
+            digits = [digit for _, _, digit in shown["digits"]]
+            places = [FIRST_NUMBER + number for number in range(len(digits))]
+            names = [[said([digit], language) for digit in digits] for language in LANGUAGES]
+        for start, stop in _runs(np.asarray(loss_mask) & (ids < self._text_size)):
+            texts = [self._decode(ids[start:end].tolist()) for end in range(start + 1, stop + 1)]
+            found = (answer_places(texts, one) for one in names)
+            for i, number in enumerate(next(filter(None, found), [])):
+                guides[start + i - 1] = UNTOLD * _WHOLE + places[number]
+        return (ids + self._size * (1 + guides)).astype(np.uint32)
+
+
+def _runs(is_there: np.ndarray) -> np.ndarray:
+    """Return start and stop of each run of true, `int64 [n, 2]`."""
+    edges = np.diff(np.concatenate([[0], is_there.astype(np.int8), [0]]))
+    return np.flatnonzero(edges).reshape(-1, 2)
 
 
 class GuidedDecoder(DvseForCausalLM):
