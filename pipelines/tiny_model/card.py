@@ -8,6 +8,7 @@ Written into the model directory as `README.md`, where the Hub shows it.
 import argparse
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ decide anything about people with it.
 **What it was trained on.** The first 45,000 training pictures of CIFAR-10 (research use), mosaics
 made of them; the training part of the Free Spoken Digit Dataset (CC BY-SA 4.0) without the speaker
 `lucas` and without indices 5-9 of the others, joined with pauses, varied in speed, room and noise;
-digits spoken by 120 voices of espeak-ng; questions and answers from templates. {training}
+digits spoken by 120 voices of espeak-ng; questions and answers from templates.
+{training}
 `make tiny-model` trains it anew; the terms of the data apply to the weights, see `NOTICE`.
 
 ## Figures
@@ -58,7 +60,7 @@ def model_card(config: dict[str, Any], figures: dict[str, Any], num_parameters: 
 
     Args:
         config: of the decoder, as in `config.json`.
-        figures: of `scoring.score`.
+        figures: of `scoring.score`; `training`, where given, says how this one was trained.
         num_parameters: of the decoder.
     """
     from pipelines.tiny_model.scene import LABELS
@@ -69,7 +71,7 @@ def model_card(config: dict[str, Any], figures: dict[str, Any], num_parameters: 
         width=config["hidden_size"],
         gates=", token gates on" if config.get("use_token_gate") else "",
         labels=", ".join(LABELS),
-        training=figures.get("training", ""),
+        training=textwrap.fill(figures.get("training", ""), 100),
         table=figure_table(figures),
     )
 

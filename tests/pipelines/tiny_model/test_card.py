@@ -1,5 +1,9 @@
 """The model card: figures where they belong, and the shipped one true to its decoder."""
 
+import json
+from pathlib import Path
+
+import dvse
 from model import preset
 from model.sizes import count_parameters
 from pipelines.tiny_model.card import figure_table, model_card
@@ -41,3 +45,11 @@ def test_the_card_says_what_it_is_not_for():
     card = model_card(config.to_dict(), FIGURES, count_parameters(config).total)
     assert "5.3 million parameters\n(4 layers" in card
     assert "What it is not for" in card and "airplane" in card
+
+
+def test_the_shipped_card_is_of_the_shipped_decoder():
+    folder = Path(dvse.__file__).parent / "bundles" / "tiny"
+    config = json.loads((folder / "config.json").read_text())
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"({config['num_hidden_layers']} layers of width {config['hidden_size']}" in card
+    assert ("token gates on" in card) == config["use_token_gate"]
