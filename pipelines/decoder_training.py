@@ -50,10 +50,8 @@ class Windows(IterableDataset[dict[str, torch.Tensor]]):
 class DecoderTrainer(Trainer):
     """`Trainer` whose data are packed, shared out over ranks and resumed by `TokenDataset`."""
 
-    def __init__(
-        self, *args: Any, dataset: TokenDataset, first_step: int = 0, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, train_dataset=Windows(dataset), **kwargs)
+    def __init__(self, *, dataset: TokenDataset, first_step: int = 0, **kwargs: Any) -> None:
+        super().__init__(train_dataset=Windows(dataset), **kwargs)
         self._dataset, self._first_step = dataset, first_step
 
     def get_train_dataloader(self) -> DataLoader:
