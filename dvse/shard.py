@@ -19,7 +19,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,9 @@ import pyarrow.parquet as pq
 from dvse.atomic_file import write_atomically
 from dvse.encoding import Encoding
 from dvse.errors import IdRangeError, ShardError
+
+if TYPE_CHECKING:
+    from dvse.tokenizer import Tokenizer
 
 FORMAT_VERSION = "1"
 PATTERN = "shard-*.parquet"
@@ -55,6 +58,17 @@ class ShardMetadata:
     vocabulary_size: int
     profile: Mapping[str, Any]
     lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @classmethod
+    def of(cls, tokenizer: "Tokenizer") -> "ShardMetadata":
+        """Return what shards say that `tokenizer` makes."""
+        return cls(
+            bundle=tokenizer.name,
+            bundle_fingerprint=tokenizer.fingerprint,
+            vocabulary_fingerprint=tokenizer.vocabulary.fingerprint,
+            vocabulary_size=tokenizer.vocabulary.size,
+            profile=tokenizer.profile.to_dict(),
+        )
 
     def to_schema_metadata(self) -> dict[str, str]:
         """Return the key-value pairs of the file."""

@@ -3,9 +3,8 @@
     ids [n] a prompt ─ sort ─ pad ─► [B, T] ─ steps ─► ids of each answer ─ split ─► text
 
 Greedy by default. A loop of its own and not `generate`: one generator serves batches and streams,
-closing it ends the work, and for a small decoder the bookkeeping of `generate` weighs as much as
-the arithmetic. Logits processors and caches are transformers'. Knows ids, the decoder and the
-constraint on legal tokens; files, questions and what an answer is for are others' business.
+and closing it ends the work. Logits processors and caches are transformers'. Knows ids, the decoder
+and the constraint on legal tokens; files, questions and what an answer is for are others' business.
 """
 
 from collections.abc import Iterator, Sequence

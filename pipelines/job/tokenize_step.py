@@ -66,16 +66,9 @@ class TokenizeWork(DeviceWork):
     def describe(self) -> StepDescription:
         """Return the columns of a token shard and the fingerprints."""
         t = self.tokenizer
-        metadata = ShardMetadata(
-            bundle=t.name,
-            bundle_fingerprint=t.fingerprint,
-            vocabulary_fingerprint=t.vocabulary.fingerprint,
-            vocabulary_size=t.vocabulary.size,
-            profile=t.profile.to_dict(),
-        )
         return StepDescription(
             schema=shard_schema(self._id_dtype),
-            metadata=metadata.to_schema_metadata(),
+            metadata=ShardMetadata.of(t).to_schema_metadata(),
             profile=t.profile.to_dict(),
             preparer=t.preparer,
         )

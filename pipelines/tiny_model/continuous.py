@@ -29,8 +29,7 @@ from pipelines.model_directory import LoadedModel
 from pipelines.sample_answers import samples_of
 from pipelines.tiny_model.continuous_embedding import read_features
 from pipelines.tiny_model.continuous_rows import FeatureTables, write_rows
-
-RECIPE = Path(__file__).with_name("decoder.toml")
+from pipelines.tiny_model.guided_training import RECIPE
 
 
 def compare(

@@ -68,13 +68,7 @@ def write_rows(
     Raises:
         InputError: a file that cannot be read.
     """
-    metadata = ShardMetadata(
-        bundle=tokenizer.name,
-        bundle_fingerprint=tokenizer.fingerprint,
-        vocabulary_fingerprint=tokenizer.vocabulary.fingerprint,
-        vocabulary_size=tokenizer.vocabulary.size,
-        profile=tokenizer.profile.to_dict(),
-    ).to_schema_metadata()
+    metadata = ShardMetadata.of(tokenizer).to_schema_metadata()
     rows: dict[str, list[dict[str, Any]]] = {"discrete": [], "continuous": []}
     with conversations.open(encoding="utf-8") as file:
         lines = tqdm(islice(file, limit), desc="features", unit="row", disable=None)

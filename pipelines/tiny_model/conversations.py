@@ -20,6 +20,8 @@ import soundfile
 from PIL import Image
 from tqdm import tqdm
 
+from model import preset
+from model.sizes import count_parameters
 from pipelines.labelled_speech import DigitSplit
 from pipelines.picture_data import Pictures, load_pictures, parse_rows
 from pipelines.tiny_model.identity import answer_about_itself
@@ -32,9 +34,6 @@ from pipelines.tiny_model.turns import (
     recording_turns,
     text_turn,
 )
-
-NUM_PARAMETERS = 5_300_000
-"""Of the decoder, for what it says of itself; `tests` hold it against the preset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +170,12 @@ def _recording_rows(
 
 
 def _text_rows(counts: Counts, seed: int) -> Iterator[Conversation]:
+    num_parameters = count_parameters(preset("tiny")).total
     for i in range(counts.texts):
         rng = np.random.default_rng((seed, 2, i))
         kind = ("who", "can", "other")[rng.choice(3, p=[0.45, 0.3, 0.25])]
         answers = {
-            language: answer_about_itself(kind, language, num_parameters=NUM_PARAMETERS)
+            language: answer_about_itself(kind, language, num_parameters=num_parameters)
             for language in LANGUAGES
         }
         yield Conversation(messages=messages(None, [text_turn(kind, answers, rng)], rng))

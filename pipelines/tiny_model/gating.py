@@ -14,8 +14,8 @@ import dvse
 from pipelines.decoder_gates import Gated, brief, gate_decoder
 from pipelines.decoder_recipe import read_recipe
 from pipelines.model_directory import save_model
+from pipelines.tiny_model.guided_training import RECIPE
 
-RECIPE = Path(__file__).with_name("decoder.toml")
 MOST_COST = 0.01
 SAVING = 0.18
 
