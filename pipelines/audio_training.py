@@ -24,6 +24,7 @@ from dvse.codebook import Codebook
 from dvse.errors import ConfigError, InputError, TrainingError
 from dvse.items import Audio
 from dvse.part import Part
+from pipelines.joined_speech import digit_sequence
 from pipelines.kmeans import KMeansSettings
 from pipelines.kmeans.processes import Processes
 from pipelines.labelled_speech import Clip, digit_paths, load_digits, synthesize_words
@@ -149,6 +150,7 @@ def train_digit_units(
     hours: float,
     synthetic_share: float,
     settings: UnitSettings,
+    start: Path | None = None,
 ) -> Part:
     """Train a small encoder on spoken digits and synthetic speech, then its units.
 
@@ -157,6 +159,7 @@ def train_digit_units(
         training: settings of the encoder's training; its checkpoint in `output` is resumed.
         hours: synthetic speech to train on.
         synthetic_share: share of synthetic speech among the frames that are clustered.
+        start: an audio part, whose encoder is trained on.
 
     Raises:
         TrainingError: the data is not there, or a checkpoint of another configuration.
@@ -172,21 +175,33 @@ def train_digit_units(
     output.mkdir(parents=True, exist_ok=True)
     logger.info("speaking %.2f hours of words", hours)
     synthetic = list(synthesize_words(hours=hours, sample_rate_hz=rate_hz, seed=training.seed))
+    begun = None if start is None else Part.load(start, modality="audio")
     model = train_unit_encoder(
-        training, splits["train"], synthetic, checkpoint=output / CHECKPOINT_FILE
+        training,
+        splits["train"],
+        synthetic,
+        start=begun and AudioTokenizer.from_spec(begun.spec, begun.folder).encoder.model,
+        checkpoint=output / CHECKPOINT_FILE,
     )
     round_to_half(model)
     draft = _draft(
         AudioEncoder.of(model, layer=settings.layer, normalize=True), rate_hz, settings, None
     )
-    clips = _mixed(splits["train"], synthetic, synthetic_share)
+    rng = np.random.default_rng(settings.seed)
+    sequences = [
+        digit_sequence(splits["train"], rng, rate_hz=rate_hz)
+        for _ in range(len(splits["train"]) // 4)
+    ]
+    clips = _mixed([*splits["train"], *sequences], synthetic, synthetic_share)
     tokenizer, figures = _fitted(draft, _clip_features(draft, clips), settings)
     figures |= evaluate_units(tokenizer, splits, seed=settings.seed)
     paths = [path for path, _, _ in digit_paths(data, "train")]
     provenance = {
         "command": f"dvse train audio --steps {training.steps} --hours {hours:g} "
         f"--synthetic-share {synthetic_share:g} --layer {settings.layer} "
-        f"--num-codes {settings.num_codes} --seed {training.seed}",
+        f"--num-codes {settings.num_codes} --seed {training.seed} "
+        f"--learning-rate {training.learning_rate:g}",
+        **({} if begun is None else {"start": begun.provenance}),
         "data": [
             {
                 "name": "Free Spoken Digit Dataset, training split",

@@ -49,7 +49,7 @@ class Clip:
         samples: float32 [n] at the rate that was asked for.
         digit: value of the one digit that is spoken, else `None`.
         speaker: who speaks, or the name of the voice.
-        phones, words: labels by time; empty where only the digit is known.
+        phones, words: labels by time; phones are unknown in recorded digits.
     """
 
     samples: np.ndarray
@@ -102,7 +102,8 @@ def load_digits(folder: Path, split: DigitSplit, *, sample_rate_hz: int) -> list
     for path, digit, speaker in digit_paths(folder, split):
         samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
         mono = resampled(samples.mean(1), rate_hz, sample_rate_hz)
-        clips.append(Clip(samples=mono, digit=digit, speaker=speaker))
+        said = Span(start_s=0.0, label=DIGIT_WORDS[digit])
+        clips.append(Clip(samples=mono, digit=digit, speaker=speaker, words=(said,)))
     return clips
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from dvse.audio.windows import FrameGrid
 from dvse.errors import ConfigError, TrainingError
 from pipelines.espeak import SILENCE, Span
+from pipelines.joined_speech import digit_sequence, join, stretch
 from pipelines.labelled_speech import Clip
 from pipelines.phones import DIGIT_PHONES, PHONES, phone_index
 from pipelines.speech_augmentation import perturb, vary
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 NO_DIGIT = len(DIGIT_WORDS)
 IGNORED = -100
+KINDS = ("digits", "sequences", "synthetic", "synthetic")
+"""What the batches of a step are made of."""
 
 
 def tiny_encoder_config() -> Wav2Vec2Config:
@@ -72,7 +76,10 @@ class UnitEncoderTraining:
 
     Attributes:
         steps: optimiser steps; the learning rate falls to zero over the last `cooldown` share.
-        digits_per_step, crops_per_step: clips of recorded digits and of synthetic speech in a step.
+        digits_per_step, sequences_per_step, crops_per_step: recorded digits alone, two to six of
+            them joined with pauses, and synthetic speech in a step.
+        longest_s: only stretches of this length are seen, as the tokenizer's windows will be.
+        joined_share: of the synthetic clips are several, joined with pauses.
         digit_weight, agreement_weight: weights of the digit loss and of the two views' distance
             against the phone loss, which counts once.
         align_from: step from which recorded digits are aligned and their phones trained.
@@ -80,15 +87,18 @@ class UnitEncoderTraining:
     """
 
     steps: int = 3000
-    digits_per_step: int = 16
+    digits_per_step: int = 8
+    sequences_per_step: int = 12
     crops_per_step: int = 8
+    joined_share: float = 0.3
+    longest_s: float = 1.28
     learning_rate: float = 2e-3
     warmup: int = 200
     cooldown: float = 0.4
     digit_weight: float = 0.6
-    agreement_weight: float = 0.5
-    align_from: int = 300
-    agree_from: float = 0.6
+    agreement_weight: float = 2.0
+    align_from: int = 200
+    agree_from: float = 0.3
     sample_rate_hz: int = 8000
     seed: int = 0
     checkpoint_every: int = 250
@@ -124,14 +134,14 @@ class Batch:
         mask: int64 [B, n], 1 where there is sound.
         phones: int64 [B, T], `IGNORED` where unknown (recorded digits) or padded.
         digits: int64 [B, T], `NO_DIGIT` for other words, `IGNORED` where padded.
-        spoken: value of the recorded digit of each clip, -1 for synthetic speech.
+        to_align: bool [B], where the phones are unknown and follow from the digits.
     """
 
     views: Tensor
     mask: Tensor
     phones: Tensor
     digits: Tensor
-    spoken: np.ndarray
+    to_align: np.ndarray
 
 
 def train_unit_encoder(
@@ -139,23 +149,27 @@ def train_unit_encoder(
     recorded: Sequence[Clip],
     synthetic: Sequence[Clip],
     *,
+    start: Wav2Vec2Model | None = None,
     checkpoint: Path | None = None,
 ) -> Wav2Vec2Model:
     """Train and return the encoder, on the CPU or a CUDA device where there is one.
 
     Args:
         recorded: clips of one digit each; synthetic: clips with phones and words.
+        start: an encoder of this shape to go on from, instead of random weights.
         checkpoint: a safetensors file, written every `checkpoint_every` steps and resumed from;
             a resumed run draws the same batches as one that was never stopped.
 
     Raises:
-        TrainingError: no clips, or a checkpoint of another configuration.
+        TrainingError: no clips, or a checkpoint or start of another configuration.
     """
     if not recorded or not synthetic:
         raise TrainingError("expected recorded and synthetic clips to train on, received none")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(settings.seed)
     model = UnitEncoder(Wav2Vec2Config(**settings.encoder)).to(device).train()
+    if start is not None:
+        _load(model.encoder, start)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
@@ -181,7 +195,7 @@ def train_unit_encoder(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _rate(step, settings)
         optimizer.step()
-        for kind, loss in zip(("recorded",) * 2 + ("synthetic",) * 2, losses, strict=True):
+        for kind, loss in zip(KINDS, losses, strict=True):
             for name, value in loss.items():
                 value = value.detach()
                 key = f"{kind}.{name}"
@@ -239,6 +253,18 @@ def best_path(log_probs: np.ndarray, phones: Sequence[int]) -> np.ndarray:
     return path
 
 
+def _load(encoder: Wav2Vec2Model, start: Wav2Vec2Model) -> None:
+    """Give `encoder` the weights of `start`; what hides frames in pretraining may be missing."""
+    weights = {"masked_spec_embed": encoder.masked_spec_embed, **start.state_dict()}
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(
+            "expected an encoder of the shape in the settings to start from; "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
+
+
 def _rate(step: int, settings: UnitEncoderTraining) -> float:
     """Return the share of the learning rate: up, level, and down to zero."""
     left = (settings.steps - step) / max(1.0, settings.cooldown * settings.steps)
@@ -252,15 +278,27 @@ def _batches(
     model: UnitEncoder,
     rng: np.random.Generator,
 ) -> Iterator[Batch]:
-    """Yield four batches: the shorter and the longer half of each kind (little is padded)."""
+    """Yield four batches: digits, sequences of them, the shorter and the longer crops."""
     digits = [recorded[i] for i in rng.choice(len(recorded), settings.digits_per_step)]
-    drawn = rng.choice(len(synthetic), settings.crops_per_step)
-    crops = [_crop(synthetic[i], settings, rng) for i in drawn]
-    for clips in (digits, crops):
-        clips = sorted(clips, key=lambda clip: len(clip.samples))
-        half = len(clips) // 2
-        yield _batch(clips[:half], settings, model, rng)
-        yield _batch(clips[half:], settings, model, rng)
+    rate_hz = settings.sample_rate_hz
+    sequences = [
+        digit_sequence(recorded, rng, rate_hz=rate_hz) for _ in range(settings.sequences_per_step)
+    ]
+    crops = [_crops(synthetic, settings, rng) for _ in range(settings.crops_per_step)]
+    crops.sort(key=lambda clip: len(clip.samples))
+    half = len(crops) // 2
+    for clips in (digits, sequences, crops[:half], crops[half:]):
+        seen = [stretch(c, rng, most_s=settings.longest_s, rate_hz=rate_hz) for c in clips]
+        yield _batch(seen, settings, model, rng)
+
+
+def _crops(
+    synthetic: Sequence[Clip], settings: UnitEncoderTraining, rng: np.random.Generator
+) -> Clip:
+    """Return a crop of a synthetic clip, or two or three joined."""
+    count = int(rng.integers(2, 4)) if rng.random() < settings.joined_share else 1
+    drawn = [_crop(synthetic[i], settings, rng) for i in rng.choice(len(synthetic), count)]
+    return drawn[0] if count == 1 else join(drawn, rng, rate_hz=settings.sample_rate_hz)
 
 
 def _crop(clip: Clip, settings: UnitEncoderTraining, rng: np.random.Generator) -> Clip:
@@ -309,7 +347,7 @@ def _batch(
         base = vary(clip.samples, rng, speed=speed)
         shift = int(rng.integers(0, 24))
         first = perturb(base, rng, min_noise=0.003, max_noise=0.3)
-        second = perturb(first, rng, min_noise=0.02, max_noise=0.12)
+        second = perturb(first, rng, min_noise=0.03, max_noise=0.15)
         firsts.append(_normalised(first[: len(first) - shift]))
         seconds.append(_normalised(second[shift:]))
         speeds.append(speed)
@@ -325,19 +363,16 @@ def _batch(
         mask[row, : len(first)] = 1
         centres = np.arange(frames[row]) * grid.stride + grid.reach / 2
         times_s = centres / settings.sample_rate_hz * speeds[row]
-        if clip.digit is not None:
-            digits[row, : frames[row]] = clip.digit
-        else:
+        if clip.phones:
             phones[row, : frames[row]] = _labels(clip.phones, times_s, phone_index)
-            digits[row, : frames[row]] = _labels(clip.words, times_s, _digit_index)
-    spoken = np.array([-1 if clip.digit is None else clip.digit for clip in clips])
+        digits[row, : frames[row]] = _labels(clip.words, times_s, _digit_index)
     device = next(model.parameters()).device
     return Batch(
         views=torch.from_numpy(views).to(device),
         mask=torch.from_numpy(mask).to(device),
         phones=torch.from_numpy(phones).to(device),
         digits=torch.from_numpy(digits).to(device),
-        spoken=spoken,
+        to_align=np.array([not clip.phones for clip in clips]),
     )
 
 
@@ -363,7 +398,7 @@ def _losses(
     features = features[:, : batch.digits.shape[1]]
     phone_logits = model.phone_head(features)
     phones = batch.phones
-    if align and (batch.spoken >= 0).any():
+    if align and batch.to_align.any():
         phones = _aligned(phone_logits[: len(phones)], batch)
     digit = _cross_entropy(model.digit_head(features), batch.digits.repeat(num_views, 1))
     losses = {"digit": settings.digit_weight * digit}
@@ -386,12 +421,18 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def _aligned(logits: Tensor, batch: Batch) -> Tensor:
     log_probs = logits.detach().float().log_softmax(-1).cpu().numpy()
     phones = batch.phones.clone()
-    for row, digit in enumerate(batch.spoken):
-        if digit >= 0:
-            count = int((batch.digits[row] != IGNORED).sum())
-            spoken = [phone_index(phone) for phone in DIGIT_PHONES[digit]]
-            path = best_path(log_probs[row, :count], spoken)
-            phones[row, :count] = torch.from_numpy(path).to(phones.device)
+    for row in np.flatnonzero(batch.to_align):
+        digits = batch.digits[row][batch.digits[row] != IGNORED].cpu().numpy()
+        edges = [0, *(np.flatnonzero(np.diff(digits)) + 1), len(digits)]
+        for start, stop in pairwise(edges):
+            if digits[start] == NO_DIGIT:
+                phones[row, start:stop] = phone_index(SILENCE)
+                continue
+            if (start == 0) != (stop == len(digits)):
+                continue  # it may be cut off there
+            spoken = [phone_index(phone) for phone in DIGIT_PHONES[digits[start]]]
+            path = best_path(log_probs[row, start:stop], spoken)
+            phones[row, start:stop] = torch.from_numpy(path).to(phones.device)
     return phones
 
 

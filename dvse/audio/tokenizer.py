@@ -26,8 +26,8 @@ from dvse.errors import BundleFormatError, ConfigError
 from dvse.media_tokenizer import MediaTokenizer
 from dvse.spec_fields import read_fields, write_fields
 
-# Rows of a batch of full windows. A processor is busy with one; a GPU is not.
-_WINDOW_ROWS = {"cpu": 1, "cuda": 8}
+# Frames of a batch of full windows. A processor is busy with one long one; a GPU is not.
+_BATCH_FRAMES = {"cpu": 256, "cuda": 12_000}
 
 _ENCODER_FILE = "encoder.safetensors"
 _CODEBOOK_FILE = "codebook.safetensors"
@@ -124,8 +124,10 @@ class AudioTokenizer(MediaTokenizer):
 
     def batch_rows(self, num_samples: int) -> int:
         """Return the rows of every forward pass over chunks of `num_samples`."""
-        window = self._preparer.grid.num_samples(self._preparer.windowing.window_frames)
-        return _WINDOW_ROWS[self.device.type] if num_samples == window else 1
+        frames = self._preparer.windowing.window_frames
+        if num_samples != self._preparer.grid.num_samples(frames):
+            return 1
+        return max(1, _BATCH_FRAMES[self.device.type] // frames)
 
     def _map_batches(
         self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]

@@ -47,8 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     units.add_argument(
         "--max-frames", type=int, default=100_000, help="size of the sample that is clustered"
     )
-    units.add_argument("--window-s", type=float, default=30.0, help="window over long recordings")
-    units.add_argument("--hop-s", type=float, default=25.0, help="from one window to the next")
+    units.add_argument(
+        "--window-s", type=float, help="window over long recordings (default: 30; small: 1.28)"
+    )
+    units.add_argument(
+        "--hop-s", type=float, help="from one window to the next (default: 25; small: 0.8)"
+    )
     units.add_argument(
         "--merge-repeats", action="store_true", help="a run of equal units becomes one"
     )
@@ -75,6 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     small = parser.add_argument_group("small encoder (without --encoder; needs espeak-ng)")
     small.add_argument("--steps", type=int, default=3000)
+    small.add_argument("--learning-rate", type=float, default=2e-3)
+    small.add_argument(
+        "--start", type=Path, metavar="PART", help="an audio part whose encoder is trained on"
+    )
     small.add_argument("--hours", type=float, default=2.0, help="synthetic speech to train on")
     small.add_argument(
         "--synthetic-share",
@@ -99,13 +107,13 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    layer = args.layer if args.layer is not None else 6 if args.encoder else 3
+    layer, window_s, hop_s = (6, 30.0, 25.0) if args.encoder else (3, 1.28, 0.8)
     settings = UnitSettings(
-        layer=layer,
+        layer=layer if args.layer is None else args.layer,
         num_codes=args.num_codes,
         max_frames=args.max_frames,
-        window_s=args.window_s,
-        hop_s=args.hop_s,
+        window_s=window_s if args.window_s is None else args.window_s,
+        hop_s=hop_s if args.hop_s is None else args.hop_s,
         merge_repeats=args.merge_repeats,
         seed=args.seed,
     )
@@ -127,7 +135,13 @@ def run(args: argparse.Namespace) -> int:
         part = train_digit_units(
             args.data[0],
             args.output,
-            training=UnitEncoderTraining(steps=args.steps, seed=args.seed),
+            training=UnitEncoderTraining(
+                steps=args.steps,
+                learning_rate=args.learning_rate,
+                longest_s=settings.window_s,
+                seed=args.seed,
+            ),
+            start=args.start,
             hours=args.hours,
             synthetic_share=args.synthetic_share,
             settings=settings,

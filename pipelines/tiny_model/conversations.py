@@ -43,7 +43,7 @@ class Counts:
     pictures: int = 45_000
     mosaics: int = 11_000
     digits: int = 6_000
-    sequences: int = 9_000
+    sequences: int = 20_000
     texts: int = 2_500
 
 

@@ -1,12 +1,14 @@
 """Spoken digits joined with pauses into one recording, by known speakers and synthetic voices."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.espeak import Espeak
+from pipelines.espeak import Espeak, Span
+from pipelines.joined_speech import join
 from pipelines.labelled_speech import (
     BASE_VOICES,
     VOICE_VARIANTS,
@@ -77,7 +79,7 @@ def record(
     """Let one voice, or several, say digits drawn at random.
 
     Args:
-        length: number of digits, joined with pauses of 0.08 to 0.6 s.
+        length: number of digits, see `pipelines.joined_speech.join`.
         augment: other speeds, rooms, colours and noise; synthetic voices.
     """
     pools = voices.recorded
@@ -86,31 +88,26 @@ def record(
     names = sorted(pools)
     speaker = names[rng.integers(len(names))]
     is_mixed = rng.random() < _MIXED_SHARE
-    pieces, digits, spans = [_pause(rng, 0.0, 0.3)], [], []
-    for number in range(length):
+    said = []
+    for _ in range(length):
         name = names[rng.integers(len(names))] if is_mixed else speaker
         clip = pools[name][rng.integers(len(pools[name]))]
-        assert clip.digit is not None
         samples = clip.samples * float(rng.uniform(0.5, 1.0))
         if augment and rng.random() < _VARIED_SHARE:
             samples = vary(samples, rng, speed=float(rng.uniform(0.85, 1.18)))
-        pieces += [_pause(rng, 0.08, 0.6)] if number else []
-        start = sum(len(piece) for piece in pieces)
-        pieces.append(samples)
-        digits.append(clip.digit)
-        spans.append((start / RATE_HZ, (start + len(samples)) / RATE_HZ))
-    pieces.append(_pause(rng, 0.0, 0.3))
-    joined = np.concatenate(pieces)
+        said.append(replace(clip, samples=samples))
+    clip = join(said, rng, rate_hz=RATE_HZ)
+    joined = clip.samples
     if augment and rng.random() < _NOISY_SHARE:
         joined = perturb(joined, rng, min_noise=0.003, max_noise=0.1)
     quieter = joined / max(1.0, float(np.abs(joined).max()) / 0.95)
-    return Recording(samples=quieter.astype(np.float32), digits=digits, spans_s=spans)
-
-
-def _pause(rng: np.random.Generator, least_s: float, most_s: float) -> np.ndarray:
-    num_samples = int(rng.uniform(least_s, most_s) * RATE_HZ)
-    loudness = float(rng.choice([0.0, 0.0003, 0.002]))
-    return (loudness * rng.standard_normal(num_samples)).astype(np.float32)
+    return Recording(
+        samples=quieter.astype(np.float32),
+        digits=[DIGIT_WORDS.index(span.label) for span in clip.words if span.label],
+        spans_s=[
+            (span.start_s, after.start_s) for span, after in pairwise(clip.words) if span.label
+        ],
+    )
 
 
 def _spoken(voice: str, rng: np.random.Generator, times: Sequence[int] = range(2)) -> list[Clip]:
@@ -120,7 +117,8 @@ def _spoken(voice: str, rng: np.random.Generator, times: Sequence[int] = range(2
         for digit, word in enumerate(DIGIT_WORDS):
             speech = Espeak().speak(word, voice=voice, words_per_minute=rate, pitch=pitch)
             samples = resampled(speech.samples, speech.sample_rate_hz, RATE_HZ)
-            clips.append(Clip(samples=_trimmed(samples), digit=digit, speaker=voice))
+            said = Span(start_s=0.0, label=word)
+            clips.append(Clip(samples=_trimmed(samples), digit=digit, speaker=voice, words=(said,)))
     return clips
 
 

@@ -9,17 +9,22 @@ import torch
 
 from dvse.audio.windows import FrameGrid
 from dvse.errors import ConfigError, TrainingError
-from pipelines.espeak import Span
+from pipelines.espeak import SILENCE, Span
 from pipelines.labelled_speech import Clip
+from pipelines.phones import DIGIT_PHONES, PHONES, phone_index
 from pipelines.speech_augmentation import perturb, vary
 from pipelines.unit_encoder_training import (
     IGNORED,
+    NO_DIGIT,
+    Batch,
     UnitEncoderTraining,
+    _aligned,
     best_path,
     encoder_from_checkpoint,
     tiny_encoder_config,
     train_unit_encoder,
 )
+from pipelines.word_lists import DIGIT_WORDS
 
 SMALL = tiny_encoder_config().to_diff_dict() | {
     "hidden_size": 16,
@@ -48,7 +53,11 @@ def settings(**changes: object) -> UnitEncoderTraining:
 def clips() -> tuple[list[Clip], list[Clip]]:
     rng = np.random.default_rng(0)
     recorded = [
-        Clip(samples=rng.standard_normal(4_000 + 100 * d).astype(np.float32), digit=d)
+        Clip(
+            samples=rng.standard_normal(4_000 + 100 * d).astype(np.float32),
+            digit=d,
+            words=(Span(start_s=0.0, label=DIGIT_WORDS[d]),),
+        )
         for d in range(10)
     ]
     words = (Span(start_s=0.0, label="seven"), Span(start_s=0.5, label="cat"))
@@ -128,3 +137,40 @@ def test_augmentation_keeps_what_is_said() -> None:
     noisy = perturb(samples, rng, min_noise=0.1, max_noise=0.1)
     assert noisy.dtype == np.float32
     assert np.std(noisy - samples) == pytest.approx(0.1 * np.sqrt(0.5), rel=0.1)
+
+
+def test_pauses_between_digits_are_silence_and_each_digit_follows_its_pronunciation() -> None:
+    seven = phone_ids("seven")
+    labels = [NO_DIGIT] * 2 + [7] * 5 + [NO_DIGIT] * 3 + [7] * 6 + [NO_DIGIT, 7]
+    digits = torch.tensor([[*labels, *[IGNORED] * 2]])
+    batch = Batch(
+        views=torch.zeros(2, 1, 0),
+        mask=torch.zeros(1, 0, dtype=torch.int64),
+        phones=torch.full_like(digits, IGNORED),
+        digits=digits,
+        to_align=np.array([True]),
+    )
+    logits = torch.zeros(1, 20, len(PHONES))
+    logits[0, 12, seven[1]] = 9.0  # in the second one the vowel is heard in its third frame
+    found = _aligned(logits, batch)[0].tolist()
+    assert found[:2] + found[7:10] + found[16:17] == [phone_index(SILENCE)] * 6
+    assert found[2:7] == seven  # five frames, five phones
+    assert found[12] == seven[1]
+    assert found[17:] == [IGNORED] * 3  # the last digit is cut off, then comes padding
+
+
+def test_training_goes_on_from_an_encoder() -> None:
+    recorded, synthetic = clips()
+    begun = train_unit_encoder(settings(steps=2), recorded, synthetic)
+    same = train_unit_encoder(
+        settings(steps=1, learning_rate=1e-12), recorded, synthetic, start=begun
+    )
+    for name, value in begun.state_dict().items():
+        assert torch.allclose(same.state_dict()[name], value, atol=1e-6), name
+    other = settings(encoder=SMALL | {"hidden_size": 8})
+    with pytest.raises(TrainingError, match="shape in the settings"):
+        train_unit_encoder(other, recorded, synthetic, start=begun)
+
+
+def phone_ids(word: str) -> list[int]:
+    return [phone_index(phone) for phone in DIGIT_PHONES[DIGIT_WORDS.index(word)]]

@@ -113,8 +113,9 @@ def test_codes_are_bit_equal_whatever_the_neighbours(family: str, norm: str) -> 
 def test_filled_up_batches_of_windows_do_not_change_codes(
     norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dvse.audio.tokenizer._WINDOW_ROWS", {"cpu": 4})
     tokenizer = tokenizer_of("wav2vec2", norm)
+    frames = 4 * tokenizer.preparer.windowing.window_frames
+    monkeypatch.setattr("dvse.audio.tokenizer._BATCH_FRAMES", {"cpu": frames})
     chunks = chunks_of(tokenizer, recording(60_000)) + chunks_of(tokenizer, recording(30_000, 1))
     assert tokenizer.batch_rows(len(chunks[0].data)) == 4
     assert tokenizer.batch_rows(len(chunks[0].data) - 1) == 1

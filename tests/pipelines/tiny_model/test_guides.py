@@ -70,9 +70,18 @@ def test_guides_of_a_recording_by_hand():
 
 
 def test_a_recording_says_where_its_digits_are():
+    from pipelines.espeak import Span
     from pipelines.labelled_speech import Clip
+    from pipelines.word_lists import DIGIT_WORDS
 
-    clips = [Clip(samples=np.full(800, 0.5, np.float32), digit=d, speaker="a") for d in range(10)]
+    clips = [
+        Clip(
+            samples=np.full(800, 0.5, np.float32),
+            digit=d,
+            words=(Span(start_s=0.0, label=word),),
+        )
+        for d, word in enumerate(DIGIT_WORDS)
+    ]
     voices = Voices(recorded={"a": clips}, synthetic={})
     for seed in range(10):
         found = record(voices, 3, np.random.default_rng(seed), augment=False)
