@@ -61,6 +61,7 @@ def train_guided(
         decoder.tie_weights()
     else:
         decoder = GuidedDecoder.from_pretrained(start, dtype=torch.float32)
+        decoder.config.use_cache = True  # checkpoints of a training say it is off
     train_decoder(decoder, tokenizer, guided, recipe, run, resume=True)
     return save_model(decoder.plain(), folder, output)
 
