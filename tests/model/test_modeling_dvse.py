@@ -145,7 +145,7 @@ def test_gradient_checkpointing_changes_no_gradient(make_model, kind, ids):
 def test_two_layers_memorise_a_small_set(make_model, kind, ids):
     model = make_model(**kind).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(150):
+    for _ in range(250):
         optimizer.zero_grad()
         model(ids, labels=ids).loss.backward()
         optimizer.step()
