@@ -180,7 +180,7 @@ def train_digit_units(
         training,
         splits["train"],
         synthetic,
-        start=begun and AudioTokenizer.from_spec(begun.spec, begun.folder).encoder.model,
+        start=None if begun is None else _encoder_of(begun),
         checkpoint=output / CHECKPOINT_FILE,
     )
     round_to_half(model)
@@ -237,6 +237,10 @@ def audio_files(paths: Sequence[Path]) -> list[Path]:
             f"{', '.join(map(str, paths))}, found none"
         )
     return sorted(found)
+
+
+def _encoder_of(part: Part) -> Any:
+    return AudioTokenizer.from_spec(part.spec, part.folder).encoder.model
 
 
 def _draft(

@@ -47,16 +47,19 @@ class Clip:
 
     Attributes:
         samples: float32 [n] at the rate that was asked for.
-        digit: value of the one digit that is spoken, else `None`.
         speaker: who speaks, or the name of the voice.
         phones, words: labels by time; phones are unknown in recorded digits.
     """
 
     samples: np.ndarray
-    digit: int | None = None
     speaker: str = ""
     phones: tuple[Span, ...] = ()
     words: tuple[Span, ...] = ()
+
+    @property
+    def digits(self) -> list[int]:
+        """Values of the digits among its words, in order."""
+        return [DIGIT_WORDS.index(s.label) for s in self.words if s.label in DIGIT_WORDS]
 
 
 def digit_paths(folder: Path, split: DigitSplit) -> list[tuple[Path, int, str]]:
@@ -103,7 +106,7 @@ def load_digits(folder: Path, split: DigitSplit, *, sample_rate_hz: int) -> list
         samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
         mono = resampled(samples.mean(1), rate_hz, sample_rate_hz)
         said = Span(start_s=0.0, label=DIGIT_WORDS[digit])
-        clips.append(Clip(samples=mono, digit=digit, speaker=speaker, words=(said,)))
+        clips.append(Clip(samples=mono, speaker=speaker, words=(said,)))
     return clips
 
 

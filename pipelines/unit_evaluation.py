@@ -86,7 +86,10 @@ def _agreement(
     counts = {
         name: joint_counts(
             np.concatenate(
-                [np.full(len(u), clip.digit) for u, clip in zip(units[name], clips, strict=True)]
+                [
+                    np.full(len(u), clip.digits[0])
+                    for u, clip in zip(units[name], clips, strict=True)
+                ]
             ),
             np.concatenate(units[name]),
             num_labels=len(DIGIT_WORDS),

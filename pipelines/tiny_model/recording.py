@@ -103,7 +103,7 @@ def record(
     quieter = joined / max(1.0, float(np.abs(joined).max()) / 0.95)
     return Recording(
         samples=quieter.astype(np.float32),
-        digits=[DIGIT_WORDS.index(span.label) for span in clip.words if span.label],
+        digits=clip.digits,
         spans_s=[
             (span.start_s, after.start_s) for span, after in pairwise(clip.words) if span.label
         ],
@@ -114,11 +114,11 @@ def _spoken(voice: str, rng: np.random.Generator, times: Sequence[int] = range(2
     clips = []
     for _ in times:
         rate, pitch = int(rng.integers(110, 220)), int(rng.integers(15, 85))
-        for digit, word in enumerate(DIGIT_WORDS):
+        for word in DIGIT_WORDS:
             speech = Espeak().speak(word, voice=voice, words_per_minute=rate, pitch=pitch)
             samples = resampled(speech.samples, speech.sample_rate_hz, RATE_HZ)
             said = Span(start_s=0.0, label=word)
-            clips.append(Clip(samples=_trimmed(samples), digit=digit, speaker=voice, words=(said,)))
+            clips.append(Clip(samples=_trimmed(samples), speaker=voice, words=(said,)))
     return clips
 
 

@@ -150,7 +150,7 @@ def _recordings(
     voices = load_voices(data / "fsdd", split, num_synthetic=0, seed=seed)
     singles = [clip for clips in voices.recorded.values() for clip in clips][:count]
     told = _ask(captioner, [_audio(clip.samples) for clip in singles], "recording", "en")
-    right = [t.text == said([clip.digit or 0], "en") for t, clip in zip(told, singles, strict=True)]
+    right = [t.text == said(clip.digits, "en") for t, clip in zip(told, singles, strict=True)]
     recorded = [
         record(voices, 2 + i % 5, np.random.default_rng((seed, i)), augment=False)
         for i in range(min(count, 500))

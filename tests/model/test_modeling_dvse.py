@@ -145,10 +145,13 @@ def test_gradient_checkpointing_changes_no_gradient(make_model, kind, ids):
 def test_two_layers_memorise_a_small_set(make_model, kind, ids):
     model = make_model(**kind).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(250):
+    # At a level rate the loss leaps now and then when a route changes; it must not end on a leap.
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=150)
+    for _ in range(150):
         optimizer.zero_grad()
         model(ids, labels=ids).loss.backward()
         optimizer.step()
+        schedule.step()
     output = model.eval()(ids, labels=ids)
     assert output.loss < 0.1
     told = model.generate(

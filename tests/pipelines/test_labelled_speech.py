@@ -47,8 +47,8 @@ def test_splits(digits: Path) -> None:
 
 def test_digits_are_read_at_the_rate_that_is_asked_for(digits: Path) -> None:
     clips = load_digits(digits, "train", sample_rate_hz=16_000)
-    assert [(len(clip.samples), clip.digit, clip.speaker) for clip in clips] == [
-        (1600, 7, "george")
+    assert [(len(clip.samples), clip.digits, clip.speaker) for clip in clips] == [
+        (1600, [7], "george")
     ] * 2
 
 

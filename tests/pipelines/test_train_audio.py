@@ -322,6 +322,19 @@ def test_the_small_encoder_from_data_to_part(
     assert (tmp_path / "part" / "encoder.safetensors").stat().st_size < 2.5 * sum(
         p.numel() for p in tokenizer.encoder.model.parameters()
     ) + 20_000
+    further = train_digit_units(
+        data,
+        tmp_path / "further",
+        training=UnitEncoderTraining(steps=1, learning_rate=1e-9, encoder=small),
+        hours=0.001,
+        synthetic_share=0.3,
+        settings=UnitSettings(layer=3, num_codes=12),
+        start=part.folder,
+    )
+    assert further.provenance["start"] == part.provenance
+    begun = tokenizer.encoder.model.state_dict()
+    went_on = AudioTokenizer.from_spec(further.spec, further.folder).encoder.model.state_dict()
+    assert all(torch.allclose(went_on[name], value, atol=1e-3) for name, value in begun.items())
     with pytest.raises(ConfigError, match="synthetic share"):
         train_digit_units(
             data,

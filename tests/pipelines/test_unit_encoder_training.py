@@ -55,7 +55,6 @@ def clips() -> tuple[list[Clip], list[Clip]]:
     recorded = [
         Clip(
             samples=rng.standard_normal(4_000 + 100 * d).astype(np.float32),
-            digit=d,
             words=(Span(start_s=0.0, label=DIGIT_WORDS[d]),),
         )
         for d in range(10)

@@ -53,3 +53,9 @@ def test_the_shipped_card_is_of_the_shipped_decoder():
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"({config['num_hidden_layers']} layers of width {config['hidden_size']}" in card
     assert ("token gates on" in card) == config["use_token_gate"]
+
+
+def test_the_shipped_decoder_keeps_its_cache():
+    folder = Path(dvse.__file__).parent / "bundles" / "tiny"
+    for name in ("config.json", "generation_config.json"):
+        assert json.loads((folder / name).read_text())["use_cache"]

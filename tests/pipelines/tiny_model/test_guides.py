@@ -77,10 +77,9 @@ def test_a_recording_says_where_its_digits_are():
     clips = [
         Clip(
             samples=np.full(800, 0.5, np.float32),
-            digit=d,
             words=(Span(start_s=0.0, label=word),),
         )
-        for d, word in enumerate(DIGIT_WORDS)
+        for word in DIGIT_WORDS
     ]
     voices = Voices(recorded={"a": clips}, synthetic={})
     for seed in range(10):
