@@ -52,7 +52,8 @@ Row: TypeAlias = Item | Sequence[Item]
 
 _MODALITY_IDS = {"text": 0, "special": 0, "image": 1, "audio": 2}
 _BRACKETS = {"image": (BEGIN_OF_IMAGE, END_OF_IMAGE), "audio": (BEGIN_OF_AUDIO, END_OF_AUDIO)}
-_CHUNKS_AT_ONCE = 64
+_MEDIA_AT_ONCE = 64  # pictures and windows of recordings, a few full forward passes
+_CHUNKS_AT_ONCE = 1024  # of any kind; text and special tokens are encoded one by one anyway
 
 
 def load(
@@ -227,19 +228,24 @@ class Tokenizer:
         """
         waiting: deque[_Pending] = deque()
         buffer: list[tuple[_Pending, Chunk]] = []
+        num_media = 0
         for row in rows:
             pending = _Pending()
             waiting.append(pending)
             try:
                 for chunk in self.preparer.chunks(as_sequence(row)):
                     buffer.append((pending, chunk))
-                    if len(buffer) >= _CHUNKS_AT_ONCE:
+                    num_media += chunk.modality in _BRACKETS
+                    if num_media >= _MEDIA_AT_ONCE or len(buffer) >= _CHUNKS_AT_ONCE:
                         self._flush(buffer)
+                        num_media = 0
             except InputError as error:
                 pending.error = error
                 buffer = [(p, c) for p, c in buffer if p is not pending]
-            if not buffer or len(waiting) >= _CHUNKS_AT_ONCE:
+                num_media = sum(c.modality in _BRACKETS for _, c in buffer)
+            if not buffer or len(waiting) >= _MEDIA_AT_ONCE:
                 self._flush(buffer)
+                num_media = 0
                 while waiting:
                     yield self._finish(waiting.popleft())
         self._flush(buffer)

@@ -46,7 +46,7 @@ def serve_replicas(
     ray.init(include_dashboard=False, ignore_reinit_error=True, log_to_driver=True)
     serve.start(http_options=HTTPOptions(host=host, port=port))
     serve.run(deployment.bind(), name="dvse", route_prefix="/")
-    _LOG.info("%d replicas listen at http://%s:%d", replicas, host, port)
+    _LOG.info("ready: %d replicas, endpoints at http://%s:%d", replicas, host, port)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

@@ -145,7 +145,7 @@ def memory() -> Iterator[Row]:
         for thousand in range(10):
             prompts = [_prompt(1000 * thousand + i) for i in range(1000)]
             found = asyncio.run(_load(server, prompts, clients=32, max_tokens=2))
-            assert found.tokens == 2000, found.tokens
+            assert len(found.first_s) == 1000, len(found.first_s)  # every request was answered
             sizes.append(_resident_mib(server.pid))
     yield Row(
         name="server.memory_10000",
