@@ -28,6 +28,7 @@ from dvse.errors import (
     ConfigError,
     UnsafeFileError,
 )
+from dvse.file_hash import file_sha256
 from dvse.items import MODALITIES
 from dvse.vocabulary import Vocabulary
 
@@ -152,7 +153,7 @@ def write_bundle(
     write_processor_files(folder)
     _refuse_pickles(folder)
     files = {
-        name: {"sha256": _sha256(folder / name), "size": (folder / name).stat().st_size}
+        name: {"sha256": file_sha256(folder / name), "size": (folder / name).stat().st_size}
         for name in _deciding_files(folder)
     }
     document = {
@@ -322,7 +323,7 @@ def _check_files(folder: Path, files: Mapping[str, Any]) -> None:
         path = folder / name
         if not path.is_file():
             raise BundleIntegrityError(f"{path}: the file is missing; fetch the bundle again")
-        found = _sha256(path)
+        found = file_sha256(path)
         if found != expected["sha256"]:
             raise BundleIntegrityError(
                 f"{path}: expected SHA-256 {expected['sha256']!s:.16}…, received {found:.16}…; "
@@ -390,8 +391,3 @@ def _fingerprint(
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -84,9 +84,7 @@ class NumericsProfile:
             torch.set_float32_matmul_precision("highest")
             with (
                 use_threads(self.threads),
-                torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-                ),
+                exact_convolutions(),
                 torch.autocast(self.device, enabled=False),
                 torch.inference_mode(),
             ):
@@ -118,6 +116,15 @@ class NumericsProfile:
             return cls(**document)
         except TypeError as error:
             raise ConfigError(f"not a numerics profile: {error}") from None
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """On CUDA: no TF32 and no race for the fastest kernel, which could change between runs."""
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    ):
+        yield
 
 
 @contextmanager

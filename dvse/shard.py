@@ -245,16 +245,6 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise ShardError(f"{path}: expected a token shard; {_first_line(error)}") from None
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file, read in pieces.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _list_of(value_type: pa.DataType) -> pa.ListType:
     return pa.list_(pa.field("element", value_type, nullable=False))
 

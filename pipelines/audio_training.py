@@ -17,13 +17,14 @@ import torch
 from tqdm import tqdm
 
 from dvse.audio.encoder import AudioEncoder
+from dvse.audio.hub_weights import HubWeights, weights_sha256
 from dvse.audio.tokenizer import AudioTokenizer
-from dvse.audio.weights import HubWeights, round_to_half, weights_sha256
 from dvse.audio.windows import Windowing
 from dvse.codebook import Codebook
 from dvse.errors import ConfigError, InputError, TrainingError
 from dvse.items import Audio
 from dvse.part import Part
+from dvse.weights import round_to_half
 from pipelines.joined_speech import digit_sequence
 from pipelines.kmeans import KMeansSettings
 from pipelines.kmeans.processes import Processes

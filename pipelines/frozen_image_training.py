@@ -15,11 +15,11 @@ import torch
 from dvse.chunk import Chunk
 from dvse.codebook import Codebook
 from dvse.errors import ConfigError, TrainingError
+from dvse.file_hash import file_sha256
 from dvse.image.encoder import ImageEncoder
 from dvse.image.geometry import SquareGeometry
 from dvse.image.quantizer import CodebookQuantizer
 from dvse.image.tokenizer import ImageTokenizer
-from dvse.image.weights import file_sha256
 from dvse.part import Part
 from pipelines.image_objective import load_teacher
 from pipelines.image_part import write_tokenizer_part

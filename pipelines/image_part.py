@@ -1,7 +1,7 @@
 """From a trained codec to a part on disk: the tokenizer's files, its figures and where it is from.
 
-The figures are measured on the files as written (half precision), through the same calls that a
-user makes.
+Weights are rounded to half precision first. The figures are measured on the files as written,
+through the same calls that a user makes.
 """
 
 import math
@@ -18,6 +18,7 @@ from dvse.errors import TrainingError
 from dvse.image.geometry import Geometry
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.part import Part
+from dvse.weights import round_to_half
 from pipelines.image_codec import ImageCodec
 from pipelines.picture_data import Pictures
 
@@ -55,6 +56,9 @@ def write_tokenizer_part(
     Raises:
         TrainingError: the disk is full; `part.json` comes last, so no half of a part counts.
     """
+    for trained in (tokenizer.encoder, tokenizer.quantizer, tokenizer.decoder):
+        if trained is not None:
+            round_to_half(trained)
     try:
         tokenizer.save_files(folder)
     except OSError as error:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dvse.errors import ConfigError, TrainingError
+from dvse.file_hash import file_sha256
 from dvse.image.encoder import EncoderConfig
 from dvse.image.geometry import AspectGeometry
-from dvse.image.weights import file_sha256
 from dvse.part import Part
 from pipelines.image_codec import CodecConfig, ImageCodec
 from pipelines.image_objective import load_teacher

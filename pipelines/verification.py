@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from dvse.errors import ConfigError, DvseError, InputError, ShardError
+from dvse.file_hash import file_sha256
 from dvse.numerics import NumericsProfile
-from dvse.shard import PATTERN, file_sha256, read_metadata, read_shard
+from dvse.shard import PATTERN, read_metadata, read_shard
 from dvse.tokenizer import Tokenizer, load
 from pipelines.job.journal import DoneMarker, Journal
 from pipelines.job.loading import load as load_record

@@ -6,7 +6,6 @@ channels are averaged. It refuses to know the rate that an encoder wants.
 
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +17,11 @@ import soundfile
 from dvse.audio.containers import missing_bytes
 from dvse.errors import (
     DecodeError,
-    InputError,
     ItemTypeError,
-    MissingFileError,
     TooLargeError,
-    UnreadableFileError,
 )
 from dvse.items import Audio
+from dvse.media_file import open_media_file, printable
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
 MAX_AMPLITUDE = 1e6
@@ -68,7 +65,9 @@ def opened(item: Audio, *, max_duration_s: float) -> Iterator[Recording]:
             yield _checked(recording, max_duration_s)
     elif isinstance(source, str | os.PathLike):
         path = os.fspath(source)
-        with _open_path(path) as file, _opened_file(file, printable(path), item) as recording:
+        # Unbuffered: libsndfile shares its place.
+        file = open_media_file(path, expected="an audio file", buffering=0)
+        with file, _opened_file(file, printable(path), item) as recording:
             yield _checked(recording, max_duration_s)
     elif hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
         yield _checked(_array_recording(source, item.sample_rate_hz), max_duration_s)
@@ -77,34 +76,6 @@ def opened(item: Audio, *, max_duration_s: float) -> Iterator[Recording]:
             "dvse.Audio takes a path, the bytes of a file, or an array [samples] or "
             f"[samples, channels] with sample_rate_hz, received {type(source).__name__}"
         )
-
-
-def printable(path: str | bytes) -> str:
-    r"""Return a path as text that any terminal and log can hold.
-
-    >>> printable("a\nb\udcff.wav")
-    'a\\nb\\xff.wav'
-    """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def _open_path(path: str | bytes) -> BinaryIO:
-    name = printable(path)
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 (bytes paths have no pathlib form)
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-            raise UnreadableFileError(f"{name}: expected an audio file, it is {kind}")
-        return open(path, "rb", buffering=0)  # noqa: PTH123 (unbuffered: libsndfile shares its place)
-    except InputError:
-        raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingFileError(f"{name}: no such file") from error
-    except PermissionError as error:
-        raise UnreadableFileError(f"{name}: no permission to read it") from error
-    except (OSError, ValueError) as error:  # too long a name, a NUL in it, a failing disk
-        raise UnreadableFileError(f"{name}: cannot be opened; {error}") from error
 
 
 @contextmanager

@@ -7,7 +7,6 @@ neighbours ever reach a code.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,15 +15,17 @@ import torch
 from torch import Tensor
 
 from dvse.audio.encoder import AudioEncoder, EncoderConfig
+from dvse.audio.hub_weights import HubWeights
 from dvse.audio.merging import Merged, merge_repeats
 from dvse.audio.preparer import AudioPreparer
-from dvse.audio.weights import HubWeights, read_weights, write_weights
 from dvse.audio.windows import Windowing
 from dvse.chunk import Chunk
 from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.media_tokenizer import MediaTokenizer
+from dvse.numerics import exact_convolutions
 from dvse.spec_fields import read_fields, write_fields
+from dvse.weights import read_module, write_module
 
 # Frames of a batch of full windows. A processor is busy with one long one; a GPU is not.
 _BATCH_FRAMES = {"cpu": 256, "cuda": 12_000}
@@ -133,7 +134,7 @@ class AudioTokenizer(MediaTokenizer):
         self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]
     ) -> list[np.ndarray]:
         results: list[np.ndarray | None] = [None] * len(chunks)
-        with torch.inference_mode(), _exact_fp32(self.device):
+        with torch.inference_mode(), exact_convolutions():
             for positions, samples in self._batches(chunks):
                 values = function(samples.to(self.device)).cpu().numpy()
                 for row, position in enumerate(positions):
@@ -169,7 +170,7 @@ class AudioTokenizer(MediaTokenizer):
         """Write the safetensors files that `from_spec` reads."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.hub_weights is None:
-            write_weights(self.encoder.model, folder / _ENCODER_FILE)
+            write_module(self.encoder.model, folder / _ENCODER_FILE)
         self.codebook.save(folder / _CODEBOOK_FILE)
 
     @classmethod
@@ -209,7 +210,7 @@ def _load_encoder(
 ) -> AudioEncoder:
     if hub_weights is None:
         encoder = AudioEncoder(config, config.build())
-        read_weights(encoder.model, folder / _ENCODER_FILE)
+        read_module(encoder.model, folder / _ENCODER_FILE)
         return encoder
     encoder = AudioEncoder.from_pretrained(
         hub_weights.repo, layer=config.layer, revision=hub_weights.revision
@@ -224,15 +225,3 @@ def _number(spec: Mapping[str, Any], name: str, kind: type) -> Any:
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, allowed):
         raise BundleFormatError(f"audio: expected {kind.__name__} as {name}, received {value!r}")
     return value
-
-
-@contextmanager
-def _exact_fp32(device: torch.device) -> Iterator[None]:
-    """On CUDA: no TF32 and no search for the fastest kernel, which could change between runs."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    ):
-        yield

@@ -7,7 +7,6 @@ pixel is decoded.
 
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,12 +28,10 @@ from PIL import Image as PilImage
 
 from dvse.errors import (
     DecodeError,
-    InputError,
     ItemTypeError,
-    MissingFileError,
     TooLargeError,
-    UnreadableFileError,
 )
+from dvse.media_file import open_media_file, printable
 
 # Importing a plugin is what makes Pillow able to open its format; they are tried in this order.
 FORMATS = tuple(
@@ -72,7 +69,8 @@ def opened(source: Any) -> Iterator[PilImage.Image]:
             yield picture
     elif isinstance(source, str | os.PathLike):
         path = os.fspath(source)
-        with _open_path(path) as file, _open(file, printable(path)) as picture:
+        opened_file = open_media_file(path, expected="a picture file")
+        with opened_file, _open(opened_file, printable(path)) as picture:
             yield picture
     else:
         raise ItemTypeError(
@@ -88,37 +86,9 @@ def describe(source: Any) -> str:
     return "this picture"
 
 
-def printable(path: str | bytes) -> str:
-    r"""Return a path as text that any terminal and log can hold.
-
-    >>> printable("a\nb\udcff.jpg")
-    'a\\nb\\xff.jpg'
-    """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def reason(error: Exception) -> str:
     """Return what an exception of Pillow says, on one line of at most 200 characters."""
     return printable(" ".join(str(error).split())[:200]) or type(error).__name__
-
-
-def _open_path(path: str | bytes) -> Any:
-    name = printable(path)
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 (bytes paths have no pathlib form)
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-            raise UnreadableFileError(f"{name}: expected a picture file, it is {kind}")
-        return open(path, "rb")  # noqa: PTH123 (the caller closes it)
-    except InputError:
-        raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingFileError(f"{name}: no such file") from error
-    except PermissionError as error:
-        raise UnreadableFileError(f"{name}: no permission to read it") from error
-    except (OSError, ValueError) as error:  # too long a name, a NUL in it, a failing disk
-        raise UnreadableFileError(f"{name}: cannot be opened; {error}") from error
 
 
 def _open(file: Any, name: str) -> PilImage.Image:

@@ -6,8 +6,7 @@ So a picture's codes do not depend on its neighbours (fp32 kernels choose their 
 by shape).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,12 +20,14 @@ from dvse.errors import BundleFormatError, ConfigError, IdRangeError
 from dvse.image.decoding import DecodeLimits
 from dvse.image.encoder import EncoderConfig, ImageEncoder
 from dvse.image.geometry import Geometry, geometry_from_dict, geometry_to_dict
+from dvse.image.hub_weights import HubWeights
 from dvse.image.pixel_decoder import DecoderConfig, PixelDecoder
 from dvse.image.preparer import ImagePreparer
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer, LatticeQuantizer
-from dvse.image.weights import HubWeights, read_module, write_module
 from dvse.media_tokenizer import MediaTokenizer
+from dvse.numerics import exact_convolutions
 from dvse.spec_fields import read_fields, write_fields
+from dvse.weights import read_module, write_module
 
 # Tokens in one batch. Measured on one AVX2 core: `tiny` takes 3.4 ms for a 32x32 picture in batches
 # of 4 rows, 2.2 of 16, 2.1 of 64; ViT-S at 224x224 150 ms in rows of one, 130 of 4 and more.
@@ -140,7 +141,7 @@ class ImageTokenizer(MediaTokenizer):
                 f"expected {rows}x{columns} codes of {self.num_levels} levels, received an array "
                 f"of {list(array.shape)}"
             )
-        with torch.inference_mode(), _exact_fp32(self.device):
+        with torch.inference_mode(), exact_convolutions():
             flat = torch.from_numpy(array.astype(np.int64).reshape(-1, self.num_levels))
             features = self.quantizer.decode(flat.to(self.device))
             pixels = self.decoder(features.reshape(1, rows, columns, -1))
@@ -153,7 +154,7 @@ class ImageTokenizer(MediaTokenizer):
         for position, chunk in enumerate(chunks):
             groups.setdefault(chunk.shape, []).append(position)
         results: list[np.ndarray | None] = [None] * len(chunks)
-        with torch.inference_mode(), _exact_fp32(self.device):
+        with torch.inference_mode(), exact_convolutions():
             for shape, positions in groups.items():
                 rows = self.batch_rows(shape)
                 for start in range(0, len(positions), rows):
@@ -304,15 +305,3 @@ def _has_projections(quantizer: ImageQuantizer) -> bool:
 def _projections(quantizer: ImageQuantizer) -> nn.ModuleDict:
     layers = {"project_in": quantizer.project_in, "project_out": quantizer.project_out}
     return nn.ModuleDict({name: layer for name, layer in layers.items() if layer is not None})
-
-
-@contextmanager
-def _exact_fp32(device: torch.device) -> Iterator[None]:
-    """On CUDA: no TF32 and no search for the fastest kernel, which could change between runs."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    ):
-        yield

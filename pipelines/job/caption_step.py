@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import Encoding
 from dvse.errors import InputError
+from dvse.file_hash import file_sha256
 from dvse.items import Item, Special
 from dvse.preparers import Preparers
-from dvse.shard import file_sha256
 from pipelines.job.step import DeviceWork, Loaded, Step, StepDescription
 from pipelines.job.tokenize_step import TokenizeStep
 from pipelines.model_directory import ModelFolders, find_model

@@ -25,7 +25,8 @@ from typing import Any
 
 from dvse.atomic_file import remove_temporary_files, sync_directory, write_atomically
 from dvse.errors import ConfigError, ResumeError
-from dvse.shard import PATTERN, file_sha256, shard_name
+from dvse.file_hash import file_sha256
+from dvse.shard import PATTERN, shard_name
 
 FORMAT = "dvse-job"
 FORMAT_VERSION = 1

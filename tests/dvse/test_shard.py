@@ -14,10 +14,10 @@ import pytest
 from dvse.atomic_file import write_atomically
 from dvse.encoding import Encoding, Span
 from dvse.errors import IdRangeError, ShardError
+from dvse.file_hash import file_sha256
 from dvse.shard import (
     ShardMetadata,
     encoding_row,
-    file_sha256,
     read_metadata,
     read_shard,
     shard_schema,

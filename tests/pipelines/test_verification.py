@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import dvse
-from dvse.shard import file_sha256, read_shard, write_shard
+from dvse.file_hash import file_sha256
+from dvse.shard import read_shard, write_shard
 from pipelines.engines.inline import InlineEngine
 from pipelines.job.job import Job, JobConfig
 from pipelines.job.tokenize_step import TokenizeStep

@@ -20,8 +20,8 @@ from transformers import (
 )
 
 from dvse.audio.encoder import AudioEncoder
+from dvse.audio.hub_weights import HubWeights, weights_sha256
 from dvse.audio.tokenizer import AudioTokenizer
-from dvse.audio.weights import HubWeights, read_weights, round_to_half, weights_sha256
 from dvse.audio.windows import Windowing
 from dvse.chunk import Chunk
 from dvse.codebook import Codebook
@@ -36,6 +36,7 @@ from dvse.errors import (
     UnsafeFileError,
 )
 from dvse.items import Audio, Text
+from dvse.weights import read_module, round_to_half
 
 RATE = 8_000
 SIZES = {
@@ -333,5 +334,5 @@ def test_a_safetensors_file_that_begins_like_a_pickle_is_read(tmp_path: Path) ->
         pytest.fail("no size of the header began with 0x80")
     (tmp_path / "weights.safetensors").write_bytes(data)
     other = torch.nn.Linear(2, 2)
-    read_weights(other, tmp_path / "weights.safetensors")
+    read_module(other, tmp_path / "weights.safetensors")
     assert weights_sha256(other) == weights_sha256(module)

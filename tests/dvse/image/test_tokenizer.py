@@ -18,12 +18,13 @@ from dvse.errors import (
     ItemTypeError,
     UnsafeFileError,
 )
+from dvse.file_hash import file_sha256
 from dvse.image.encoder import EncoderConfig, ImageEncoder
 from dvse.image.geometry import AspectGeometry, SquareGeometry
+from dvse.image.hub_weights import HubWeights
 from dvse.image.pixel_decoder import DecoderConfig, PixelDecoder
 from dvse.image.quantizer import CodebookQuantizer, LatticeQuantizer
 from dvse.image.tokenizer import ImageTokenizer
-from dvse.image.weights import HubWeights, file_sha256
 from dvse.items import Image, Text
 
 OPTIONS = {

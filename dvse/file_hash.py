@@ -1,0 +1,14 @@
+"""The SHA-256 of a file: what bundles, journals and shards are proved by."""
+
+import hashlib
+from pathlib import Path
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file, read in pieces.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
