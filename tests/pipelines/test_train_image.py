@@ -142,7 +142,9 @@ def test_killed_from_outside_at_any_moment(data, tmp_path):
     """SIGKILL, again and again, until the run comes through."""
     words = [sys.executable, "-m", "pipelines.cli", "train", "image", "--data", str(data)]
     words += ["--rows", "0:32", *SMALL, "--checkpoint-steps", "1", "--resume", "--epochs", "30"]
+    began = time.monotonic()
     train(data, tmp_path / "whole", "--epochs", "30")
+    longest_wait = (time.monotonic() - began) / 2
     rng, kills = np.random.default_rng(0), 0
     while not (tmp_path / "killed" / "part.json").exists():
         run = subprocess.Popen([*words, "--output", str(tmp_path / "killed")])
@@ -150,7 +152,7 @@ def test_killed_from_outside_at_any_moment(data, tmp_path):
         while run.poll() is None and not (tmp_path / "killed" / "checkpoint.pt").exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        time.sleep(rng.uniform(0, 8))
+        time.sleep(rng.uniform(0, longest_wait))
         if run.poll() is None and kills < 4:
             run.kill()
             kills += 1
