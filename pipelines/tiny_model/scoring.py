@@ -75,8 +75,8 @@ def score(captioner: Captioner, data: Path, *, count: int = 1000, seed: int = 1)
 
     Args:
         data: the folder with `cifar10-train.parquet` and `fsdd/`.
-        count: inputs a kind (all recordings of an unknown speaker are more than there are of
-            known ones).
+        count: inputs a kind, but for pictures, of which all 5,000 are asked (all recordings of an
+            unknown speaker are more than there are of known ones).
     """
     pictures = load_pictures(
         data / "cifar10-train.parquet",
@@ -87,7 +87,7 @@ def score(captioner: Captioner, data: Path, *, count: int = 1000, seed: int = 1)
         num_threads=1,
     )
     return {
-        "pictures": _pictures(captioner, pictures, count),
+        "pictures": _pictures(captioner, pictures),
         "mosaics": _mosaics(captioner, pictures, count, seed),
         **{
             split: _recordings(captioner, data, split, count, seed)
@@ -100,12 +100,12 @@ def score(captioner: Captioner, data: Path, *, count: int = 1000, seed: int = 1)
     }
 
 
-def _pictures(captioner: Captioner, pictures: Pictures, count: int) -> dict[str, Any]:
+def _pictures(captioner: Captioner, pictures: Pictures) -> dict[str, Any]:
     assert pictures.labels is not None
-    labels = [pictures.label_names[label] for label in pictures.labels[:count]]
+    labels = [pictures.label_names[label] for label in pictures.labels]
     found: dict[str, Any] = {"inputs": len(labels)}
     for language in LANGUAGES:
-        told = _ask(captioner, list(pictures.pixels[:count]), "picture", language)
+        told = _ask(captioner, list(pictures.pixels), "picture", language)
         right = [
             parse_scene(t.text) == Scene(rows=((label,),))
             for t, label in zip(told, labels, strict=True)
