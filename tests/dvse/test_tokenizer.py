@@ -253,6 +253,19 @@ def test_many_rows_are_encoded_together_and_none_waits_for_the_last(fakes):
     assert codes == [n % 16 for n in range(1, 300)]
 
 
+def test_pictures_inside_longer_rows_fill_the_same_batches(fakes):
+    """Text and special tokens of a prompt take no room among the pictures."""
+    image = fakes.Image()
+    tokenizer = fakes.build(image=image)
+    around = [Special("<|user|>"), Text("What"), Text(" is"), Text(" this?")]
+    rows = [[*around, Image(picture(1, 1, first=n % 16)), *around] for n in range(128)]
+    together = list(tokenizer.encode_many(rows))
+    assert image.batch_sizes == [64, 64]
+    assert [e.ids.tolist() for e in together[::17]] == [
+        tokenizer.encode(row).ids.tolist() for row in rows[::17]
+    ]
+
+
 def test_a_long_recording_stays_in_bounded_memory(fakes):
     """No more windows wait at once than one flush takes, however long the recording is."""
     audio = fakes.Audio()
