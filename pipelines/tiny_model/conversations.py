@@ -188,11 +188,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--share", type=float, default=1.0, help="of the full number, for trials")
     parser.add_argument("--held-out", action="store_true", help="from the other rows instead")
+    parser.add_argument("--seed", type=int, default=0, help="other recordings, mosaics, questions")
     args = parser.parse_args()
     full = Counts()
     counts = Counts(**{name: int(n * args.share) for name, n in vars(full).items()})
     part = HELD_OUT if args.held_out else TRAINING
-    print(write_conversations(args.data, args.output, counts=counts, part=part))
+    print(write_conversations(args.data, args.output, counts=counts, part=part, seed=args.seed))
     return 0
 
 
