@@ -121,6 +121,7 @@ def train_decoder(
             f"{settings.length} ids, received {dataset.num_ids} ids; lower the batch size"
         )
     first_shard = sorted(Path(shards).glob(PATTERN))[0]
+    use_cache = decoder.config.use_cache  # `Trainer` turns it off as it is made, for good
     trainer = DecoderTrainer(
         model=decoder,
         args=_arguments(settings, folder),
@@ -136,9 +137,8 @@ def train_decoder(
             )
         ],
     )
-    use_cache = decoder.config.use_cache
     trainer.train(resume_from_checkpoint=last)
-    decoder.config.use_cache = use_cache  # `Trainer` turns it off, and would save it so
+    decoder.config.use_cache = use_cache
     log = [line for line in trainer.state.log_history if "loss" in line or "train_loss" in line]
     if any(line.get("loss", 0) != line.get("loss", 0) for line in log):
         raise TrainingError("the loss is no longer finite; start again with a lower learning rate")

@@ -56,6 +56,7 @@ def train(shards, output, *, steps=40, save_every=1000, more=()):
 def test_a_small_set_is_learnt_by_heart(shards, tmp_path):
     assert train(shards, tmp_path / "model") == 0
     captioner = Captioner.load(tmp_path / "model")
+    assert captioner.model.config.use_cache, "saved as it was before the training"
     assert captioner([dvse.Text(question) for question in ANSWERS]) == list(ANSWERS.values())
     log = [
         json.loads(line) for line in (tmp_path / "model.run" / "log.jsonl").read_text().splitlines()
