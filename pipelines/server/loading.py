@@ -11,6 +11,7 @@ from pipelines.model_directory import LoadedModel, check_belong, find_model, loa
 from pipelines.server.engine.batching_engine import BatchingConfig, BatchingEngine
 from pipelines.server.engine.runner import LocalRunner, Runner
 from pipelines.server.served_model import ServedModel
+from pipelines.server.torch_threads import run_in_passing
 
 if TYPE_CHECKING:
     from model import DvseConfig
@@ -53,6 +54,10 @@ def load_served(config: LoadingConfig) -> ServedModel:
     Raises:
         BundleError, ConfigError, ModelMismatchError: see `pipelines.model_directory.load_model`.
     """
+    return run_in_passing(lambda: _load_served(config))
+
+
+def _load_served(config: LoadingConfig) -> ServedModel:
     started = time.perf_counter()
     _LOG.info("loading %s on %s", config.model, _place(config))
     loaded, runner, batching = _load(config)

@@ -18,6 +18,7 @@ from dvse.encoding import Encoding
 from dvse.image.preparer import ImagePreparer
 from dvse.items import Audio, Image, Item
 from dvse.tokenizer import Tokenizer
+from pipelines.server.torch_threads import compute_alone
 
 _REMEMBERED_CODES = 2_000_000
 _CHUNKS_AT_ONCE = 16
@@ -40,7 +41,9 @@ class PromptEncoder:
         if isinstance(image, ImagePreparer):
             limits = replace(image.limits, max_pixels=min(max_pixels, image.limits.max_pixels))
             self._preparer = replace(self._preparer, image=replace(image, limits=limits))
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="media")
+        self._pool = ThreadPoolExecutor(
+            workers, thread_name_prefix="media", initializer=compute_alone
+        )
         self._encoder_lock = threading.Lock()
         self._memory: OrderedDict[bytes, list[EncodedChunk]] = OrderedDict()
         self._memory_lock = threading.Lock()

@@ -31,6 +31,7 @@ from pipelines.server.engine.sampling import Chooser, Sampler
 from pipelines.server.engine.sequence import Sequence
 from pipelines.server.engine.spans import Spans
 from pipelines.server.engine.step_plan import Copy, StepPlan
+from pipelines.server.torch_threads import compute_with_all_cores
 
 _LOG = logging.getLogger("dvse.serve")
 
@@ -155,6 +156,7 @@ class BatchingEngine(Engine):
             self._thread.join(deadline_s + 30.0)
 
     def _work(self) -> None:
+        compute_with_all_cores()
         try:
             while self._wait_for_work():
                 plan, sequences = self._plan()
