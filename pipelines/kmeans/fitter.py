@@ -33,7 +33,7 @@ class KMeansSettings:
 
     num_codes: int
     num_levels: int = 1
-    num_passes: int = 4
+    num_passes: int = 6
     tolerance: float = 1e-3
     initialization: Initialization = "kmeans++"
     seed: int = 0

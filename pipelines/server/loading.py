@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from model import DvseConfig
 
 _LOG = logging.getLogger("dvse.serve")
+# See `torch_threads`: the cores are the engine's.
+_ENCODER_THREADS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,9 @@ def batching_for(
 
 def _load(config: LoadingConfig) -> tuple[LoadedModel, LocalRunner, BatchingConfig]:
     if config.tensor_parallel == 1:
-        loaded = load_model(config.model, device=config.device, dtype=config.dtype)
+        loaded = load_model(
+            config.model, device=config.device, dtype=config.dtype, threads=_ENCODER_THREADS
+        )
     else:
         loaded = _load_share(config)
     weight_bytes = next(loaded.model.parameters()).element_size()
@@ -151,7 +155,7 @@ def _load_share(config: LoadingConfig) -> LoadedModel:
     except (ModelError, OSError) as error:
         raise BundleFormatError(f"{folders.decoder}: cannot be loaded; {error}") from error
     device = str(model.device)
-    tokenizer = dvse.load(folders.bundle, device=device)
+    tokenizer = dvse.load(folders.bundle, device=device, threads=_ENCODER_THREADS)
     check_belong(model.config, tokenizer.fingerprint, folders)
     return LoadedModel(name=folders.name, model=model, tokenizer=tokenizer, device=device)
 

@@ -4,6 +4,7 @@ Loading and importing are timed apart: the first is ours, the second is the libr
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -57,6 +58,10 @@ def serve(
     failure: list[BaseException] = []
 
     def on_ready() -> None:
+        # Libraries and model stay to the end; walking them again and again in search of garbage
+        # costs a lone answer 8 % of its time.
+        gc.collect()
+        gc.freeze()
         _LOG.info(
             "ready in %.1f s after %.1f s of importing libraries; endpoints at %s: %s",
             time.perf_counter() - started,

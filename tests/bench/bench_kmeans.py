@@ -1,6 +1,6 @@
 """K-means: ours against scikit-learn with fairseq's settings and against faiss; growth from disk.
 
-    python tests/bench --only kmeans
+    python tests/bench --only kmeans            or kmeans.faiss, kmeans.scikit_learn, …
     DVSE_BENCH_SKLEARN=full  also runs scikit-learn at full size (more than ten minutes)
 
 Features are a mixture of 3,000 states of unequal weight in 48 directions plus noise in all 768, as
@@ -50,22 +50,28 @@ class _Timed(NamedTuple):
 
 def rows() -> Iterator[Row]:
     """Yield the rows of the table."""
-    yield from _against_peers()
-    yield from _features_to_centroids()
-    yield from _from_disk()
+    for case in CASES.values():
+        yield from case()
 
 
-def _against_peers() -> Iterator[Row]:
-    features = _mixture(ROWS, seed=0)
-    ours = [_timed(lambda seed=seed: _lloyd(features, seed)) for seed in SEEDS]
-    inertia = statistics.mean(_inertia(features, run.centroids) for run in ours)
-    seconds = statistics.median(run.seconds for run in ours)
-    yield from _against_faiss(features, seconds, inertia)
-    yield from _against_scikit_learn(features, seconds, inertia)
+class _Ours(NamedTuple):
+    seconds: float
+    inertia: float
 
 
-def _against_faiss(features: np.ndarray, seconds: float, inertia: float) -> Iterator[Row]:
+def _ours(features: np.ndarray) -> _Ours:
+    runs = [_timed(lambda seed=seed: _lloyd(features, seed)) for seed in SEEDS]
+    return _Ours(
+        statistics.median(run.seconds for run in runs),
+        statistics.mean(_inertia(features, run.centroids) for run in runs),
+    )
+
+
+def _against_faiss() -> Iterator[Row]:
     import faiss
+
+    features = _mixture(ROWS, seed=0)
+    seconds, inertia = _ours(features)
 
     def fit(seed: int) -> np.ndarray:
         kmeans = faiss.Kmeans(DIM, CODES, niter=20, seed=seed + 1)
@@ -95,9 +101,11 @@ def _against_faiss(features: np.ndarray, seconds: float, inertia: float) -> Iter
     )
 
 
-def _against_scikit_learn(features: np.ndarray, seconds: float, inertia: float) -> Iterator[Row]:
+def _against_scikit_learn() -> Iterator[Row]:
     from sklearn.cluster import MiniBatchKMeans
 
+    features = _mixture(ROWS, seed=0)
+    seconds, inertia = _ours(features)
     is_full = os.environ.get("DVSE_BENCH_SKLEARN") == "full"
     settings = {**FAIRSEQ, "n_init": 20 if is_full else 1, "max_iter": 100 if is_full else 10}
     peer = _timed(
@@ -241,3 +249,11 @@ class _AnonymousMemory(threading.Thread):
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
         self.join()
+
+
+CASES: dict[str, Callable[[], Iterator[Row]]] = {
+    "faiss": _against_faiss,
+    "scikit_learn": _against_scikit_learn,
+    "features_to_centroids": _features_to_centroids,
+    "from_disk": _from_disk,
+}

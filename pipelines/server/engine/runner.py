@@ -60,7 +60,6 @@ class LocalRunner(Runner):
         self.device = local.device
         self._cache = PackedCache(
             num_layers=config.num_hidden_layers,
-            heads=local.shape[0] // config.head_dim * config.num_key_value_groups,
             kv_heads=local.shape[0] // config.head_dim,
             head_dim=config.head_dim,
             num_tokens=cache_tokens + self.NUM_SCRATCH,
