@@ -53,8 +53,10 @@ class DeviceProcess:
         self._batch_size = batch_size
         self._num_bytes = self._num_chunks = 0
         self._is_flushed = True
-        # Threads of an encoder that wait for each other should sleep: decoders need the cores.
-        waiting = {"OMP_WAIT_POLICY": "PASSIVE"} if device == "cpu" else {}
+        # Threads of an encoder that wait for each other should sleep, decoders need the cores; but
+        # not at once: the next small operator is some microseconds away.
+        policy = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+        waiting = policy if device == "cpu" else {}
         self._child = Child(_serve, (step, device, batch_size), environment=waiting)
 
     @property
