@@ -29,6 +29,7 @@ from pipelines.joined_speech import digit_sequence
 from pipelines.kmeans import KMeansSettings
 from pipelines.kmeans.processes import Processes
 from pipelines.labelled_speech import Clip, digit_paths, load_digits, synthesize_words
+from pipelines.near_duplicates import separate
 from pipelines.unit_clustering import Clustering, cluster, remove_progress
 from pipelines.unit_codebook import fit_codebook, sample_frames
 from pipelines.unit_encoder_training import UnitEncoderTraining, train_unit_encoder
@@ -277,6 +278,7 @@ def _fitted(
         vectors.nbytes / 1e6,
     )
     codebook = fit_codebook(vectors, settings.num_codes, seed=settings.seed)
+    codebook = Codebook(separate(vectors, codebook.centroids[0])[None])
     tokenizer = _with_codebook(draft, codebook)
     used = usage(codebook.encode(torch.from_numpy(vectors))[:, 0].numpy(), settings.num_codes)
     return tokenizer, {

@@ -5,6 +5,7 @@ quantizer with its moving averages, the objective, the label head) is added here
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,7 @@ class ImageCodec(nn.Module):
     def __init__(self, config: CodecConfig, *, teacher: ImageEncoder | None = None) -> None:
         super().__init__()
         self.config = config
+        self._frozen: list[nn.Module] = []
         self.encoder = ImageEncoder(config.encoder)
         self.quantizer = make_quantizer(self.encoder.dim, config.quantizer)
         self.objective: ImageObjective
@@ -121,6 +123,18 @@ class ImageCodec(nn.Module):
             commitment=found.commitment,
             votes=None if self.votes is None else self.votes(quantized).float(),
         )
+
+    def freeze(self, module: nn.Module) -> None:
+        """Let a part of the network be as it is: neither its weights nor its statistics change."""
+        module.requires_grad_(False).eval()
+        self._frozen.append(module)
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module's, but for what is frozen."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     @property
     def decoder(self) -> PixelDecoder | None:

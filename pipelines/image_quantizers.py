@@ -114,6 +114,10 @@ class TrainedQuantizer(nn.Module):
     @abstractmethod
     def _export(self, projections: dict[str, Any]) -> ImageQuantizer: ...
 
+    @abstractmethod
+    def _keep(self, quantizer: ImageQuantizer) -> None:
+        """Take over the codes of a quantizer and let them be."""
+
     def bounded(self, features: Tensor) -> Tensor:
         """Return features `[N, P, code_dim]` where codes may lie, before any is chosen."""
         return self.project_in(features)
@@ -132,6 +136,26 @@ class TrainedQuantizer(nn.Module):
                 codes=found.codes,
                 commitment=found.commitment,
             )
+
+    @torch.no_grad()
+    def keep(self, quantizer: ImageQuantizer) -> None:
+        """Take a tokenizer's codes over and let them be; the projection to them may learn on.
+
+        Raises:
+            ConfigError: another kind, number or width of codes.
+        """
+        ours = self.export()
+        for name in ("num_codes", "num_levels", "code_dim"):
+            if getattr(ours, name) != getattr(quantizer, name) or type(ours) is not type(quantizer):
+                raise ConfigError(
+                    f"expected the codes of the start: {type(quantizer).__name__} with {name} "
+                    f"{getattr(quantizer, name)}, received {type(ours).__name__} with "
+                    f"{getattr(ours, name)}; give the flags that it was trained with"
+                )
+        for name in ("project_in", "project_out"):
+            if (layer := getattr(quantizer, name)) is not None:
+                getattr(self, name).load_state_dict(layer.state_dict())
+        self._keep(quantizer)
 
     @torch.no_grad()
     def export(self) -> ImageQuantizer:
@@ -172,9 +196,19 @@ class MovingAverageQuantizer(TrainedQuantizer):
         codes = codes if self.config.num_levels > 1 else codes.unsqueeze(-1)
         return Quantized(features=features, codes=codes, commitment=commitment.sum())
 
+    @property
+    def _levels(self) -> list[Any]:
+        return list(self.codes.layers) if self.config.num_levels > 1 else [self.codes]
+
+    def _keep(self, quantizer: ImageQuantizer) -> None:
+        assert isinstance(quantizer, CodebookQuantizer)
+        for level, centroids in zip(self._levels, quantizer.codebook.centroids, strict=True):
+            level._codebook.embed.data.copy_(centroids[None])
+            level._codebook.initted.fill_(True)
+            level.freeze_codebook = True
+
     def _export(self, projections: dict[str, Any]) -> ImageQuantizer:
-        layers = self.codes.layers if self.config.num_levels > 1 else [self.codes]
-        centroids = torch.cat([layer._codebook.embed.detach() for layer in layers])
+        centroids = torch.cat([level._codebook.embed.detach() for level in self._levels])
         metric: Metric = "cosine" if self.config.kind == "cosine" else "euclidean"
         return CodebookQuantizer(Codebook(centroids.cpu(), metric=metric), **projections)
 
@@ -193,6 +227,11 @@ class SimVQQuantizer(TrainedQuantizer):
     def _quantize(self, features: Tensor) -> Quantized:
         features, codes, commitment = self.codes(features)
         return Quantized(features=features, codes=codes, commitment=commitment.sum())
+
+    def _keep(self, quantizer: ImageQuantizer) -> None:
+        raise ConfigError(
+            "codes of simvq move together and cannot be kept; start from another quantizer's"
+        )
 
     def _export(self, projections: dict[str, Any]) -> ImageQuantizer:
         return CodebookQuantizer(Codebook(self.codes.codebooks.detach().cpu()), **projections)
@@ -217,6 +256,14 @@ class LatticeTraining(TrainedQuantizer):
             codes=codes.long().unsqueeze(-1),
             commitment=features.new_zeros(()),
         )
+
+    def _keep(self, quantizer: ImageQuantizer) -> None:
+        assert isinstance(quantizer, LatticeQuantizer)
+        if quantizer.levels != self.config.lattice:
+            raise ConfigError(
+                f"expected the lattice of the start, {quantizer.levels}, received "
+                f"{self.config.lattice}"
+            )
 
     def _export(self, projections: dict[str, Any]) -> ImageQuantizer:
         return LatticeQuantizer(levels=self.config.lattice, **projections)

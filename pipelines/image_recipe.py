@@ -19,6 +19,7 @@ from pipelines.image_codec import CodecConfig, ImageCodec
 from pipelines.image_objective import load_teacher
 from pipelines.image_part import write_image_part
 from pipelines.image_quantizers import QuantizerConfig, QuantizerKind
+from pipelines.image_start import continue_from, load_start
 from pipelines.image_training import (
     ImageTrainingConfig,
     Precision,
@@ -33,6 +34,7 @@ class ImageRecipe:
     """All settings of `dvse train image`; see its help."""
 
     data: Path
+    start: str | None = None
     rows: str = ":"
     validation_rows: str | None = None
     image_column: str = "image"
@@ -109,7 +111,8 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
         validation = _load(recipe, recipe.validation_rows)
         _check_apart(recipe)
     check_enough(train, patch_size=recipe.patch_size, num_codes=quantizer.num_codes)
-    teacher, about = None, {}
+    teacher = None
+    about: dict[str, Any] = {}
     if recipe.teacher is not None and recipe.teacher_weights is not None:
         teacher = load_teacher(recipe.teacher, recipe.teacher_weights, layer=recipe.teacher_layer)
         about = {
@@ -119,6 +122,10 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
         }
     torch.manual_seed(recipe.seed)
     codec = ImageCodec(_codec_config(recipe, quantizer, train), teacher=teacher)
+    if recipe.start is not None:
+        start = load_start(recipe.start)
+        continue_from(codec, start.tokenizer)
+        about["start"] = dict(start.provenance)
     codec = codec.to(memory_format=torch.channels_last)
     log = train_codec(
         codec,
@@ -259,6 +266,8 @@ def _provenance(
     log: list[dict[str, Any]],
 ) -> dict[str, Any]:
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+    if recipe.start is not None:
+        settings["start"] = Path(recipe.start).name
     settings["data"] = recipe.data.name  # the folder it lies in is this machine's business
     if recipe.teacher_weights is not None:
         settings["teacher_weights"] = recipe.teacher_weights.name

@@ -15,6 +15,8 @@ dvse train image --data photos/ --picture-size 112 --stem-widths 24,48,96 --num-
     --output runs/distilled                                # codes that rebuild CLIP's features
 dvse train image --data photos/ --picture-size 224 --encoder vit_small_patch16_224 --layer 8 \\
     --frozen-weights vit.safetensors --num-codes 2000 --output runs/clusters    # k-means alone
+dvse train image --data cifar10.parquet --rows 0:45000 --start tiny --depth 3 --epochs 4 \\
+    --label-column label --label-weight 0.5 --output runs/better      # ids keep their meaning
 accelerate launch --num-processes 4 -m pipelines.cli train image --data photos/ --precision bf16 \\
     --batch-size 512 --checkpoint-steps 1000 --resume --output runs/photos
 """
@@ -33,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--data-licence", default="", help="recorded with the part")
     data.add_argument("--picture-size", type=int, default=32, help="side in pixels for training")
 
+    parser.add_argument(
+        "--start",
+        metavar="PART|BUNDLE",
+        help="train this one's encoder on (--depth may be larger); its codes stay as they are",
+    )
     shape = parser.add_argument_group("tokenizer")
     shape.add_argument(
         "--quantizer",
@@ -109,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
     part = train_image(
         ImageRecipe(
             data=args.data,
+            start=args.start,
             rows=args.rows,
             validation_rows=args.validation_rows,
             image_column=args.image_column,

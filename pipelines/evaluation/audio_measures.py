@@ -97,7 +97,12 @@ def audio_figures(
             peer = _abx(mel.units[_WORDS], sequences[_WORDS], _by_table(mel.distances))
             figures["words"]["log_mel_abx_error"] = peer["abx_error"]
     if probe and len({e.source.label for e in train}) > 1:
-        figures["probes"] = probe_figures(train, splits, num_codes=audio.num_codes)
+        figures["probes"] = probe_figures(
+            train,
+            splits,
+            num_codes=audio.num_codes,
+            centroids=audio.codebook.centroids.cpu(),
+        )
     return figures
 
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-DUPLICATE_FRACTION = 0.1
+from pipelines.near_duplicates import num_duplicates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +59,3 @@ def usage_figures(usage: LevelUsage) -> dict[str, Any]:
         "perplexity": round(usage.perplexity, 1),
         "num_duplicates": usage.num_duplicates,
     }
-
-
-def num_duplicates(centroids: Tensor, *, fraction: float = DUPLICATE_FRACTION) -> int:
-    """Return how many centroids `[K, dim]` lie nearer to a neighbour than `fraction` of the median.
-
-    >>> num_duplicates(torch.tensor([[0.0], [1.0], [2.0], [2.001]]), fraction=0.1)
-    2
-    """
-    if len(centroids) < 2:
-        return 0
-    distances = torch.cdist(centroids.double(), centroids.double())
-    distances.fill_diagonal_(float("inf"))
-    nearest = distances.amin(1)
-    # The median over pairs, not over neighbours: many duplicates must not hide each other.
-    median = distances[torch.isfinite(distances)].median()
-    return int((nearest < fraction * median).sum())

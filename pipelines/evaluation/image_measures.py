@@ -44,7 +44,9 @@ def image_figures(
     changed = share_changed(tokenizer, "image", inputs[:_QUALITY_PICTURES])
     figures["agreement"] = {name: round(1 - share, 4) for name, share in changed.items()}
     if probe and len({e.source.label for e in train}) > 1:
-        figures["probes"] = probe_figures(train, splits, num_codes=image.num_codes)
+        figures["probes"] = probe_figures(
+            train, splits, num_codes=image.num_codes, centroids=_centroids(image)
+        )
     return figures
 
 

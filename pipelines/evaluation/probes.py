@@ -1,11 +1,13 @@
 """What codes say of an input's label: a linear probe, and a small sequence classifier.
 
 Both are trained twice on the same inputs, once on the codes alone and once on the continuous
-features that the codes stand for; the difference is what quantizing costs.
+features that the codes stand for; the difference is what quantizing costs. The classifier's table of
+codes begins with their centroids, which come with the codes: what is alike need not be learnt to be.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,11 +39,19 @@ class ProbeSettings:
 
 
 def probe_figures(
-    train: Sequence[EncodedInput], splits: Mapping[str, Sequence[EncodedInput]], *, num_codes: int
+    train: Sequence[EncodedInput],
+    splits: Mapping[str, Sequence[EncodedInput]],
+    *,
+    num_codes: int,
+    centroids: Tensor | None = None,
 ) -> dict[str, Any]:
-    """Return the accuracies of both probes on codes and on features, and what codes lost."""
+    """Return the accuracies of both probes on codes and on features, and what codes lost.
+
+    `centroids` are those of the codes, `fp32 [levels, num_codes, dim]`, where they have any.
+    """
+    sequence = partial(sequence_probe, centroids=centroids)
     results: dict[str, Any] = {}
-    for name, probe in (("linear", linear_probe), ("sequence", sequence_probe)):
+    for name, probe in (("linear", linear_probe), ("sequence", sequence)):
         for what, use_features in (("codes", False), ("features", True)):
             scores = probe(train, splits, num_codes=num_codes, use_features=use_features)
             results.setdefault(name, {})[what] = {k: round(v, 4) for k, v in scores.items()}
@@ -88,6 +98,7 @@ def sequence_probe(
     *,
     num_codes: int,
     use_features: bool,
+    centroids: Tensor | None = None,
     settings: ProbeSettings | None = None,
 ) -> dict[str, float]:
     """Return the share of inputs that a small transformer labels rightly, for each split."""
@@ -95,7 +106,12 @@ def sequence_probe(
     names = label_names(train)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = _Classifier(train[0], len(names), num_codes, use_features, settings)
+        if use_features:
+            embed = _feature_embedding(train[0].features.shape[1], settings.width)
+        else:
+            table = _table(centroids, train[0].codes.shape[1], num_codes, settings.width)
+            embed = _CodeEmbedding(table, settings.width)
+        model = _Classifier(embed, len(names), settings)
         _fit(model, train, names, settings)
     model.eval()
     scores = {}
@@ -121,22 +137,10 @@ def label_names(inputs: Sequence[EncodedInput]) -> list[str]:
 class _Classifier(nn.Module):
     """Embed each position, mix them in a few transformer layers, take the mean."""
 
-    def __init__(
-        self,
-        example: EncodedInput,
-        num_labels: int,
-        num_codes: int,
-        use_features: bool,
-        settings: ProbeSettings,
-    ) -> None:
+    def __init__(self, embed: nn.Module, num_labels: int, settings: ProbeSettings) -> None:
         super().__init__()
-        levels, width = example.codes.shape[1], settings.width
-        self.use_features = use_features
-        if use_features:
-            dim = example.features.shape[1]
-            self.embed: nn.Module = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
-        else:
-            self.embed = _CodeEmbedding(levels, num_codes, width)
+        width = settings.width
+        self.embed = embed
         self.mix = nn.Conv1d(width, width, 3, padding=1, groups=width)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -151,11 +155,10 @@ class _Classifier(nn.Module):
     def forward(self, inputs: Sequence[EncodedInput]) -> Tensor:
         lengths = torch.tensor([len(entry.codes) for entry in inputs])
         is_padding = torch.arange(int(lengths.max())) >= lengths[:, None]
-        if self.use_features:
-            x = self.embed(_padded([torch.from_numpy(e.features) for e in inputs]))
+        if isinstance(self.embed, _CodeEmbedding):
+            x = self.embed(_padded([torch.from_numpy(e.codes.astype(np.int64)) for e in inputs]))
         else:
-            codes = _padded([torch.from_numpy(e.codes.astype(np.int64)) for e in inputs])
-            x = self.embed(codes)
+            x = self.embed(_padded([torch.from_numpy(e.features) for e in inputs]))
         x = x + _positions(inputs, x.shape[1], x.shape[2])
         x = x.masked_fill(is_padding[..., None], 0)
         x = x + self.mix(x.transpose(1, 2)).transpose(1, 2)
@@ -166,16 +169,34 @@ class _Classifier(nn.Module):
 
 
 class _CodeEmbedding(nn.Module):
-    """Codes `[B, T, levels]` to the sum of an embedding for each level, `[B, T, width]`."""
+    """Codes `[B, T, levels]` to the sum of what the levels' tables say, `[B, T, width]`.
 
-    def __init__(self, levels: int, num_codes: int, width: int) -> None:
+    `table` is `fp32 [levels, num_codes, dim]`, what the embedding begins with.
+    """
+
+    def __init__(self, table: Tensor, width: int) -> None:
         super().__init__()
-        self.num_codes = num_codes
-        self.table = nn.Embedding(levels * num_codes, width)
+        levels, self.num_codes, dim = table.shape
+        self.table = nn.Embedding.from_pretrained(
+            table.reshape(levels * self.num_codes, dim).clone(), freeze=False
+        )
+        self.widen = nn.Linear(dim, width)
 
     def forward(self, codes: Tensor) -> Tensor:
         offsets = torch.arange(codes.shape[-1]) * self.num_codes
-        return self.table(codes + offsets).sum(2)
+        return self.widen(self.table(codes + offsets).sum(2))
+
+
+def _table(centroids: Tensor | None, levels: int, num_codes: int, width: int) -> Tensor:
+    """Return centroids brought to mean 0 and spread 1, or random ones."""
+    if centroids is None:
+        return torch.randn(levels, num_codes, width)
+    centered = centroids - centroids.mean((0, 1))
+    return centered / centered.std()
+
+
+def _feature_embedding(dim: int, width: int) -> nn.Module:
+    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
 
 
 def _fit(

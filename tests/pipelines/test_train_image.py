@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +20,18 @@ pytest.importorskip("vector_quantize_pytorch")
 pytest.importorskip("accelerate")
 
 import timm
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from dvse.errors import BundleFormatError, ConfigError, TrainingError
+from dvse.errors import BundleFormatError, BundleNotFoundError, ConfigError, TrainingError
 from dvse.image.quantizer import LatticeQuantizer
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.items import Image
 from dvse.part import Part
 from pipelines import image_training
 from pipelines.commands import train_image
+from pipelines.image_codec import CodecConfig, ImageCodec
+from pipelines.image_quantizers import QuantizerConfig
+from pipelines.image_start import continue_from
 
 SMALL = (
     *("--num-codes", "16", "--dim", "16", "--depth", "1", "--num-heads", "2"),
@@ -180,6 +184,74 @@ def test_every_quantizer_ends_as_a_tokenizer(data, tmp_path, flags, num_codes, n
     assert codes.shape == (16, num_levels)
     assert tokenizer.decode(codes, (4, 4)).shape == (16, 16, 3)
     assert len(part.metrics.get("levels", [0])) == num_levels
+
+
+def test_an_encoder_learns_on_under_codes_that_stay(data, tmp_path):
+    labels = ("--label-column", "label", "--label-weight", "0.1", "--validation-rows", "32:40")
+    first = train(data, tmp_path / "first", *labels)
+    start = ("--start", str(first.folder), "--depth", "3")
+    second = train(data, tmp_path / "second", *labels, *start, "--epochs", "15")
+    before, after = (weights(part.folder) for part in (first, second))
+    for name in ("codebook.safetensors", "decoder.safetensors"):
+        assert before[name] == after[name]
+    projections = [load_file(p.folder / "projections.safetensors") for p in (first, second)]
+    for name, tensor in projections[0].items():
+        assert torch.equal(tensor, projections[1][name]) == name.startswith("project_out")
+    assert second.spec["encoder"]["options"]["depth"] == 3
+    assert second.provenance["start"]["log"] == first.provenance["log"]
+    assert second.provenance["recipe"]["start"] == "first"
+    losses = [line["label"] for line in second.provenance["log"]]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+@pytest.mark.parametrize(
+    ("flags", "quantizer"),
+    [
+        ((), QuantizerConfig(num_codes=16, code_dim=4)),
+        (
+            ("--quantizer", "ema", "--num-levels", "2"),
+            QuantizerConfig(kind="ema", num_codes=16, code_dim=4, num_levels=2),
+        ),
+        (
+            ("--quantizer", "fsq", "--lattice", "4,3,3"),
+            QuantizerConfig(kind="fsq", lattice=(4, 3, 3)),
+        ),
+    ],
+)
+def test_added_blocks_change_no_code_at_first(data, tmp_path, flags, quantizer):
+    part = train(data, tmp_path / "part", *flags, "--epochs", "1")
+    tokenizer = ImageTokenizer.from_spec(part.spec, part.folder)
+    shape = tokenizer.encoder.config
+    encoder = replace(shape, options={**shape.options, "depth": 3})
+    codec = ImageCodec(
+        CodecConfig(
+            encoder=encoder, quantizer=quantizer, decoder_widths=(8, 8, 4), decoder_blocks=0
+        )
+    )
+    continue_from(codec, tokenizer)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    (chunk,) = tokenizer.preparer.prepare(Image(pixels))
+    (codes,) = tokenizer.encode([chunk])
+    found = codec.eval()(torch.from_numpy(pixels)[None])
+    assert found.codes.flatten(1, 2)[0].tolist() == codes.tolist()
+    again = codec.encoder.denormalize(found.rebuilt)[0].numpy()
+    np.testing.assert_allclose(again, tokenizer.decode(codes, (4, 4)), atol=1)
+
+
+def test_starts_that_do_not_fit(data, tmp_path):
+    first = train(data, tmp_path / "first", "--epochs", "1")
+    start = ("--start", str(first.folder), "--epochs", "1")
+    for flags, message in (
+        (("--dim", "32"), "start's shape"),
+        (("--num-codes", "32"), "num_codes 16"),
+        (("--quantizer", "simvq"), "cannot be kept"),
+        (("--quantizer", "fsq", "--lattice", "4,4"), "CodebookQuantizer"),
+        (("--decoder-blocks", "1"), "pixel decoder of the start"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train(data, tmp_path / "second", *start, *flags)
+    with pytest.raises(BundleNotFoundError):
+        train(data, tmp_path / "second", "--start", str(tmp_path / "nowhere"))
 
 
 def test_codes_that_rebuild_a_teacher(data, tmp_path):

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-import torch
 
-from pipelines.evaluation.codebook_usage import level_usage, num_duplicates, usage_figures
+from pipelines.evaluation.codebook_usage import level_usage, usage_figures
 
 
 def test_usage_of_a_hand_counted_table():
@@ -13,10 +12,3 @@ def test_usage_of_a_hand_counted_table():
     assert usage.perplexity == pytest.approx(2**1.5)
     assert usage.counts.tolist() == [4, 2, 2, 0]
     assert usage_figures(usage)["num_duplicates"] is None
-
-
-def test_duplicates_lie_much_nearer_than_the_median():
-    centroids = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [0.1, 0.0]])
-    assert num_duplicates(centroids) == 2
-    assert num_duplicates(centroids, fraction=0.01) == 0
-    assert num_duplicates(centroids[:1]) == 0
