@@ -36,7 +36,7 @@ def separate(
 
     Args:
         vectors: float32 `[n, dim]`, what the centroids were fitted to.
-        passes: of Lloyd's algorithm after each round; few, so that other codes mean what they meant.
+        passes: of Lloyd's algorithm after each round; few, so that other codes keep their meaning.
         most_rounds: after so many, what is still too near stays.
 
     >>> crowd, pair = np.full((8, 1), 5.0), np.array([[0.0], [1.0]])

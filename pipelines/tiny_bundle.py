@@ -1,4 +1,4 @@
-"""How the shipped bundle `tiny` is made: three trainings and an assembly, as one would type them.
+"""How the shipped bundle `tiny` is made: four trainings and an assembly, as one would type them.
 
     python -m pipelines.tiny_bundle --data FOLDER --output DIR
 
@@ -22,19 +22,25 @@ def commands(data: Path, output: Path) -> dict[str, list[str]]:
     """Return the `dvse` command of each step, by the name of the folder that it writes.
 
     >>> list(commands(Path("data"), Path("runs")))
-    ['text', 'image', 'audio', 'tiny']
+    ['text', 'codes', 'image', 'audio', 'tiny']
     """
     parts = {name: str(output / name) for name in ("text", "image", "audio")}
     texts = [str(_TEXT / f"debian-reference.{lang}.txt.gz") for lang in ("en", "zh-cn")]
+    pictures = [
+        *("train", "image", "--data", str(data / "cifar10-train.parquet")),
+        *("--rows", "0:45000", "--validation-rows", "45000:50000"),
+        *("--label-column", "label", "--label-weight", "0.5", "--decoded-share", "0.25"),
+        *("--data-licence", "CIFAR-10 (Krizhevsky 2009), research use", "--threads", "2"),
+    ]
     return {
         "text": ["train", "text", "--data", *texts, "--output", parts["text"]],
+        "codes": [
+            *(*pictures, "--epochs", "13", "--depth", "1"),
+            *("--hard-from", "0.24", "--hard-by", "0.45", "--output", str(output / "codes")),
+        ],
         "image": [
-            *("train", "image", "--data", str(data / "cifar10-train.parquet")),
-            *("--rows", "0:45000", "--validation-rows", "45000:50000"),
-            *("--label-column", "label", "--label-weight", "0.5", "--epochs", "13"),
-            *("--depth", "1", "--decoded-share", "0.25"),
-            *("--hard-from", "0.24", "--hard-by", "0.45", "--threads", "2"),
-            *("--data-licence", "CIFAR-10 (Krizhevsky 2009), research use"),
+            *(*pictures, "--epochs", "11", "--depth", "3", "--start", str(output / "codes")),
+            *("--learning-rate", "1e-3", "--precision", "bf16", "--seed", "1"),
             *("--output", parts["image"]),
         ],
         "audio": [

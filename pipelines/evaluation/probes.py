@@ -1,8 +1,9 @@
 """What codes say of an input's label: a linear probe, and a small sequence classifier.
 
 Both are trained twice on the same inputs, once on the codes alone and once on the continuous
-features that the codes stand for; the difference is what quantizing costs. The classifier's table of
-codes begins with their centroids, which come with the codes: what is alike need not be learnt to be.
+features that the codes stand for; the difference is what quantizing costs. The classifier's table
+of codes begins with their centroids, which come with the codes: which of them are alike need not be
+learnt.
 """
 
 from collections.abc import Mapping, Sequence
