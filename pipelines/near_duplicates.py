@@ -56,13 +56,15 @@ def separate(
         counts = np.bincount(codes, minlength=len(found))
         moved: set[int] = set()
         for pair in pairs:
-            if moved.isdisjoint(pair.tolist()):
+            wide = _widest(codes, errors, len(found))
+            if wide is not None and moved.isdisjoint(pair.tolist()):
                 goes = int(pair[counts[pair].argmin()])
                 moved.add(goes)
-                wide = _widest(codes, errors, counts, len(found))
                 halves = KMeans(2, n_init=2, random_state=0).fit(vectors[codes == wide])
                 found[wide], found[goes] = torch.from_numpy(halves.cluster_centers_).to(found)
                 errors[codes == wide] = 0  # split once a round
+        if not moved:  # every vector has its code
+            break
         fitted = KMeans(len(found), init=found.numpy(), n_init=1, max_iter=passes).fit(vectors)
         found = torch.from_numpy(fitted.cluster_centers_).to(centroids)
     return found
@@ -88,6 +90,8 @@ def _nearest(vectors: np.ndarray, centroids: Tensor) -> tuple[np.ndarray, np.nda
     return codes.numpy(), nearest.square().numpy()
 
 
-def _widest(codes: np.ndarray, errors: np.ndarray, counts: np.ndarray, num_codes: int) -> int:
+def _widest(codes: np.ndarray, errors: np.ndarray, num_codes: int) -> int | None:
+    """Return the code with the largest error among those of several vectors, if any has one."""
     sums = np.bincount(codes, errors, minlength=num_codes)
-    return int(np.where(counts > 1, sums, -1.0).argmax())
+    sums[np.bincount(codes, minlength=num_codes) < 2] = 0
+    return int(sums.argmax()) if sums.any() else None

@@ -35,12 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--data-licence", default="", help="recorded with the part")
     data.add_argument("--picture-size", type=int, default=32, help="side in pixels for training")
 
-    parser.add_argument(
+    shape = parser.add_argument_group("tokenizer")
+    shape.add_argument(
         "--start",
         metavar="PART|BUNDLE",
         help="train this one's encoder on (--depth may be larger); its codes stay as they are",
     )
-    shape = parser.add_argument_group("tokenizer")
     shape.add_argument(
         "--quantizer",
         choices=["cosine", "ema", "simvq", "fsq"],
@@ -167,11 +167,14 @@ def run(args: argparse.Namespace) -> int:
 def _run_frozen(args: argparse.Namespace) -> int:
     import logging
 
+    from dvse.errors import ConfigError
     from pipelines.frozen_image_training import FrozenImageRecipe, train_frozen_image
     from pipelines.kmeans import KMeansSettings
     from pipelines.unit_clustering import Clustering
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.start is not None:
+        raise ConfigError("k-means over a frozen encoder starts from no part; leave --start out")
     device = "cpu" if args.device == "auto" else args.device
     clustering = Clustering(
         kmeans=KMeansSettings(

@@ -102,13 +102,17 @@ def sequence_probe(
     centroids: Tensor | None = None,
     settings: ProbeSettings | None = None,
 ) -> dict[str, float]:
-    """Return the share of inputs that a small transformer labels rightly, for each split."""
+    """Return the share of inputs that a small transformer labels rightly, for each split.
+
+    `centroids` as for `probe_figures`; without them the table of codes begins at random.
+    """
     settings = settings or ProbeSettings()
     names = label_names(train)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
+        embed: nn.Module
         if use_features:
-            embed = _feature_embedding(train[0].features.shape[1], settings.width)
+            embed = _FeatureEmbedding(train[0].features.shape[1], settings.width)
         else:
             table = _table(centroids, train[0].codes.shape[1], num_codes, settings.width)
             embed = _CodeEmbedding(table, settings.width)
@@ -156,10 +160,7 @@ class _Classifier(nn.Module):
     def forward(self, inputs: Sequence[EncodedInput]) -> Tensor:
         lengths = torch.tensor([len(entry.codes) for entry in inputs])
         is_padding = torch.arange(int(lengths.max())) >= lengths[:, None]
-        if isinstance(self.embed, _CodeEmbedding):
-            x = self.embed(_padded([torch.from_numpy(e.codes.astype(np.int64)) for e in inputs]))
-        else:
-            x = self.embed(_padded([torch.from_numpy(e.features) for e in inputs]))
+        x = self.embed(inputs)
         x = x + _positions(inputs, x.shape[1], x.shape[2])
         x = x.masked_fill(is_padding[..., None], 0)
         x = x + self.mix(x.transpose(1, 2)).transpose(1, 2)
@@ -170,7 +171,7 @@ class _Classifier(nn.Module):
 
 
 class _CodeEmbedding(nn.Module):
-    """Codes `[B, T, levels]` to the sum of what the levels' tables say, `[B, T, width]`.
+    """Codes of inputs, padded, to the sum of what the levels' tables say, `[B, T, width]`.
 
     `table` is `fp32 [levels, num_codes, dim]`, what the embedding begins with.
     """
@@ -183,9 +184,21 @@ class _CodeEmbedding(nn.Module):
         )
         self.widen = nn.Linear(dim, width)
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def forward(self, inputs: Sequence[EncodedInput]) -> Tensor:
+        codes = _padded([torch.from_numpy(entry.codes.astype(np.int64)) for entry in inputs])
         offsets = torch.arange(codes.shape[-1]) * self.num_codes
         return self.widen(self.table(codes + offsets).sum(2))
+
+
+class _FeatureEmbedding(nn.Module):
+    """Features of inputs, padded, to `[B, T, width]`."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
+
+    def forward(self, inputs: Sequence[EncodedInput]) -> Tensor:
+        return self.project(_padded([torch.from_numpy(entry.features) for entry in inputs]))
 
 
 def _table(centroids: Tensor | None, levels: int, num_codes: int, width: int) -> Tensor:
@@ -194,10 +207,6 @@ def _table(centroids: Tensor | None, levels: int, num_codes: int, width: int) ->
         return torch.randn(levels, num_codes, width)
     centered = centroids - centroids.mean((0, 1))
     return centered / centered.std()
-
-
-def _feature_embedding(dim: int, width: int) -> nn.Module:
-    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
 
 
 def _fit(

@@ -148,7 +148,7 @@ def _base_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
         folder = Path(name)
         torch.manual_seed(0)
         Wav2Vec2Model(Wav2Vec2Config()).save_pretrained(folder / "base")
-        recordings = [_noise(10 * rate_hz, seed) for seed in range(seconds // 10)]
+        recordings = _recordings(seconds, rate_hz)
         (folder / "wav").mkdir()
         for number, samples in enumerate(recordings):
             soundfile.write(folder / "wav" / f"{number}.wav", samples, rate_hz)
@@ -169,11 +169,8 @@ def _base_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
                     encoder.model(torch.from_numpy(samples)[None])
 
         pairs = alternate(ours, peer, pairs=3)
-    yield Row(
-        name="kmeans.features_to_centroids",
-        ours=pairs.ours,
-        peer=pairs.peer,
-        ratio=pairs.speedup,
+    yield pairs.row(
+        "kmeans.features_to_centroids",
         bar=">= 0.9",
         note=f"Wav2Vec2-base, layer 6, {seconds} s of audio in WAV files, {CODES} codes, to the "
         "part on disk; peer: its forward to that layer, on ready tensors",
@@ -186,7 +183,7 @@ def _tiny_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
 
     tokenizer = dvse.load("tiny")
     audio = tokenizer.audio
-    recordings = [_noise(10 * audio.sample_rate_hz, seed) for seed in range(seconds // 10)]
+    recordings = _recordings(seconds, audio.sample_rate_hz)
     items = [dvse.Audio(samples, audio.sample_rate_hz) for samples in recordings]
     chunks = [chunk for item in items for chunk in tokenizer.preparer.chunks([item])]
 
@@ -203,11 +200,8 @@ def _tiny_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
                 audio.encoder(torch.from_numpy(chunk.data)[None])
 
     pairs = alternate(ours, peer, pairs=3)
-    yield Row(
-        name="kmeans.tiny_features_to_centroids",
-        ours=pairs.ours,
-        peer=pairs.peer,
-        ratio=pairs.speedup,
+    yield pairs.row(
+        "kmeans.tiny_features_to_centroids",
         note=f"tiny's encoder over {seconds} s of audio in windows that overlap, "
         f"{audio.num_codes} codes; peer: forward only, without windows",
     )
@@ -260,9 +254,10 @@ def _inertia(features: np.ndarray, centroids: np.ndarray) -> float:
     return sums.inertia()
 
 
-def _noise(num_samples: int, seed: int) -> np.ndarray:
-    noise = np.random.default_rng(seed).standard_normal(num_samples, dtype=np.float32)
-    return noise / 10
+def _recordings(seconds: int, rate_hz: int) -> list[np.ndarray]:
+    """Return noise in pieces of ten seconds."""
+    rng = np.random.default_rng(0)
+    return list(rng.standard_normal((seconds // 10, 10 * rate_hz), dtype=np.float32) / 10)
 
 
 def _mixture(num_rows: int, *, seed: int, num_states: int = 3000, rank: int = 48) -> np.ndarray:

@@ -47,11 +47,8 @@ def _codes(num_codes: int, chosen: tuple[str, ...]) -> Iterator[Row]:
             peer = peers[name]
             same = float((peer() == ours).mean())
             pairs = alternate(lambda: nearest_codes(tensor, codes), peer)
-            yield Row(
-                name=f"nearest.{num_codes}_codes_{name}",
-                ours=pairs.ours,
-                peer=pairs.peer,
-                ratio=pairs.speedup,
+            yield pairs.row(
+                f"nearest.{num_codes}_codes_{name}",
                 bar=">= 0.9",
                 note=f"{_NUM_VECTORS} x {_DIM}; same argmin {same:.6f}; {_NUM_THREADS} threads",
             )

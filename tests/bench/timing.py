@@ -49,6 +49,12 @@ class Pairs:
         """Median over pairs of peer time / our time: above 1 we are faster."""
         return statistics.median(p / o for o, p in zip(self.ours_s, self.peer_s, strict=True))
 
+    def row(self, name: str, *, note: str, bar: str | None = None) -> Row:
+        """Return the row of a whole run: medians in seconds, and how much faster we are."""
+        return Row(
+            name=name, ours=self.ours, peer=self.peer, ratio=self.speedup, bar=bar, note=note
+        )
+
 
 def alternate(ours: Callable[[], object], peer: Callable[[], object], *, pairs: int = 7) -> Pairs:
     """Warm both up once, then time them in turn `pairs` times."""

@@ -50,3 +50,9 @@ def test_a_crowd_that_cannot_be_told_apart_ends(most_rounds):
     centroids = torch.tensor([[0.0], [1e-4], [0.5e-4], [9.0]])
     found = separate(vectors, centroids, most_rounds=most_rounds)
     assert found.shape == (4, 1) and torch.isfinite(found).all()
+
+
+def test_as_many_codes_as_vectors_have_nowhere_to_go():
+    centroids = torch.tensor([[0.0], [1e-3], [5.0], [9.0]])
+    assert num_duplicates(centroids) == 2
+    assert torch.equal(separate(centroids.numpy(), centroids), centroids)

@@ -252,6 +252,8 @@ def test_starts_that_do_not_fit(data, tmp_path):
             train(data, tmp_path / "second", *start, *flags)
     with pytest.raises(BundleNotFoundError):
         train(data, tmp_path / "second", "--start", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="leave --start out"):
+        train(data, tmp_path / "second", *start, "--frozen-weights", "vit.safetensors")
 
 
 def test_codes_that_rebuild_a_teacher(data, tmp_path):
