@@ -62,10 +62,10 @@ notebooks: $(VENV)/.test  ## run the notebooks
 	@for notebook in notebooks/*.ipynb; do echo "$$notebook"; $(BIN)/jupyter execute "$$notebook" || exit 1; done
 
 tiny-bundle: $(VENV)/.test  ## train the shipped tokenizer again (hours); DATA=folder with the data
-	@$(BIN)/python -m pipelines.tiny_bundle --data $(DATA) --output runs/tiny
+	@$(BIN)/python -m pipelines.tiny.bundle --data $(DATA) --output runs/tiny
 
 tiny-model: $(VENV)/.test  ## train the shipped decoder again (hours); DATA=folder with the data
-	@$(BIN)/python -m pipelines.tiny_model --data $(DATA) --output runs/tiny-model
+	@$(BIN)/python -m pipelines.tiny --data $(DATA) --output runs/tiny-model
 
 clean:  ## remove what the targets made, .venv excepted
 	rm -rf demo build dist bench.json .pytest_cache .ruff_cache .mypy_cache

@@ -20,7 +20,7 @@ from dvse.version import __version__
 if TYPE_CHECKING:
     from dvse import errors
     from dvse.batch import TokenBatch
-    from dvse.dataset import TokenDataset
+    from dvse.dataset.token_dataset import TokenDataset
     from dvse.encoding import Encoding
     from dvse.grammar import Grammar
     from dvse.items import Audio, Image, Text
@@ -38,7 +38,7 @@ _HOMES = {
     "NumericsProfile": "dvse.numerics",
     "Text": "dvse.items",
     "TokenBatch": "dvse.batch",
-    "TokenDataset": "dvse.dataset",
+    "TokenDataset": "dvse.dataset.token_dataset",
     "Tokenizer": "dvse.tokenizer",
     "Vocabulary": "dvse.vocabulary",
     "load": "dvse.tokenizer",

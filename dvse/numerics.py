@@ -164,3 +164,10 @@ def _usable_processors() -> int:
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     versions = document["versions"]
     return {k: v for k, v in document.items() if k != "versions"} | dict(versions)
+
+
+def default_workers() -> int:
+    """Return the number of decode workers where none is given: the usable processors."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

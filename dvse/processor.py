@@ -11,10 +11,10 @@ from typing import Any, Self
 from transformers import BatchFeature, ProcessorMixin
 
 from dvse.batch import TokenBatch
-from dvse.bundle import write_processor_files
 from dvse.encoding import AudioSegment, ImageSegment, Segment, SpecialSegment, TextSegment
 from dvse.errors import ConfigError, InputError, ItemTypeError
 from dvse.items import Audio, Image, Item, Text
+from dvse.storage.bundle import write_processor_files
 from dvse.tokenizer import Tokenizer, load
 
 _LOAD_OPTIONS = ("device", "threads", "revision", "token")

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from dvse.batch import PaddingSide, TokenBatch, collate
-from dvse.bundle import Bundle, Section, find_bundle, install_bundle, write_bundle
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import (
     AudioSegment,
@@ -41,7 +40,10 @@ from dvse.special_tokens import (
     END_OF_TEXT,
     grid_token,
 )
-from dvse.text.tokenizer import TextTokenizer, load_text_tokenizer
+from dvse.storage.bundle import Bundle, Section, install_bundle, write_bundle
+from dvse.storage.finding import find_bundle
+from dvse.text.loading import load_text_tokenizer
+from dvse.text.tokenizer import TextTokenizer
 from dvse.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -11,55 +11,18 @@ media, no text pieces and no torch.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from dvse.blocks import KINDS, NUM_RESERVED, Block, block_key, check_blocks, describe_block
 from dvse.errors import IdRangeError, VocabularyError
 from dvse.special_tokens import GRID_TOKENS, NAMED_TOKENS
 
 FORMAT_VERSION = 1
-NUM_RESERVED = 256
 MULTIPLE = 128
-KINDS = ("text", "special", "image", "audio")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """A run of ids with one meaning.
-
-    Attributes:
-        name: `text`, `special`, `image` or `audio`.
-        first_id: the id of its first entry.
-        size: how many ids it has.
-        level: residual level of a code block.
-        first_code: the code that `first_id` stands for (above 0 in a block that was added when a
-            codebook grew).
-    """
-
-    name: str
-    first_id: int
-    size: int
-    level: int = 0
-    first_code: int = 0
-
-    def __post_init__(self) -> None:
-        if self.name not in KINDS:
-            raise VocabularyError(
-                f"expected a block text, special, image or audio, received {self.name!r}"
-            )
-        fields = (self.first_id, self.size, self.level, self.first_code)
-        if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in fields):
-            raise VocabularyError(
-                f"expected whole numbers from 0 in block {self.name!r}, received {fields}"
-            )
-
-    @property
-    def stop_id(self) -> int:
-        """One past its last id."""
-        return self.first_id + self.size
 
 
 class Vocabulary:
@@ -86,7 +49,7 @@ class Vocabulary:
     def __init__(self, blocks: Sequence[Block], special_tokens: Mapping[str, int]) -> None:
         self.blocks = tuple(blocks)
         self.special_tokens = dict(special_tokens)
-        _check_blocks(self.blocks)
+        check_blocks(self.blocks)
         _check_specials(self.special_tokens, self.blocks)
 
     @classmethod
@@ -275,14 +238,14 @@ class Vocabulary:
         >>> small.diff(small.grow("audio", num_codes=3))
         ['added: audio level 0 codes 0..2 at 270..272']
         """
-        mine, theirs = ({_key(b): b for b in v.blocks} for v in (self, other))
+        mine, theirs = ({block_key(b): b for b in v.blocks} for v in (self, other))
         lines = []
         for key, block in mine.items():
             if key not in theirs:
-                lines.append(f"removed: {_describe(block)}")
+                lines.append(f"removed: {describe_block(block)}")
             elif theirs[key] != block:
-                lines.append(f"moved: {_describe(block)} to {_describe(theirs[key])}")
-        lines += [f"added: {_describe(b)}" for key, b in theirs.items() if key not in mine]
+                lines.append(f"moved: {describe_block(block)} to {describe_block(theirs[key])}")
+        lines += [f"added: {describe_block(b)}" for key, b in theirs.items() if key not in mine]
         for name in sorted(self.special_tokens.keys() | other.special_tokens.keys()):
             old, new = self.special_tokens.get(name), other.special_tokens.get(name)
             if old is None:
@@ -337,7 +300,7 @@ class Vocabulary:
         return hash(self.fingerprint)
 
     def __repr__(self) -> str:
-        parts = ", ".join(_describe(b) for b in self.blocks)
+        parts = ", ".join(describe_block(b) for b in self.blocks)
         return f"Vocabulary({parts}; size {self.size})"
 
     @cached_property
@@ -384,36 +347,6 @@ def _whole_numbers(values: Any, what: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _check_blocks(blocks: tuple[Block, ...]) -> None:
-    if [b.name for b in blocks[:2]] != ["text", "special"] or blocks[1].size != NUM_RESERVED:
-        raise VocabularyError(
-            f"expected a text block, then {NUM_RESERVED} specials, received "
-            f"{[(b.name, b.size) for b in blocks[:2]]}"
-        )
-    if not {b.name for b in blocks[2:]} <= {"image", "audio"}:
-        raise VocabularyError("expected one text block and one special block, then only codes")
-    expected_id = 0
-    seen: dict[tuple[str, int], int] = {}
-    for block in blocks:
-        if block.size < 1 or block.first_id != expected_id:
-            raise VocabularyError(
-                f"{_describe(block)}: expected it to begin at {expected_id} and to hold at least "
-                "one id; blocks may neither overlap nor leave gaps"
-            )
-        expected_id = block.stop_id
-        have = seen.get((block.name, block.level), 0)
-        if block.first_code != have or (block.level and (block.name, block.level - 1) not in seen):
-            raise VocabularyError(
-                f"{_describe(block)}: expected its first code to be {have} and the level before "
-                "it to exist"
-            )
-        seen[block.name, block.level] = have + block.size
-    for name in ("image", "audio"):
-        sizes = {size for (block_name, _), size in seen.items() if block_name == name}
-        if len(sizes) > 1:
-            raise VocabularyError(f"expected all {name} levels to be of one size, received {sizes}")
-
-
 def _check_specials(special_tokens: Mapping[str, int], blocks: tuple[Block, ...]) -> None:
     limit = blocks[1].stop_id
     ids = list(special_tokens.values())
@@ -425,15 +358,3 @@ def _check_specials(special_tokens: Mapping[str, int], blocks: tuple[Block, ...]
     missing = [n for n in (*NAMED_TOKENS, *GRID_TOKENS) if n not in special_tokens]
     if missing:
         raise VocabularyError(f"expected all special tokens, {missing[:3]} are missing")
-
-
-def _key(block: Block) -> tuple[str, int, int]:
-    return block.name, block.level, block.first_code
-
-
-def _describe(block: Block) -> str:
-    where = f"{block.first_id}..{block.stop_id - 1}"
-    if block.name in ("text", "special"):
-        return f"{block.name} at {where}"
-    last = block.first_code + block.size - 1
-    return f"{block.name} level {block.level} codes {block.first_code}..{last} at {where}"

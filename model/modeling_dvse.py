@@ -8,7 +8,6 @@ Life of a batch: ids are checked → embedded → for each layer: norm, attentio
 FFN or experts, residual → norm → head.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,11 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import GenerationMixin
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.models.glm.modeling_glm import (
-    GlmDecoderLayer,
     GlmForCausalLM,
-    GlmMLP,
     GlmModel,
     GlmPreTrainedModel,
     GlmRotaryEmbedding,
@@ -33,121 +28,23 @@ from transformers.models.glm.modeling_glm import (
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from model.decoder_layer import DvseDecoderLayer
+from model.outputs import DvseCausalLMOutput, DvseModelOutput
+
 from .attention import GroupedQueryAttention
 from .checkpoint import check_shards, explain_failure
 from .configuration_dvse import DvseConfig
 from .errors import ModelInputError
-from .experts import Experts, MixtureOfExperts, Router, load_balance_loss
-from .gated_ffn import run_gated
+from .experts import Experts, Router, load_balance_loss
 from .growing_cache import let_grow
 from .input_checks import check_context, check_ids, check_length
 from .linear import Linear
 from .norm import RMSNorm
-from .rotary import RotaryTable, rotary_table
+from .rotary import rotary_table
 from .token_gate import TokenGate, budget_loss
 
 # In labels: no token to be predicted here (transformers' and torch's own mark).
 _NO_LABEL = -100
-
-
-@dataclass
-class DvseModelOutput(BaseModelOutputWithPast):
-    """What `DvseModel` returns.
-
-    Attributes:
-        last_hidden_state: `[B, T, hidden_size]`.
-        past_key_values: the cache, where one is used.
-        router_logits: one `[N, experts]` a layer with experts, where asked for.
-        gate_logits: one `[B, T]` a layer with a gate, where asked for.
-    """
-
-    router_logits: tuple[torch.Tensor, ...] | None = None
-    gate_logits: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class DvseCausalLMOutput(CausalLMOutputWithPast):
-    """What `DvseForCausalLM` returns.
-
-    Attributes:
-        loss: next-token loss, in training with the budget and load-balance losses added.
-        logits: `[B, T, vocab_size]`, or `[N, vocab_size]` where only labelled positions have some.
-        past_key_values: the cache, where one is used.
-        aux_loss: load-balance loss, unweighted, where the model has experts.
-        budget_loss: the gates' budget loss, unweighted, where the model has gates.
-        router_logits, gate_logits: as in `DvseModelOutput`.
-    """
-
-    aux_loss: torch.Tensor | None = None
-    budget_loss: torch.Tensor | None = None
-    router_logits: tuple[torch.Tensor, ...] | None = None
-    gate_logits: tuple[torch.Tensor, ...] | None = None
-
-
-class DenseFFN(GlmMLP):
-    """GLM's FFN: down(up · act(gate)), `[..., hidden_size]` to the same shape."""
-
-    def __init__(self, config: DvseConfig) -> None:
-        nn.Module.__init__(self)
-        self.config = config
-        self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
-        self.activation_fn = ACT2FN[config.hidden_act]
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Run the FFN; without gradients the product is taken in place."""
-        gate, up = self.gate_up_proj(hidden_states).chunk(2, dim=-1)
-        gate = self.activation_fn(gate)
-        return self.down_proj(up * gate if torch.is_grad_enabled() else gate.mul_(up))
-
-
-class DvseDecoderLayer(GlmDecoderLayer):
-    """Attention, then an FFN or experts behind an optional gate, each with its residual."""
-
-    def __init__(self, config: DvseConfig, layer_idx: int) -> None:
-        GradientCheckpointingLayer.__init__(self)
-        self.config = config
-        self.hidden_size = config.hidden_size
-        self.layer_idx = layer_idx
-        self.self_attn = GroupedQueryAttention(config, layer_idx)
-        is_routed = config.is_expert_layer(layer_idx)
-        self.mlp: Any = MixtureOfExperts(config) if is_routed else DenseFFN(config)
-        self.token_gate = TokenGate(config.hidden_size) if config.use_token_gate else None
-        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
-        use_cache: bool | None = False,
-        position_embeddings: RotaryTable | None = None,
-        **kwargs: Any,
-    ) -> torch.Tensor:
-        """Map `[B, T, hidden_size]` to the same shape."""
-        attended, _ = self.self_attn(
-            hidden_states=self.input_layernorm(hidden_states),
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-            position_embeddings=position_embeddings,
-            **kwargs,
-        )
-        residual = hidden_states + attended
-        normed = self.post_attention_layernorm(residual)
-        if self.token_gate is None:
-            return residual + self.mlp(normed)
-        return run_gated(
-            self.mlp,
-            normed,
-            residual,
-            self.token_gate(normed),
-            self.config.gate_threshold(self.layer_idx),
-            training=self.training,
-        )
 
 
 class _WhereThereAreExperts:

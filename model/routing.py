@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from model.decoder_layer import DvseDecoderLayer
+
 from .experts import Router
-from .modeling_dvse import DvseDecoderLayer
 
 
 @dataclass(frozen=True, kw_only=True)

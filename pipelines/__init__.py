@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.caption import Caption
-    from pipelines.captioner import Captioner
+    from pipelines.answering.caption import Caption
+    from pipelines.answering.captioner import Captioner
 
-_HOMES = {"Caption": "pipelines.caption", "Captioner": "pipelines.captioner"}
+_HOMES = {"Caption": "pipelines.answering.caption", "Captioner": "pipelines.answering.captioner"}
 
 __all__ = ["Caption", "Captioner"]
 

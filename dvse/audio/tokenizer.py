@@ -24,8 +24,8 @@ from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.media_tokenizer import MediaTokenizer
 from dvse.numerics import exact_convolutions
-from dvse.spec_fields import read_fields, write_fields
-from dvse.weights import read_module, write_module
+from dvse.storage.spec_fields import read_fields, write_fields
+from dvse.storage.weights import read_module, write_module
 
 # Frames of a batch of full windows. A processor is busy with one long one; a GPU is not.
 _BATCH_FRAMES = {"cpu": 256, "cuda": 12_000}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.image.conv import ConvStem
-from dvse.weights import read_tensors
+from dvse.storage.weights import read_tensors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dvse.errors import BundleFormatError, ConfigError
-from dvse.spec_fields import read_fields, write_fields
 from dvse.special_tokens import MAX_GRID_SIDE
+from dvse.storage.spec_fields import read_fields, write_fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dvse.errors import BundleIntegrityError, BundleNotFoundError, ConfigError
-from dvse.file_hash import file_sha256
+from dvse.storage.file_hash import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True)

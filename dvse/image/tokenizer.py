@@ -26,8 +26,8 @@ from dvse.image.preparer import ImagePreparer
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer, LatticeQuantizer
 from dvse.media_tokenizer import MediaTokenizer
 from dvse.numerics import exact_convolutions
-from dvse.spec_fields import read_fields, write_fields
-from dvse.weights import read_module, write_module
+from dvse.storage.spec_fields import read_fields, write_fields
+from dvse.storage.weights import read_module, write_module
 
 # Tokens in one batch. Measured on one AVX2 core: `tiny` takes 3.4 ms for a 32x32 picture in batches
 # of 4 rows, 2.2 of 16, 2.1 of 64; ViT-S at 224x224 150 ms in rows of one, 130 of 4 and more.

@@ -47,25 +47,6 @@ class TextTokenizer(ABC):
         """Write the model file into `folder`."""
 
 
-def load_text_tokenizer(spec: Mapping[str, Any], folder: Path) -> TextTokenizer:
-    """Load the text tokenizer that `spec` describes from `folder`.
-
-    Raises:
-        BundleFormatError: an unknown type, or a model file that cannot be read.
-    """
-    from dvse.text.hugging_face import HuggingFaceText
-    from dvse.text.sentencepiece import SentencePieceText
-
-    if spec == {"type": "sentencepiece"}:
-        return SentencePieceText.load(folder)
-    if spec == {"type": "hugging_face"}:
-        return HuggingFaceText.load(folder)
-    raise BundleFormatError(
-        "text: expected the spec {'type': 'sentencepiece'} or {'type': 'hugging_face'}, received "
-        f"{dict(spec)}"
-    )
-
-
 def check_unicode(text: str) -> str:
     """Return `text` if UTF-8 can hold it.
 

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, print what came out."""
-    from pipelines.bundle_building import build_bundle
+    from pipelines.training.bundle_building import build_bundle
 
     parts = {m: folder for m in ("text", "image", "audio") if (folder := getattr(args, m))}
     card = args.card.read_text(encoding="utf-8") if args.card else ""

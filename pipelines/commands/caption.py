@@ -67,9 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Caption the inputs: print them, or run the job that writes a file."""
-    from pipelines.caption_output import check_ending, job_directory, write_captions
-    from pipelines.job.caption_step import CaptionOptions, CaptionStep
     from pipelines.job.summary import Summary
+    from pipelines.steps.caption import CaptionOptions, CaptionStep
+    from pipelines.steps.caption_file import check_ending, job_directory, write_captions
 
     step = CaptionStep(
         model=args.model,
@@ -104,9 +104,9 @@ def run(args: argparse.Namespace) -> int:
 def _print(args: argparse.Namespace, step: object) -> int:
     """Print a caption a line, in order; what failed goes to stderr."""
     from pipelines.engines.inline import InlineEngine
-    from pipelines.job.caption_step import CaptionStep
     from pipelines.job.few import outcomes_of_few
     from pipelines.sources.registry import SourceOptions
+    from pipelines.steps.caption import CaptionStep
 
     assert isinstance(step, CaptionStep)
     outcomes = outcomes_of_few(

@@ -68,22 +68,23 @@ def run(args: argparse.Namespace) -> int:
     from dvse.errors import BundleNotFoundError, ConfigError
     from pipelines.evaluation.evaluation import EvaluationSettings, evaluate
     from pipelines.evaluation.gate import is_passed, read_gate
+    from pipelines.reports.evaluation_report import write_evaluation
 
     if min(args.max_train, args.max_inputs) < 2:
         raise ConfigError("expected at least 2 inputs for --max-train and --max-inputs")
     captioner = None
     if args.only != "codes":
-        from pipelines.captioner import Captioner
+        from pipelines.answering.captioner import Captioner
 
         try:
             captioner = Captioner.load(args.bundle, device=args.device)
         except BundleNotFoundError:
             if args.only == "captions":
                 raise
+    tokenizer = captioner.tokenizer if captioner else dvse.load(args.bundle, device=args.device)
     found = evaluate(
-        captioner.tokenizer if captioner else dvse.load(args.bundle, device=args.device),
+        tokenizer,
         args.data,
-        args.output,
         gate=read_gate(args.gate),
         captioner=captioner,
         layout=args.layout,
@@ -95,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
         ),
         progress=lambda line: print(line, file=sys.stderr),
     )
+    print("drawing the report", file=sys.stderr)
+    write_evaluation(tokenizer, found, args.output)
     for verdict in found.verdicts:
         sign = "not measured" if verdict.value is None else "ok" if verdict.is_met else "MISSED"
         value = "" if verdict.value is None else f"{verdict.value:g}"

@@ -45,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show_file(args: argparse.Namespace) -> int:
-    from dvse.shard import encoding_row
+    from dvse.storage.shard import encoding_row
     from dvse.tokenizer import load
-    from pipelines.job.loading import load as load_record
+    from pipelines.reports.token_lines import head_line, row_lines
     from pipelines.sources.kinds import media_record
-    from pipelines.token_display import head_line, row_lines
+    from pipelines.sources.loading import load as load_record
 
     record = media_record(id=str(args.path), path=str(args.path), source=str(args.path))
     if record.failure is not None:
@@ -66,10 +66,11 @@ def _show_file(args: argparse.Namespace) -> int:
 
 
 def _show_shards(args: argparse.Namespace) -> int:
-    from dvse.bundle import Bundle, find_bundle
     from dvse.errors import InputError, ShardError
-    from dvse.shard import PATTERN, read_metadata
-    from pipelines.token_display import head_line, row_lines
+    from dvse.storage.bundle import Bundle
+    from dvse.storage.finding import find_bundle
+    from dvse.storage.shard import PATTERN, read_metadata
+    from pipelines.reports.token_lines import head_line, row_lines
 
     paths = sorted(args.path.glob(PATTERN)) if args.path.is_dir() else [args.path]
     if not paths:
@@ -78,7 +79,7 @@ def _show_shards(args: argparse.Namespace) -> int:
     name = args.bundle or _bundle_of(args.path) or metadata.bundle
     if args.html is not None:
         from dvse.tokenizer import load
-        from pipelines.token_report import write_token_report
+        from pipelines.reports.token_report import write_token_report
 
         folder = args.path if args.path.is_dir() else args.path.parent
         write_token_report(folder, args.html, load(name))
@@ -108,7 +109,7 @@ def _show_shards(args: argparse.Namespace) -> int:
 def _print_summary(path: Path, paths: list[Path], metadata: Any) -> None:
     import pyarrow.compute as pc
 
-    from dvse.shard import read_shard
+    from dvse.storage.shard import read_shard
 
     rows: dict[str, int] = {}
     ids: dict[str, int] = {}
@@ -130,7 +131,7 @@ def _print_summary(path: Path, paths: list[Path], metadata: Any) -> None:
 
 
 def _rows(paths: list[Path], name: str | None) -> Iterator[dict[str, Any]]:
-    from dvse.shard import read_shard
+    from dvse.storage.shard import read_shard
 
     for path in paths:
         table = read_shard(path)
@@ -144,7 +145,7 @@ def _rows(paths: list[Path], name: str | None) -> Iterator[dict[str, Any]]:
 
 
 def _pieces(bundle: Any) -> Callable[[int], str]:
-    from dvse.text.tokenizer import load_text_tokenizer
+    from dvse.text.loading import load_text_tokenizer
 
     return load_text_tokenizer(bundle.sections["text"].spec, bundle.folder / "text").piece
 

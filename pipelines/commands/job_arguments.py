@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.job.step import Step
     from pipelines.job.summary import Summary
+    from pipelines.steps.step import Step
 
 EXIT_OK, EXIT_TOO_MANY_ERRORS, EXIT_REFUSED = 0, 3, 4
 EXIT_STOPPED = {"SIGINT": 130, "SIGTERM": 143}
@@ -114,12 +114,13 @@ def run_job(
         finish: called with the summary when the job was not stopped early.
     """
     from dvse.errors import ResumeError, TooManyErrorsError
+    from dvse.numerics import default_workers
     from pipelines.engines.engine import Engine
     from pipelines.engines.inline import InlineEngine
     from pipelines.engines.local import LocalEngine
-    from pipelines.job.job import Job, JobConfig
+    from pipelines.job.config import JobConfig
+    from pipelines.job.job import Job
     from pipelines.job.progress import make_progress
-    from pipelines.job.tokenize_step import default_workers
     from pipelines.sources.registry import SourceOptions
 
     devices = devices_of(args)
@@ -179,8 +180,8 @@ def run_job(
 
 def _dry_run(config: object, step: "Step") -> int:
     from pipelines.engines.inline import InlineEngine
+    from pipelines.job.config import JobConfig
     from pipelines.job.estimate import estimate
-    from pipelines.job.job import JobConfig
 
     assert isinstance(config, JobConfig)
     print(

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the card."""
+    from model.card import CardSettings, model_card
     from model.errors import ModelError
-    from pipelines.model_card import CardSettings, model_card
 
     try:
         settings = CardSettings(context=args.context, saving=args.saving, card_gib=args.card_gib)

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the job and print what came of it."""
     from pipelines.job.summary import Summary
-    from pipelines.job.tokenize_step import TokenizeStep
+    from pipelines.steps.tokenize import TokenizeStep
 
     def finish(summary: Summary) -> None:
         if not args.quiet and summary.num_inputs <= _SMALL_JOB:
@@ -67,7 +67,7 @@ def _print_rows(output: Path) -> None:
     """A line a row, and a line an error, while there are few."""
     import json
 
-    from dvse.shard import PATTERN, read_shard
+    from dvse.storage.shard import PATTERN, read_shard
 
     print(f"{'input':40} {'modality':9}{'ids':>7}  first ids")
     for path in sorted(output.glob(PATTERN)):

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.started_processes import started_processes
+from pipelines.runs.processes import started_processes
 
 if TYPE_CHECKING:
-    from pipelines.unit_clustering import Clustering
+    from pipelines.codebooks.clustering import Clustering
 
 HELP = "train speech units: cluster a layer of a speech encoder"
 EXAMPLES = """\
@@ -102,8 +102,10 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from pipelines.audio_training import UnitSettings, train_digit_units, train_units
-    from pipelines.unit_encoder_training import UnitEncoderTraining
+    from pipelines.training.audio.digit_units import train_digit_units
+    from pipelines.training.audio.draft import UnitSettings
+    from pipelines.training.audio.encoder import UnitEncoderTraining
+    from pipelines.training.audio.units import train_units
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
@@ -155,8 +157,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _clustering(args: argparse.Namespace) -> "Clustering":
     from dvse.errors import ConfigError
-    from pipelines.kmeans import KMeansSettings
-    from pipelines.unit_clustering import Clustering
+    from pipelines.codebooks.clustering import Clustering
+    from pipelines.codebooks.kmeans import KMeansSettings
 
     options = {}
     if args.mode == "lloyd":

@@ -31,11 +31,11 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     import dvse
-    from dvse.bundle import find_bundle
+    from dvse.storage.finding import find_bundle
     from model import ModelError
-    from pipelines.decoder_recipe import DecoderRecipe, read_recipe
-    from pipelines.decoder_training import new_decoder, train_decoder
-    from pipelines.model_directory import save_model
+    from pipelines.answering.model_directory import save_model
+    from pipelines.training.decoder.loop import new_decoder, train_decoder
+    from pipelines.training.decoder.recipe import DecoderRecipe, read_recipe
 
     recipe = read_recipe(args.recipe) if args.recipe else DecoderRecipe()
     folder = find_bundle(args.bundle)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipelines.started_processes import started_processes
+from pipelines.runs.processes import started_processes
 
 HELP = "train an image codebook on pictures"
 EXAMPLES = """\
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     """Train and write the part; return the exit code."""
     if args.frozen_weights is not None:
         return _run_frozen(args)
-    from pipelines.image_recipe import ImageRecipe, train_image
+    from pipelines.training.image.recipe import ImageRecipe, train_image
 
     part = train_image(
         ImageRecipe(
@@ -168,9 +168,9 @@ def _run_frozen(args: argparse.Namespace) -> int:
     import logging
 
     from dvse.errors import ConfigError
-    from pipelines.frozen_image_training import FrozenImageRecipe, train_frozen_image
-    from pipelines.kmeans import KMeansSettings
-    from pipelines.unit_clustering import Clustering
+    from pipelines.codebooks.clustering import Clustering
+    from pipelines.codebooks.kmeans import KMeansSettings
+    from pipelines.training.image.frozen import FrozenImageRecipe, train_frozen_image
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.start is not None:

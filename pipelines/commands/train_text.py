@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print the figures."""
-    from pipelines.text_training import train_text
+    from pipelines.training.text.recipe import train_text
 
     part = train_text(
         args.data,

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify and print what was found."""
-    from pipelines.verification import verify
+    from pipelines.job.verification import verify
 
     found = verify(
         args.folder,

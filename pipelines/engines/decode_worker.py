@@ -17,8 +17,8 @@ from pipelines.engines.child import CONTEXT, Child
 from pipelines.engines.engine import Numbered
 from pipelines.engines.preparing import chunk_bytes, pieces
 from pipelines.engines.window import Piece
-from pipelines.job.step import ChunkMaker
 from pipelines.sources.record import Failure
+from pipelines.steps.step import ChunkMaker
 
 _REPORT_BYTES = 8 << 20
 _REPORT_CHUNKS = 128

@@ -16,8 +16,8 @@ from typing import Any
 from dvse.errors import DvseError, JobError
 from pipelines.engines.child import Child
 from pipelines.engines.window import Assembly, Piece
-from pipelines.job.step import Step, StepDescription
 from pipelines.sources.record import Failure
+from pipelines.steps.step import Step, StepDescription
 
 _WINDOW_BYTES = 64 << 20
 _PATIENCE_S = 0.1

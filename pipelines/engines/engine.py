@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pipelines.job.step import Step, StepDescription
 from pipelines.sources.record import Failure, Record
+from pipelines.steps.step import Step, StepDescription
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pipelines.engines.engine import Engine, Numbered, Outcome
 from pipelines.engines.preparing import chunk_bytes, pieces
 from pipelines.engines.window import Assembly, Piece
-from pipelines.job.step import DeviceWork, Step, StepDescription
 from pipelines.sources.record import Failure
+from pipelines.steps.step import DeviceWork, Step, StepDescription
 
 _WINDOW_BYTES = 64 << 20
 

@@ -10,7 +10,6 @@ time.
 """
 
 import pickle
-import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -20,10 +19,10 @@ from dvse.errors import ConfigError, JobError, WorkerDiedError
 from pipelines.engines.decode_worker import DecodeWorker, Task
 from pipelines.engines.device_process import DeviceProcess
 from pipelines.engines.engine import Engine, EngineStopped, Numbered, Outcome
-from pipelines.job.step import Step, StepDescription
+from pipelines.engines.task_feed import _POLL_S, _Feed
 from pipelines.sources.record import Failure
+from pipelines.steps.step import Step, StepDescription
 
-_POLL_S = 0.2
 _TASK_S = 0.25
 _LARGEST_TASK = 256
 _STARTS = 3
@@ -291,33 +290,3 @@ class LocalEngine(Engine):
         """Aim at tasks that take a quarter of a second; their bounds never change a row."""
         wanted = _TASK_S * num_inputs / max(seconds, 1e-4)
         self._task_size = min(max(1.0, (self._task_size + wanted) / 2), _LARGEST_TASK)
-
-
-class _Feed:
-    """Cuts the stream of records into tasks; one never spans two partitions."""
-
-    def __init__(self, records: Iterator[Numbered]) -> None:
-        self._records = records
-        self._ahead: Numbered | None = None
-        self.failed: list[Outcome] = []
-        self.is_exhausted = False
-
-    def next(self, size: int) -> tuple[int, list[Numbered]] | None:
-        """Return (partition, records) of the next task, `None` at the end."""
-        task: list[Numbered] = []
-        deadline = time.monotonic() + _POLL_S
-        while len(task) < size:
-            numbered, self._ahead = self._ahead or next(self._records, None), None
-            if numbered is None:
-                self.is_exhausted = True
-                break
-            if task and numbered.partition != task[0].partition:
-                self._ahead = numbered
-                break
-            if numbered.record.failure is not None:
-                self.failed.append(Outcome.failed(numbered, numbered.record.failure))
-            else:
-                task.append(numbered)
-            if time.monotonic() > deadline:
-                break  # a slow source: let the loop look after the processes
-        return (task[0].partition, task) if task else None

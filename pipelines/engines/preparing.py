@@ -3,9 +3,9 @@
 from collections.abc import Hashable, Iterator
 
 from pipelines.engines.window import Piece
-from pipelines.job.loading import load, stage_of
-from pipelines.job.step import ChunkMaker
+from pipelines.sources.loading import load, stage_of
 from pipelines.sources.record import Failure, Record
+from pipelines.steps.step import ChunkMaker
 
 _PIECE_BYTES = 4 << 20
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from dvse.chunk import Chunk
 from dvse.errors import InputError
-from pipelines.job.step import DeviceWork, Loaded
+from pipelines.sources.loading import Loaded
 from pipelines.sources.record import Failure
+from pipelines.steps.step import DeviceWork
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,21 @@ import torch
 from dvse.audio.merging import merge_repeats
 from dvse.errors import MissingExtraError, TrainingError
 from dvse.tokenizer import Tokenizer
-from pipelines.evaluation.abx import abx_error, draw_triples
-from pipelines.evaluation.codebook_usage import LevelUsage, level_usage, usage_figures
+from pipelines.codebooks.kmeans import ArrayFeatures, KMeansSettings, train_codebook
+from pipelines.codebooks.usage import CodebookUsage, count_codes
 from pipelines.evaluation.encoded import EncodedInput, encode_inputs
+from pipelines.evaluation.measures.abx import abx_error, draw_triples
+from pipelines.evaluation.measures.agreement import (
+    cluster_purity,
+    joint_counts,
+    label_map,
+    label_purity,
+    pnmi,
+)
 from pipelines.evaluation.probes import probe_figures
 from pipelines.evaluation.robustness import share_changed
 from pipelines.evaluation.spoken_words import spoken_words
-from pipelines.kmeans import ArrayFeatures, KMeansSettings, train_codebook
-from pipelines.log_mel import LogMel
-from pipelines.unit_metrics import cluster_purity, joint_counts, label_map, label_purity, pnmi
+from pipelines.speech.log_mel import LogMel
 
 Splits = Mapping[str, Sequence[EncodedInput]]
 _NUM_TRIPLES = 1500
@@ -52,7 +58,7 @@ def audio_figures(
     audio: Any = tokenizer.audio
     usages = audio_usage(tokenizer, [e for inputs in splits.values() for e in inputs])
     figures: dict[str, Any] = {
-        "usage": [usage_figures(usage) for usage in usages],
+        "usage": [usage.figures() for usage in usages],
         "bitrate": _bitrate(tokenizer, usages, [e for part in splits.values() for e in part]),
         "splits": {},
         "log_mel": {},
@@ -106,12 +112,14 @@ def audio_figures(
     return figures
 
 
-def audio_usage(tokenizer: Tokenizer, inputs: Sequence[EncodedInput]) -> list[LevelUsage]:
+def audio_usage(tokenizer: Tokenizer, inputs: Sequence[EncodedInput]) -> list[CodebookUsage]:
     """Return the use of each level over inputs."""
     audio: Any = tokenizer.audio
     codes = np.concatenate([entry.codes for entry in inputs])
     return [
-        level_usage(codes[:, level], audio.num_codes, audio.codebook.centroids[level].cpu())
+        count_codes(
+            codes[:, level], audio.num_codes, centroids=audio.codebook.centroids[level].cpu()
+        )
         for level in range(audio.num_levels)
     ]
 
@@ -193,7 +201,7 @@ def _by_table(table: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarra
 
 
 def _bitrate(
-    tokenizer: Tokenizer, usages: Sequence[LevelUsage], inputs: Sequence[EncodedInput]
+    tokenizer: Tokenizer, usages: Sequence[CodebookUsage], inputs: Sequence[EncodedInput]
 ) -> dict[str, Any]:
     """Return units and bits a second; bits by code length, and by entropy of the codes."""
     audio: Any = tokenizer.audio

@@ -7,13 +7,13 @@ from typing import Any
 
 from dvse.errors import InputError
 from dvse.items import Text
-from pipelines.caption import Caption
-from pipelines.captioner import Captioner
-from pipelines.evaluation.caption_measures import caption_figures
+from pipelines.answering.caption import Caption
+from pipelines.answering.captioner import Captioner
 from pipelines.evaluation.data_layout import TRAIN, Source
 from pipelines.evaluation.inputs import Input, read_inputs
-from pipelines.evaluation.retrieval import retrieval_figures
-from pipelines.pooled_states import pooled_states
+from pipelines.evaluation.measures.captions import caption_figures
+from pipelines.evaluation.measures.retrieval import retrieval_figures
+from pipelines.evaluation.pooled_states import pooled_states
 
 _EXAMPLES = 12
 _MEDIA = ("image", "audio")

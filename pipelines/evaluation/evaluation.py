@@ -1,12 +1,10 @@
-"""From a bundle or model and labelled data to `metrics.json`, `report.html` and a verdict."""
+"""From a bundle or model and labelled data to figures and a verdict on each threshold."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvse.atomic_file import write_atomically
 from dvse.errors import TrainingError
 from dvse.tokenizer import Tokenizer
 from pipelines.evaluation.audio_measures import audio_figures
@@ -15,11 +13,10 @@ from pipelines.evaluation.encoded import EncodedInput, encode_inputs
 from pipelines.evaluation.gate import Verdict, judge
 from pipelines.evaluation.image_measures import image_figures
 from pipelines.evaluation.inputs import read_inputs, read_texts
-from pipelines.evaluation.report import render_report
 from pipelines.evaluation.text_quality import text_figures
 
 if TYPE_CHECKING:
-    from pipelines.captioner import Captioner
+    from pipelines.answering.captioner import Captioner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +43,17 @@ class Evaluation:
     Attributes:
         metrics: the content of `metrics.json`.
         verdicts: one for each threshold of the gate.
+        inputs: what was measured, by modality and split, to be shown beside the figures.
     """
 
     metrics: Mapping[str, Any]
     verdicts: tuple[Verdict, ...]
+    inputs: Mapping[str, Mapping[str, Sequence[EncodedInput]]]
 
 
 def evaluate(
     tokenizer: Tokenizer,
     data: Path,
-    output: Path,
     *,
     gate: Mapping[str, Mapping[str, Any]],
     captioner: "Captioner | None" = None,
@@ -63,12 +61,11 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
-    """Measure a bundle and write `metrics.json` and `report.html` into `output`.
+    """Measure a bundle; `pipelines.reports.evaluation_report` writes down what was found.
 
     Args:
         tokenizer: with the bundle.
         data: folder with labelled data, see `pipelines.evaluation.data_layout`.
-        output: made if it is missing; both files are replaced whole.
         gate: thresholds, see `pipelines.evaluation.gate`.
         captioner: with the decoder, where a model is judged and not a bundle alone.
         layout: description of the data, if it does not lie beside it.
@@ -76,7 +73,7 @@ def evaluate(
         progress: told what is being done.
 
     Raises:
-        TrainingError: data that cannot be read, labels that do not match, or a full disk.
+        TrainingError: data that cannot be read, or labels that do not match.
     """
     settings = settings or EvaluationSettings()
     sources = read_layout(data, layout)
@@ -123,19 +120,4 @@ def evaluate(
         )
     verdicts = tuple(judge(metrics, gate))
     metrics["gate"] = [asdict(verdict) for verdict in verdicts]
-    progress("drawing the report")
-    page = render_report(tokenizer, metrics, verdicts, encoded)
-    _write(output, metrics, page)
-    return Evaluation(metrics=metrics, verdicts=verdicts)
-
-
-def _write(output: Path, metrics: Mapping[str, Any], page: str) -> None:
-    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        write_atomically(output / "report.html", page.encode())
-        write_atomically(output / "metrics.json", text.encode())
-    except OSError as error:
-        raise TrainingError(
-            f"{output}: the report cannot be written; {error.strerror or error}"
-        ) from error
+    return Evaluation(metrics=metrics, verdicts=verdicts, inputs=encoded)

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from dvse.image.quantizer import CodebookQuantizer
 from dvse.tokenizer import Tokenizer
-from pipelines.evaluation.codebook_usage import LevelUsage, level_usage, usage_figures
+from pipelines.codebooks.usage import CodebookUsage, count_codes
 from pipelines.evaluation.encoded import EncodedInput
-from pipelines.evaluation.picture_quality import learnt_measures, psnr_db, ssim
+from pipelines.evaluation.measures.picture_quality import learnt_measures, psnr_db, ssim
 from pipelines.evaluation.probes import probe_figures
 from pipelines.evaluation.robustness import share_changed
 
@@ -31,7 +31,7 @@ def image_figures(
     figures: dict[str, Any] = {
         "pictures": len(inputs),
         "codes_per_picture": round(float(np.mean([len(e.codes) for e in inputs])), 1),
-        "usage": [usage_figures(usage) for usage in image_usage(tokenizer, inputs)],
+        "usage": [usage.figures() for usage in image_usage(tokenizer, inputs)],
     }
     if image.decoder is not None:
         shown = inputs[:_QUALITY_PICTURES]
@@ -50,14 +50,16 @@ def image_figures(
     return figures
 
 
-def image_usage(tokenizer: Tokenizer, inputs: Sequence[EncodedInput]) -> list[LevelUsage]:
+def image_usage(tokenizer: Tokenizer, inputs: Sequence[EncodedInput]) -> list[CodebookUsage]:
     """Return the use of each level over inputs."""
     image: Any = tokenizer.image
     codes = np.concatenate([entry.codes for entry in inputs])
     centroids = _centroids(image)
     return [
-        level_usage(
-            codes[:, level], image.num_codes, None if centroids is None else centroids[level]
+        count_codes(
+            codes[:, level],
+            image.num_codes,
+            centroids=None if centroids is None else centroids[level],
         )
         for level in range(image.num_levels)
     ]

@@ -1,15 +1,15 @@
 """Words that nobody trains on, spoken by espeak-ng, to be told apart whoever speaks.
 
 50 English words in four voices of two accents. The error is that of same/different ABX over words
-(`pipelines.evaluation.abx`), A and B by one voice and X by another.
+(`pipelines.evaluation.measures.abx`), A and B by one voice and X by another.
 """
 
 from collections.abc import Sequence
 
 from dvse.items import Audio
-from pipelines.espeak import Espeak
 from pipelines.evaluation.inputs import Input
-from pipelines.word_lists import HELD_OUT_WORDS
+from pipelines.speech.espeak import Espeak
+from pipelines.speech.word_lists import HELD_OUT_WORDS
 
 NUM_WORDS = 50
 VOICES = ("gmw/en-US", "gmw/en-US+f3", "gmw/en-GB-x-rp+m3", "gmw/en-GB-x-rp+f2")

@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dvse.shard import write_shard
+from dvse.storage.shard import write_shard
 from pipelines.engines.engine import Engine, Numbered
 from pipelines.job.plan import ListingSummary, Plan, write_listing
-from pipelines.job.step import Step
 from pipelines.job.summary import duration
 from pipelines.sources.registry import SourceOptions
+from pipelines.steps.step import Step
 
 _SAMPLES = 24
 

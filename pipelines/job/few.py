@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from dvse.errors import ConfigError
 from pipelines.engines.engine import Engine, Numbered, Outcome
 from pipelines.job.plan import Plan, write_listing
-from pipelines.job.step import Step
 from pipelines.job.unique_names import UniqueNames
 from pipelines.sources.registry import SourceOptions
+from pipelines.steps.step import Step
 
 
 def outcomes_of_few(

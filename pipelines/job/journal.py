@@ -23,10 +23,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dvse.atomic_file import remove_temporary_files, sync_directory, write_atomically
 from dvse.errors import ConfigError, ResumeError
-from dvse.file_hash import file_sha256
-from dvse.shard import PATTERN, shard_name
+from dvse.storage.atomic_file import remove_temporary_files, sync_directory, write_atomically
+from dvse.storage.file_hash import file_sha256
+from dvse.storage.shard import PATTERN, shard_name
 
 FORMAT = "dvse-job"
 FORMAT_VERSION = 1

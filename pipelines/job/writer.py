@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from dvse.errors import DvseError, StorageError
-from dvse.shard import write_shard
+from dvse.storage.shard import write_shard
 from pipelines.job.journal import DoneMarker, Journal
 from pipelines.job.partition import Partition
 

@@ -12,8 +12,8 @@ from fastapi_offline import FastAPIOffline
 
 from dvse.version import __version__
 from pipelines.server import playground
+from pipelines.server.door.gate import Gate
 from pipelines.server.errors import install_handlers
-from pipelines.server.gate import Gate
 from pipelines.server.metrics import Metrics
 from pipelines.server.routes import chat, health, models, multimodal, tokens, transcription
 from pipelines.server.served_model import ServedModel

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from dvse.errors import InputError, PromptTooLongError, TooLargeError, VocabularyError
-from pipelines.server.engine.engine import EngineError, EngineFullError, EngineStoppedError
+from pipelines.server.batching.engine import EngineError, EngineFullError, EngineStoppedError
 
 _LOG = logging.getLogger("dvse.serve")
 _LONGEST = 300

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dvse.errors import BundleFormatError, ConfigError
-from pipelines.legal_tokens import LegalTokens
-from pipelines.model_directory import LoadedModel, check_belong, find_model, load_model
-from pipelines.server.engine.batching_engine import BatchingConfig, BatchingEngine
-from pipelines.server.engine.runner import LocalRunner, Runner
+from pipelines.answering.legal_tokens import LegalTokens
+from pipelines.answering.model_directory import LoadedModel, check_belong, find_model, load_model
+from pipelines.server.batching.batching_engine import BatchingConfig, BatchingEngine
+from pipelines.server.batching.runner import LocalRunner, Runner
 from pipelines.server.served_model import ServedModel
 from pipelines.server.torch_threads import run_in_passing
 
@@ -54,7 +54,8 @@ def load_served(config: LoadingConfig) -> ServedModel:
     """Load everything, and say in the log what, where and how fast.
 
     Raises:
-        BundleError, ConfigError, ModelMismatchError: see `pipelines.model_directory.load_model`.
+        BundleError, ConfigError, ModelMismatchError: see
+            `pipelines.answering.model_directory.load_model`.
     """
     return run_in_passing(lambda: _load_served(config))
 
@@ -64,7 +65,7 @@ def _load_served(config: LoadingConfig) -> ServedModel:
     _LOG.info("loading %s on %s", config.model, _place(config))
     loaded, runner, batching = _load(config)
     if config.tensor_parallel > 1:
-        from pipelines.server.engine.tensor_parallel import LeadingRunner
+        from pipelines.server.batching.tensor_parallel import LeadingRunner
 
         leading: Runner = LeadingRunner(runner)
     else:
@@ -95,7 +96,7 @@ def served(loaded: LoadedModel, runner: Runner, batching: BatchingConfig) -> Ser
 
 def follow_leader(config: LoadingConfig) -> None:
     """Be one of the processes beside the one that answers; returns when that one stops."""
-    from pipelines.server.engine.tensor_parallel import follow
+    from pipelines.server.batching.tensor_parallel import follow
 
     _, runner, _ = _load(config)
     follow(runner)
@@ -143,7 +144,7 @@ def _load(config: LoadingConfig) -> tuple[LoadedModel, LocalRunner, BatchingConf
 def _load_share(config: LoadingConfig) -> LoadedModel:
     import dvse
     from model import ModelError
-    from pipelines.server.engine.tensor_parallel import load_split
+    from pipelines.server.batching.tensor_parallel import load_split
 
     folders = find_model(config.model)
     try:

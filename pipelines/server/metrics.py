@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from pipelines.server.answer import Answer
-from pipelines.server.engine.engine import EngineStats
+from pipelines.server.answers.answer import Answer
+from pipelines.server.batching.engine import EngineStats
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SIZES = (0, 1, 2, 4, 8, 16, 32, 64, 128)

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 
 from dvse.errors import DvseError
 from pipelines.server.app import create_app, stop
+from pipelines.server.door.patient_protocol import patient_protocol
 from pipelines.server.loading import LoadingConfig, load_served
-from pipelines.server.patient_protocol import patient_protocol
 from pipelines.server.settings import ENDPOINTS, ServerSettings
 
 _LOG = logging.getLogger("dvse.serve")

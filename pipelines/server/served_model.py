@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass, field
 
 from dvse.tokenizer import Tokenizer
-from pipelines.legal_tokens import LegalTokens
-from pipelines.server.engine.engine import Engine
+from pipelines.answering.legal_tokens import LegalTokens
+from pipelines.server.batching.engine import Engine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,12 @@ from fastapi import Depends, Request
 
 from dvse.errors import InputError
 from dvse.items import Item
-from pipelines.server.answer import Outbox
+from pipelines.server.answers.answer import Outbox
+from pipelines.server.answers.generation import Generator
+from pipelines.server.answers.prompt_encoder import PromptEncoder
+from pipelines.server.door.remote_media import RemoteMedia
 from pipelines.server.errors import ApiError, unavailable
-from pipelines.server.generation import Generator
 from pipelines.server.metrics import Metrics
-from pipelines.server.prompt_encoder import PromptEncoder
-from pipelines.server.remote_media import RemoteMedia
 from pipelines.server.served_model import ServedModel
 from pipelines.server.settings import ServerSettings
 

@@ -20,9 +20,9 @@ from timing import Row, alternate
 from dvse.errors import BundleNotFoundError
 from model import DvseForCausalLM, preset
 from pipelines import Captioner
-from pipelines.caption_inputs import as_row
-from pipelines.model_directory import load_model, save_model
-from pipelines.prompts import encode_prompts, prompt_row
+from pipelines.answering.inputs import as_row
+from pipelines.answering.model_directory import load_model, save_model
+from pipelines.answering.prompts import encode_prompts, prompt_row
 
 _NUM_THREADS = 2
 _NEW_TOKENS = 12

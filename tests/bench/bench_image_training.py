@@ -1,6 +1,6 @@
 """A training step of an image codebook against the same networks alone.
 
-Ours is `pipelines.image_training`'s step: pictures are shifted, mirrored and laid side by side,
+Ours is `pipelines.training.image.step`: pictures are shifted, mirrored and laid side by side,
 quantized, rebuilt, checked, logged, and the optimizer steps. The peer runs the same encoder,
 decoder and teacher forward and backward on tensors that are ready, and the same optimizer, without
 quantizer, loading and logging. `ratio` is peer time over our time.
@@ -16,11 +16,12 @@ from timing import Row, alternate
 
 from dvse.image.encoder import EncoderConfig, ImageEncoder
 from pipelines import image_training
-from pipelines.image_codec import CodecConfig, ImageCodec
-from pipelines.image_quantizers import QuantizerConfig
-from pipelines.image_training import ImageTrainingConfig, open_accelerator
-from pipelines.picture_data import Pictures
-from pipelines.training_log import TrainingLog
+from pipelines.runs.log import TrainingLog
+from pipelines.training.image.codec import CodecConfig, ImageCodec
+from pipelines.training.image.loop import open_accelerator
+from pipelines.training.image.pictures import Pictures
+from pipelines.training.image.quantizers import QuantizerConfig
+from pipelines.training.image.settings import ImageTrainingConfig
 
 _BATCH, _STEPS, _THREADS = 64, 4, 1
 _VIT = {

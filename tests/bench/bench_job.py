@@ -24,20 +24,21 @@ from dvse.audio.encoder import AudioEncoder
 from dvse.audio.encoder import EncoderConfig as AudioConfig
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.audio.windows import Windowing
-from dvse.bundle import Section, write_bundle
 from dvse.codebook import Codebook
 from dvse.image.encoder import EncoderConfig as ImageConfig
 from dvse.image.encoder import ImageEncoder
 from dvse.image.geometry import SquareGeometry
 from dvse.image.quantizer import CodebookQuantizer
 from dvse.image.tokenizer import ImageTokenizer
-from dvse.shard import read_shard
+from dvse.storage.bundle import Section, write_bundle
+from dvse.storage.shard import read_shard
 from dvse.tokenizer import Tokenizer
 from dvse.vocabulary import Vocabulary
 from pipelines.engines.engine import Engine
 from pipelines.engines.local import LocalEngine
-from pipelines.job.job import Job, JobConfig
-from pipelines.job.tokenize_step import TokenizeStep
+from pipelines.job.config import JobConfig
+from pipelines.job.job import Job
+from pipelines.steps.tokenize import TokenizeStep
 
 _RATE_HZ = 16_000
 _PAIRS = 7

@@ -22,15 +22,15 @@ import soundfile
 import torch
 from timing import Row, alternate
 
-from pipelines.kmeans import (
+from pipelines.codebooks.kmeans import (
     ArrayFeatures,
     FeatureStore,
     FeatureStoreWriter,
     KMeansSettings,
     Reservoir,
 )
-from pipelines.kmeans.lloyd import TorchLloyd
-from pipelines.kmeans.partial_sums import PartialSums
+from pipelines.codebooks.kmeans.lloyd import TorchLloyd
+from pipelines.codebooks.kmeans.partial_sums import PartialSums
 
 ROWS, DIM, CODES = 100_000, 768, 500
 SEEDS = (0, 1, 2)
@@ -141,7 +141,8 @@ def _base_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     from dvse.audio.encoder import AudioEncoder
-    from pipelines.audio_training import UnitSettings, train_units
+    from pipelines.training.audio.draft import UnitSettings
+    from pipelines.training.audio.units import train_units
 
     rate_hz = 16_000
     with tempfile.TemporaryDirectory() as name:

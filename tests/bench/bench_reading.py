@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from timing import Row, alternate
 
-from dvse.dataset import TokenDataset
+from dvse.dataset.token_dataset import TokenDataset
 from dvse.encoding import Encoding, Span
-from dvse.shard import ShardMetadata, encoding_row, shard_name, shard_schema, write_shard
+from dvse.storage.shard import ShardMetadata, encoding_row, shard_name, shard_schema, write_shard
 
 NUM_SHARDS, ROWS, MEAN_LENGTH = 16, 1000, 400
 BATCH, LENGTH = 8, 2048

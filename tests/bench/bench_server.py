@@ -27,7 +27,7 @@ from timing import Row
 import dvse
 from dvse.chat import render
 from model import DvseForCausalLM, preset
-from pipelines.model_directory import STOP_TOKENS, save_model
+from pipelines.answering.model_directory import STOP_TOKENS, save_model
 
 _NEW, _WORDS = 64, 24
 _ROUNDS = 4

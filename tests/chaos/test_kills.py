@@ -13,7 +13,8 @@ import pytest
 from fake_step import FakeStep
 
 from pipelines.engines.inline import InlineEngine
-from pipelines.job.job import Job, JobConfig
+from pipelines.job.config import JobConfig
+from pipelines.job.job import Job
 
 SUPPORT = Path(__file__).parents[1] / "pipelines" / "support"
 

@@ -16,12 +16,12 @@ import tokenizers
 from hypothesis import settings
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
-from dvse.bundle import Section, write_bundle
 from dvse.chunk import Chunk
 from dvse.errors import DecodeError, TooShortError
 from dvse.items import Item
 from dvse.media_tokenizer import MediaTokenizer, Preparer
 from dvse.numerics import NumericsProfile, use_threads
+from dvse.storage.bundle import Section, write_bundle
 from dvse.text.sentencepiece import SentencePieceText
 from dvse.tokenizer import Tokenizer, load
 from dvse.vocabulary import Vocabulary

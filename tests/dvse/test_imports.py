@@ -82,7 +82,7 @@ def test_items_and_vocabulary_need_no_torch():
         "import sys, dvse\n"
         "dvse.Text('a'), dvse.Image('a'), dvse.Audio('a'), dvse.errors.InputError\n"
         "dvse.Vocabulary.create(text_size=5), dvse.Grammar, dvse.Encoding\n"
-        "import dvse.bundle, dvse.chat, dvse.chunk, dvse.preparers\n"
+        "import dvse.storage.bundle, dvse.chat, dvse.chunk, dvse.preparers\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
     assert run("-c", program).stdout.split() == ["False", "False"]

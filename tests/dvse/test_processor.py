@@ -12,9 +12,9 @@ import torch
 from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
 import dvse
-from dvse.bundle import Bundle
 from dvse.errors import ConfigError, InputError, ItemTypeError
 from dvse.processor import DvseProcessor
+from dvse.storage.bundle import Bundle
 
 REPOSITORY = Path(dvse.__file__).parents[1]
 

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvse.bundle import Bundle
 from dvse.encoding import AudioSegment, ImageSegment, SpecialSegment, TextSegment
 from dvse.errors import (
     ConfigError,
@@ -24,6 +23,7 @@ from dvse.errors import (
 )
 from dvse.items import Audio, Image, Special, Text, as_sequence
 from dvse.numerics import use_threads
+from dvse.storage.bundle import Bundle
 from dvse.tokenizer import load
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dvse.bundle import find_bundle
 from dvse.encoding import AudioSegment, Encoding, ImageSegment, TextSegment
 from dvse.errors import InputError
 from dvse.items import Audio, Image, Item, Text, as_sequence
+from dvse.storage.finding import find_bundle
 from dvse.tokenizer import Tokenizer, load
 
 RNG = np.random.default_rng(7)

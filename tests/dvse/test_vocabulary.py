@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dvse.blocks import KINDS, Block
 from dvse.errors import IdRangeError, VocabularyError
 from dvse.special_tokens import GRID_TOKENS, MAX_GRID_SIDE, NAMED_TOKENS
-from dvse.vocabulary import KINDS, Block, Vocabulary
+from dvse.vocabulary import Vocabulary
 
 shapes = st.none() | st.tuples(st.integers(1, 40), st.integers(1, 3))
 vocabularies = st.builds(

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request
 
 from dvse.chat import render
 from dvse.text.tokenizer import TextTokenizer
-from pipelines.server.answer import Answer, Delta
-from pipelines.server.engine.engine import Token
+from pipelines.server.answers.answer import Answer, Delta
+from pipelines.server.answers.event_stream import DONE, EventStream, event, until_hangup
+from pipelines.server.answers.generation import WholeAnswer
+from pipelines.server.batching.engine import Token
 from pipelines.server.errors import ApiError
-from pipelines.server.event_stream import DONE, EventStream, event, until_hangup
-from pipelines.server.generation import WholeAnswer
 from pipelines.server.schemas.base import ERROR_RESPONSES
 from pipelines.server.schemas.chat import (
     AnswerMessage,

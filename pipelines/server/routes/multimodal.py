@@ -7,9 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from pipelines.prompts import prompt_row
-from pipelines.server.event_stream import DONE, EventStream, event, until_hangup
-from pipelines.server.generation import WholeAnswer
+from pipelines.answering.prompts import prompt_row
+from pipelines.server.answers.event_stream import DONE, EventStream, event, until_hangup
+from pipelines.server.answers.generation import WholeAnswer
 from pipelines.server.inputs import as_items
 from pipelines.server.routes.chat import merged
 from pipelines.server.schemas.base import ERROR_RESPONSES

@@ -10,7 +10,7 @@ from PIL import Image as PilImage
 
 from dvse.encoding import AudioSegment, Encoding, ImageSegment, Segment, Span, TextSegment
 from dvse.tokenizer import Tokenizer
-from pipelines.server.event_stream import until_hangup
+from pipelines.server.answers.event_stream import until_hangup
 from pipelines.server.inputs import as_items
 from pipelines.server.schemas.base import ERROR_RESPONSES
 from pipelines.server.schemas.multimodal import (

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Form, Request, UploadFile
 from fastapi.responses import PlainTextResponse
 
 from dvse.items import Audio
-from pipelines.prompts import prompt_row
-from pipelines.server.event_stream import until_hangup
-from pipelines.server.generation import Generation, WholeAnswer
+from pipelines.answering.prompts import prompt_row
+from pipelines.server.answers.event_stream import until_hangup
+from pipelines.server.answers.generation import Generation, WholeAnswer
 from pipelines.server.schemas.base import ERROR_RESPONSES, GenerationFields
 from pipelines.server.schemas.multimodal import Transcription, VerboseTranscription
 from pipelines.server.serving import Client, Current

@@ -36,7 +36,7 @@ from dvse.errors import (
     UnsafeFileError,
 )
 from dvse.items import Audio, Text
-from dvse.weights import read_module, round_to_half
+from dvse.storage.weights import read_module, round_to_half
 
 RATE = 8_000
 SIZES = {

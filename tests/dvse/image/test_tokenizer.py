@@ -18,7 +18,6 @@ from dvse.errors import (
     ItemTypeError,
     UnsafeFileError,
 )
-from dvse.file_hash import file_sha256
 from dvse.image.encoder import EncoderConfig, ImageEncoder
 from dvse.image.geometry import AspectGeometry, SquareGeometry
 from dvse.image.hub_weights import HubWeights
@@ -26,6 +25,7 @@ from dvse.image.pixel_decoder import DecoderConfig, PixelDecoder
 from dvse.image.quantizer import CodebookQuantizer, LatticeQuantizer
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.items import Image, Text
+from dvse.storage.file_hash import file_sha256
 
 OPTIONS = {
     "img_size": 32,

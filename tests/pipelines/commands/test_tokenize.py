@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from dvse.shard import read_shard
+from dvse.storage.shard import read_shard
 from pipelines.cli import main
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")

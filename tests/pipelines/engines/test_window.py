@@ -4,7 +4,8 @@ import numpy as np
 
 from dvse.chunk import Chunk
 from pipelines.engines.window import Assembly, Piece
-from pipelines.job.step import DeviceWork, Loaded
+from pipelines.sources.loading import Loaded
+from pipelines.steps.step import DeviceWork
 
 
 class Rows(DeviceWork):

@@ -9,9 +9,10 @@ import pytest
 import soundfile
 
 import dvse
-from dvse.bundle import SHIPPED
 from dvse.errors import TrainingError
+from dvse.storage.finding import SHIPPED
 from pipelines.evaluation.evaluation import EvaluationSettings, evaluate
+from pipelines.reports.evaluation_report import write_evaluation
 
 pytestmark = pytest.mark.skipif(
     not (SHIPPED / "tiny" / "dvse.json").is_file(), reason="the shipped bundle is not there"
@@ -73,7 +74,8 @@ def data(tmp_path_factory):
 
 def test_figures_page_and_gate(tokenizer, data, tmp_path):
     gate = {"image.psnr_db": {"at_least": 5}, "audio.usage.0.share_used": {"at_least": 0.99}}
-    found = evaluate(tokenizer, data, tmp_path / "out", gate=gate)
+    found = evaluate(tokenizer, data, gate=gate)
+    write_evaluation(tokenizer, found, tmp_path / "out")
     assert [verdict.is_met for verdict in found.verdicts] == [True, False]
 
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -109,7 +111,7 @@ def test_what_cannot_be_judged(tokenizer, data, tmp_path):
 
     def judge_with(changes):
         layout.write_text(json.dumps(changes))
-        evaluate(tokenizer, data, tmp_path / "out", gate={}, layout=layout, settings=settings)
+        evaluate(tokenizer, data, gate={}, layout=layout, settings=settings)
 
     image = LAYOUT["image"]
     with pytest.raises(TrainingError, match="holds no rows"):

@@ -9,10 +9,11 @@ import pytest
 from fake_step import FakeStep
 
 from dvse.errors import ConfigError, ResumeError, StorageError, TooManyErrorsError
-from dvse.shard import read_metadata, read_shard
+from dvse.storage.shard import read_metadata, read_shard
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine
-from pipelines.job.job import Job, JobConfig
+from pipelines.job.config import JobConfig
+from pipelines.job.job import Job
 
 
 @pytest.fixture

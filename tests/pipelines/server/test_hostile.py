@@ -191,8 +191,8 @@ def strict_server(taught_model, tmp_path_factory):
     import uvicorn
 
     from pipelines.server.app import create_app
+    from pipelines.server.door.patient_protocol import patient_protocol
     from pipelines.server.loading import LoadingConfig, load_served
-    from pipelines.server.patient_protocol import patient_protocol
     from pipelines.server.settings import ServerSettings
 
     loading = LoadingConfig(model=str(taught_model), max_running=2, cache_gib=0.05)

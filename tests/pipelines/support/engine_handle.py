@@ -2,7 +2,7 @@
 
 import threading
 
-from pipelines.server.engine.engine import GenerationRequest, Sampling, Sink
+from pipelines.server.batching.engine import GenerationRequest, Sampling, Sink
 
 
 class Remembered(Sink):

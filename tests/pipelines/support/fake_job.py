@@ -11,7 +11,8 @@ from fake_step import FakeStep
 
 from dvse.errors import DvseError
 from pipelines.engines.local import LocalEngine
-from pipelines.job.job import Job, JobConfig
+from pipelines.job.config import JobConfig
+from pipelines.job.job import Job
 
 
 def main():

@@ -17,8 +17,8 @@ from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import Encoding, Span
 from dvse.errors import BundleNotFoundError, DecodeError
 from dvse.items import Audio, Image, Special, Text
-from dvse.shard import ShardMetadata, encoding_row, shard_schema
-from pipelines.job.step import DeviceWork, Step, StepDescription
+from dvse.storage.shard import ShardMetadata, encoding_row, shard_schema
+from pipelines.steps.step import DeviceWork, Step, StepDescription
 
 
 @dataclass(frozen=True)

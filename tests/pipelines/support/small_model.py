@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from pipelines.model_directory import save_model
+from pipelines.answering.model_directory import save_model
 
 
 def make_decoder(**fields: Any) -> Any:

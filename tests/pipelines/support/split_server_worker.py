@@ -8,10 +8,10 @@ import torch.distributed as dist
 from engine_handle import Handle
 
 from dvse.vocabulary import Vocabulary
-from pipelines.legal_tokens import LegalTokens
-from pipelines.server.engine.batching_engine import BatchingConfig, BatchingEngine
-from pipelines.server.engine.runner import LocalRunner
-from pipelines.server.engine.tensor_parallel import LeadingRunner, follow, load_split
+from pipelines.answering.legal_tokens import LegalTokens
+from pipelines.server.batching.batching_engine import BatchingConfig, BatchingEngine
+from pipelines.server.batching.runner import LocalRunner
+from pipelines.server.batching.tensor_parallel import LeadingRunner, follow, load_split
 
 
 def main() -> None:

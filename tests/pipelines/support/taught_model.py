@@ -9,7 +9,7 @@ from small_model import make_decoder
 import dvse
 from dvse.chat import render
 from dvse.items import Item
-from pipelines.model_directory import save_model
+from pipelines.answering.model_directory import save_model
 
 WHO, WHO_ANSWER = "你是谁?", "我是 DVSE。"
 WHO_REASONING = "有人问我是谁。"

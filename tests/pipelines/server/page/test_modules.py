@@ -209,7 +209,7 @@ def test_files_that_are_not_taken(run, name, type_, text, words):
 
 
 def test_the_colour_of_a_code_is_the_reports(run):
-    from pipelines.token_report import _rgb
+    from pipelines.reports.drawing import code_rgb
 
     codes = [0, 1, 17, 199, 1023]
     pixels = run(
@@ -225,4 +225,6 @@ def test_the_colour_of_a_code_is_the_reports(run):
         codes,
     )
     for code, colour in zip(codes, pixels, strict=True):
-        assert np.abs(np.subtract(colour, _rgb(code, 1024))).max() <= 1, json.dumps([code, colour])
+        assert np.abs(np.subtract(colour, code_rgb(code, 1024))).max() <= 1, json.dumps(
+            [code, colour]
+        )

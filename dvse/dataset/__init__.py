@@ -1,0 +1,1 @@
+"""Reading token shards back for training: `TokenDataset`, and what serves it alone."""

@@ -1,0 +1,88 @@
+"""Ids of a shard as a flat file that can be mapped into memory, kept beside the shards.
+
+Decoding Parquet costs more than everything else in reading; a flat copy (2 or 4 bytes an id) is
+made the first time and shared by every later epoch, rank and worker. Its name holds size and time
+of the shard, so a copy of another shard is never taken for it. Where the directory cannot be
+written, the shard is decoded each time.
+"""
+
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dvse.storage.atomic_file import write_atomically
+from dvse.storage.shard import read_shard
+
+FOLDER = ".flat"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatShard:
+    """All rows of a shard end to end.
+
+    Attributes:
+        ids: uint16 or uint32 `[N]`.
+        mask: loss mask `bool [N]`, `None` where no row has one.
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray | None
+
+
+def flat_shard(path: Path, *, use_cache: bool = True) -> FlatShard:
+    """Return the ids and loss masks of a shard, from the flat copy where there is one.
+
+    Raises:
+        ShardError: the shard cannot be read.
+    """
+    if not use_cache:
+        return _decode(path)
+    info = path.stat()
+    stem = f"{path.stem}-{info.st_size}-{info.st_mtime_ns}"
+    ids_file, mask_file = (path.parent / FOLDER / f"{stem}.{kind}.npy" for kind in ("ids", "mask"))
+    with contextlib.suppress(OSError, ValueError):
+        mask = np.load(mask_file, mmap_mode="r") if mask_file.exists() else None
+        return FlatShard(ids=np.load(ids_file, mmap_mode="r"), mask=mask)
+    flat = _decode(path)
+    with contextlib.suppress(OSError):  # no room or no right to write: decode next time, too
+        ids_file.parent.mkdir(exist_ok=True)
+        if flat.mask is not None:
+            write_atomically(mask_file, _npy(flat.mask))
+        write_atomically(ids_file, _npy(flat.ids))  # last: its presence says both are there
+    return flat
+
+
+def _decode(path: Path) -> FlatShard:
+    table = read_shard(path, columns=["ids", "loss_mask"])
+    column = _one_array(table["ids"])
+    # Values of a list array may begin before its first row; offsets say where.
+    offsets = column.offsets.to_numpy()
+    values = column.values.to_numpy()[offsets[0] : offsets[-1]]
+    return FlatShard(ids=values, mask=_mask(_one_array(table["loss_mask"]), np.diff(offsets)))
+
+
+def _mask(column: Any, lengths: np.ndarray) -> np.ndarray | None:
+    """The loss mask of every id; rows without one count everywhere."""
+    if column.null_count == len(column):
+        return None
+    has = ~column.is_null().to_numpy(zero_copy_only=False)
+    mask = np.ones(int(lengths.sum()), dtype=bool)
+    mask[np.repeat(has, lengths)] = column.flatten().to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _one_array(column: Any) -> Any:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()

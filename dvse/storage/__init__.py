@@ -1,0 +1,1 @@
+"""What lies on disk: bundles, parts, weights, token shards, and how each is proved whole."""

@@ -1,0 +1,277 @@
+"""The token shard: a Parquet file, one row an input, that any tool can open.
+
+    id, modality       name of the input, unique in a job; text | image | audio | mixed
+    ids                list of uint16 or uint32, whichever holds the vocabulary
+    grid_h, grid_w     rows and columns of codes, in a row that is one picture
+    num_levels         residual levels
+    duration_s, frame_rate_hz, durations    of recordings; durations where units were merged
+    text               caption or label that stood beside the media
+    loss_mask          in conversations: true where a decoder should learn to produce the id
+    source, sha256     where the input lay, and the hash of its bytes
+
+The file's metadata holds the bundle's and the vocabulary's fingerprint, the numerics profile and
+the length of every row. The bytes depend on the rows and the metadata alone: every writer setting
+is pinned. Knows no torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dvse.encoding import Encoding
+from dvse.errors import IdRangeError, ShardError
+from dvse.storage.atomic_file import write_atomically
+
+if TYPE_CHECKING:
+    from dvse.tokenizer import Tokenizer
+
+FORMAT_VERSION = "1"
+PATTERN = "shard-*.parquet"
+
+_PREFIX = "dvse."
+_TIGHT = (",", ":")
+_ROWS_PER_GROUP = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardMetadata:
+    """What a shard says of itself.
+
+    Attributes:
+        bundle: name of the bundle.
+        bundle_fingerprint, vocabulary_fingerprint: SHA-256 (hex).
+        vocabulary_size: padded size; every id is below it.
+        profile: the numerics profile as JSON.
+        lengths: `int64 [rows]`, ids in each row; filled in by `write_shard`.
+    """
+
+    bundle: str
+    bundle_fingerprint: str
+    vocabulary_fingerprint: str
+    vocabulary_size: int
+    profile: Mapping[str, Any]
+    lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @classmethod
+    def of(cls, tokenizer: "Tokenizer") -> "ShardMetadata":
+        """Return what shards say that `tokenizer` makes."""
+        return cls(
+            bundle=tokenizer.name,
+            bundle_fingerprint=tokenizer.fingerprint,
+            vocabulary_fingerprint=tokenizer.vocabulary.fingerprint,
+            vocabulary_size=tokenizer.vocabulary.size,
+            profile=tokenizer.profile.to_dict(),
+        )
+
+    def to_schema_metadata(self) -> dict[str, str]:
+        """Return the key-value pairs of the file."""
+        return {
+            f"{_PREFIX}format_version": FORMAT_VERSION,
+            f"{_PREFIX}bundle": self.bundle,
+            f"{_PREFIX}bundle_fingerprint": self.bundle_fingerprint,
+            f"{_PREFIX}vocabulary_fingerprint": self.vocabulary_fingerprint,
+            f"{_PREFIX}vocabulary_size": str(self.vocabulary_size),
+            f"{_PREFIX}profile": json.dumps(dict(self.profile), sort_keys=True),
+        }
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of a shard.
+
+    >>> shard_name(7)
+    'shard-000007.parquet'
+    """
+    return f"shard-{number:06d}.parquet"
+
+
+def shard_schema(id_dtype: np.dtype | str) -> pa.Schema:
+    """Return the columns of a token shard.
+
+    >>> shard_schema("uint16").field("ids").type
+    ListType(list<element: uint16 not null>)
+    """
+    id_type = pa.from_numpy_dtype(np.dtype(id_dtype))
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("modality", pa.string(), nullable=False),
+            pa.field("ids", _list_of(id_type), nullable=False),
+            pa.field("grid_h", pa.int32()),
+            pa.field("grid_w", pa.int32()),
+            pa.field("num_levels", pa.int32(), nullable=False),
+            pa.field("duration_s", pa.float64()),
+            pa.field("frame_rate_hz", pa.float64()),
+            pa.field("durations", _list_of(pa.int32())),
+            pa.field("text", pa.string()),
+            pa.field("loss_mask", _list_of(pa.bool_())),
+            pa.field("source", pa.string()),
+            pa.field("sha256", pa.string()),
+        ]
+    )
+
+
+def encoding_row(
+    encoding: Encoding,
+    *,
+    id: str,
+    source: str | None = None,
+    sha256: str | None = None,
+    text: str | None = None,
+    loss_mask: np.ndarray | None = None,
+    id_dtype: np.dtype | str = "uint32",
+) -> dict[str, Any]:
+    """Return the row of one input.
+
+    Raises:
+        IdRangeError: an id that `id_dtype` cannot hold (it would wrap around silently).
+    """
+    dtype = np.dtype(id_dtype)
+    limit = int(np.iinfo(dtype).max)
+    if len(encoding) and not (0 <= int(encoding.ids.min()) and int(encoding.ids.max()) <= limit):
+        raise IdRangeError(
+            f"expected ids in 0..{limit}, which {dtype} holds, received "
+            f"{int(encoding.ids.min())}..{int(encoding.ids.max())}"
+        )
+    grid_h, grid_w = encoding.grid or (None, None)
+    return {
+        "id": id,
+        "modality": encoding.modality,
+        "ids": encoding.ids.astype(dtype),
+        "grid_h": grid_h,
+        "grid_w": grid_w,
+        "num_levels": encoding.num_levels,
+        "duration_s": encoding.duration_s,
+        "frame_rate_hz": encoding.frame_rate_hz,
+        "durations": encoding.durations,
+        "text": text,
+        "loss_mask": loss_mask,
+        "source": source,
+        "sha256": sha256,
+    }
+
+
+def write_shard(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    schema: pa.Schema,
+    metadata: Mapping[str, str],
+) -> str:
+    """Write rows in one atomic step and return the SHA-256 (hex) of the file.
+
+    Args:
+        path: where; replaced if it is there.
+        rows: one mapping a row, with a value for each column of `schema`.
+        schema: the columns (`shard_schema` for tokens; other jobs bring their own).
+        metadata: key-value pairs for the file.
+
+    Raises:
+        OSError: the disk is full or the directory cannot be written; nothing is left behind.
+        ShardError: more than 2³¹ ids.
+    """
+    columns = [_column([row[field.name] for row in rows], field) for field in schema]
+    pairs = dict(metadata)
+    if "ids" in schema.names:
+        # With the lengths in the footer a reader can plan an epoch without reading a row.
+        pairs[f"{_PREFIX}lengths"] = json.dumps([len(r["ids"]) for r in rows], separators=_TIGHT)
+    table = pa.table(columns, schema=schema.with_metadata(pairs))
+    sink = pa.BufferOutputStream()
+    # Everything that could change the bytes is said here, defaults included.
+    pq.write_table(
+        table,
+        sink,
+        version="2.6",
+        data_page_version="1.0",
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=["modality"],
+        write_statistics=False,
+        row_group_size=_ROWS_PER_GROUP,
+        data_page_size=1 << 20,
+        write_batch_size=1024,
+        store_schema=True,
+    )
+    data = memoryview(sink.getvalue())
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_metadata(path: Path) -> ShardMetadata:
+    """Read what a shard says of itself, without its rows.
+
+    Raises:
+        ShardError: no Parquet file, or none that DVSE has written.
+    """
+    try:
+        found = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise ShardError(f"{path}: expected a token shard; {_first_line(error)}") from None
+    values = {
+        key.decode()[len(_PREFIX) :]: value.decode()
+        for key, value in found.items()
+        if key.startswith(_PREFIX.encode())
+    }
+    if values.get("format_version") != FORMAT_VERSION:
+        raise ShardError(
+            f"{path}: expected a token shard of format version {FORMAT_VERSION}, received "
+            f"{values.get('format_version')!r}; was it written by dvse tokenize?"
+        )
+    return ShardMetadata(
+        bundle=values["bundle"],
+        bundle_fingerprint=values["bundle_fingerprint"],
+        vocabulary_fingerprint=values["vocabulary_fingerprint"],
+        vocabulary_size=int(values["vocabulary_size"]),
+        profile=json.loads(values["profile"]),
+        lengths=np.array(json.loads(values["lengths"]), dtype=np.int64),
+    )
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the rows of a shard.
+
+    Raises:
+        ShardError: the file is missing, cut short or corrupt.
+    """
+    try:
+        return pq.read_table(path, columns=None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise ShardError(f"{path}: expected a token shard; {_first_line(error)}") from None
+
+
+def _list_of(value_type: pa.DataType) -> pa.ListType:
+    return pa.list_(pa.field("element", value_type, nullable=False))
+
+
+def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
+    if not pa.types.is_list(field.type):
+        return pa.array(values, type=field.type)
+    # Row by row conversion of numpy arrays is slow; flat values and offsets are one copy.
+    lengths = np.fromiter((0 if v is None else len(v) for v in values), np.int64, len(values))
+    if lengths.sum() >= 2**31:
+        raise ShardError(
+            f"a shard holds at most 2147483647 values in {field.name!r}, received {lengths.sum()}; "
+            "use a smaller --shard-size"
+        )
+    offsets = np.zeros(len(values) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    dtype = field.type.value_type.to_pandas_dtype()
+    parts = [np.asarray(v, dtype=dtype) for v in values if v is not None]
+    flat = np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
+    missing = np.fromiter((v is None for v in values), bool, len(values))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets),
+        pa.array(flat, type=field.type.value_type),
+        type=field.type,
+        mask=pa.array(missing) if missing.any() else None,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

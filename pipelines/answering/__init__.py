@@ -1,0 +1,1 @@
+"""From ids to words: prompts, legal tokens, model directories, answers, captions."""

@@ -1,0 +1,260 @@
+"""A model directory: a Hugging Face decoder and the bundle whose ids it reads, side by side.
+
+    config.json, generation_config.json, *.safetensors     the decoder, as `save_pretrained` writes
+    modeling_dvse.py                                       where its code is, for vLLM and others
+    dvse.json, vocabulary.json, text/, image/, audio/ …     the bundle, see `dvse.storage.bundle`
+
+`dvse.load`, `AutoProcessor` and `AutoModelForCausalLM` each open it as it is, and one Hub
+repository holds it; with `trust_remote_code=True` vLLM and others do so without importing DVSE,
+by way of `modeling_dvse.py`. The decoder's config names the bundle's fingerprint, so that ids never
+reach a decoder that was trained on others. Knows files and fingerprints, nothing of prompts or
+answers.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dvse.errors import BundleFormatError, BundleNotFoundError, ConfigError, ModelMismatchError
+from dvse.special_tokens import END_OF_TEXT, USER
+from dvse.storage.atomic_file import TEMPORARY_PREFIX, sync_directory
+from dvse.storage.bundle import Bundle
+from dvse.storage.finding import find_bundle
+
+if TYPE_CHECKING:
+    import torch
+
+    from dvse.tokenizer import Tokenizer
+    from model import DvseConfig, DvseForCausalLM
+
+STOP_TOKENS = (END_OF_TEXT, USER)
+_CONFIG = "config.json"
+
+_MODEL_CODE = '''"""Lets others find DVSE's decoder; the dvse package holds the code."""
+
+try:
+    from model import DvseConfig, DvseForCausalLM, DvseModel
+except ImportError as error:
+    raise ImportError("expected the package dvse to be installed beside this one") from error
+
+__all__ = ["DvseConfig", "DvseForCausalLM", "DvseModel"]
+'''
+_AUTO_MAP = {
+    "AutoConfig": "modeling_dvse.DvseConfig",
+    "AutoModel": "modeling_dvse.DvseModel",
+    "AutoModelForCausalLM": "modeling_dvse.DvseForCausalLM",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolders:
+    """Where the two halves of a model lie: the same folder, or the bundle in a folder inside.
+
+    Attributes:
+        name: what people call the model: a shipped name, a folder's name, a Hub id.
+        decoder: holds `config.json`.
+        bundle: holds `dvse.json`.
+    """
+
+    name: str
+    decoder: Path
+    bundle: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A decoder and its tokenizer, ready to answer.
+
+    Attributes:
+        name: what people call the model.
+        model: the decoder, in eval mode on `device`.
+        tokenizer: its front door, with the encoders on `device`.
+        device: `cpu`, `cuda` or `cuda:N`.
+    """
+
+    name: str
+    model: "DvseForCausalLM"
+    tokenizer: "Tokenizer"
+    device: str
+
+
+def find_model(
+    name: str | Path, *, revision: str | None = None, token: str | bool | None = None
+) -> ModelFolders:
+    """Return the folders of a shipped name, a directory or a Hugging Face Hub id.
+
+    Raises:
+        BundleNotFoundError: none of the three, or a bundle without a decoder.
+    """
+    bundle = find_bundle(name, revision=revision, token=token, more_files=["*.safetensors"])
+    inside = bundle.parent if bundle.name == "bundle" else bundle
+    decoder = next((f for f in (bundle, inside) if (f / _CONFIG).is_file()), None)
+    if decoder is None:
+        raise BundleNotFoundError(
+            f"{str(name)!r} is a bundle without a decoder: expected {_CONFIG} and "
+            f"model.safetensors in {bundle}; it can tokenise but not answer, train a decoder on it "
+            "with dvse train decoder"
+        )
+    is_folder = Path(name).is_dir()
+    return ModelFolders(
+        name=Path(name).resolve().name if is_folder else str(name), decoder=decoder, bundle=bundle
+    )
+
+
+def load_model(
+    name: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: "str | torch.dtype | None" = None,
+    threads: int | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> LoadedModel:
+    """Load a decoder with its tokenizer.
+
+    Args:
+        name: a shipped name (`tiny`), a model directory, or a Hugging Face Hub id.
+        device: `cpu`, `cuda` or `cuda:N`, for the encoders and the decoder.
+        dtype: of the decoder's weights, such as `bfloat16`; by default as they are stored.
+        threads: of the encoders on a CPU, part of the numerics profile, see `dvse.load`.
+        revision, token: branch, tag or commit of a Hub id, and the right to read it.
+
+    Raises:
+        BundleError: it is not there, not whole, or has no decoder.
+        ModelMismatchError: the decoder was made for another bundle.
+        ConfigError: no such device or dtype.
+    """
+    import dvse
+    from model import DvseConfig, DvseForCausalLM, ModelError
+
+    wanted = _dtype(dtype)
+    folders = find_model(name, revision=revision, token=token)
+    tokenizer = dvse.load(folders.bundle, device=device, threads=threads)
+    try:
+        check_belong(DvseConfig.from_pretrained(folders.decoder), tokenizer.fingerprint, folders)
+        with _no_progress_bar():
+            model = DvseForCausalLM.from_pretrained(folders.decoder, dtype=wanted)
+    except (ModelError, OSError) as error:
+        raise BundleFormatError(
+            f"{folders.decoder}: the decoder cannot be loaded; {error}"
+        ) from error
+    return LoadedModel(
+        name=folders.name, model=model.eval().to(device), tokenizer=tokenizer, device=device
+    )
+
+
+def check_belong(config: "DvseConfig", fingerprint: str, folders: ModelFolders) -> None:
+    """Refuse a decoder that was made for another bundle than the one with `fingerprint`.
+
+    Raises:
+        ModelMismatchError: with both fingerprints.
+    """
+    made_for = config.bundle_fingerprint
+    if made_for != fingerprint:
+        raise ModelMismatchError(
+            f"{folders.decoder}: the decoder was made for the bundle with fingerprint "
+            f"{made_for or '(none named)'}, the bundle beside it has {fingerprint}; its ids would "
+            "mean other things, so put the bundle back that it was trained on, or train again"
+        )
+
+
+def save_model(model: "DvseForCausalLM", bundle_folder: str | Path, directory: str | Path) -> Path:
+    """Write a model directory, in place of a model that lies there, and return it.
+
+    The whole is written beside it and takes its name at the end, so a kill leaves the old model or
+    the new one. The decoder's config is marked with the bundle's fingerprint, and its generation
+    config with the ids at which an answer ends.
+
+    Args:
+        model: the decoder, not wrapped.
+        bundle_folder: the bundle (or its shipped name) whose ids it reads; copied.
+        directory: where; `bundle_folder` itself is allowed.
+
+    Raises:
+        ModelMismatchError: the bundle has more ids than the decoder.
+        ConfigError: `directory` is a file or holds something else already.
+        BundleError: no bundle there.
+    """
+    directory = Path(directory).absolute()
+    bundle = Bundle.open(find_bundle(bundle_folder))
+    num_ids = bundle.vocabulary.num_ids
+    if model.config.vocab_size < num_ids:
+        raise ModelMismatchError(
+            f"the bundle {bundle.name!r} has {num_ids} ids, the decoder only "
+            f"{model.config.vocab_size}; make it with vocab_size={bundle.vocabulary.size}"
+        )
+    _refuse_strangers(directory)
+    model.config.bundle_fingerprint = bundle.fingerprint
+    model.config.auto_map = dict(_AUTO_MAP)
+    specials = bundle.vocabulary.special_tokens
+    assert model.generation_config is not None
+    model.generation_config.eos_token_id = [specials[name] for name in STOP_TOKENS]
+    model.generation_config.pad_token_id = specials[END_OF_TEXT]
+    draft = directory.with_name(f"{TEMPORARY_PREFIX}{directory.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        bundle.copy_to(draft)
+        with _no_progress_bar():
+            model.save_pretrained(draft)
+        (draft / "modeling_dvse.py").write_text(_MODEL_CODE, encoding="utf-8")
+        _flush(draft)
+        _swap(draft, directory)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return directory
+
+
+def _refuse_strangers(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise ConfigError(f"{directory}: expected a directory, received a file")
+    is_ours = any((directory / name).is_file() for name in ("dvse.json", _CONFIG))
+    if directory.is_dir() and not is_ours and any(directory.iterdir()):
+        raise ConfigError(f"{directory}: expected a new or empty directory, or a model to replace")
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar for what takes a moment."""
+    from transformers.utils import logging
+
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
+
+
+def _flush(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_directory(folder)
+
+
+def _swap(draft: Path, directory: Path) -> None:
+    old = directory.with_name(f"{TEMPORARY_PREFIX}old-{directory.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        directory.rename(old)
+    draft.rename(directory)
+    sync_directory(directory.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _dtype(dtype: "str | torch.dtype | None") -> "str | torch.dtype":
+    import torch
+
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype or "auto"
+    found = getattr(torch, dtype, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ConfigError(f"expected a dtype such as 'float32' or 'bfloat16', received {dtype!r}")
+    return found

@@ -1,0 +1,1 @@
+"""What is true of any codebook: how it is fitted, used, and where codes lie too close."""

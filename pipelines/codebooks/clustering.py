@@ -1,0 +1,172 @@
+"""From a stream of frames to a codebook of units: what is kept of the frames, and how it is fitted.
+
+By default a bounded uniform sample is held in memory. `keep_features` spills all frames to files
+that are mapped into memory, for passes over all of them; they are used again when the command is
+repeated, and a run that was killed goes on from its last checkpoint. Under `torchrun` each process
+holds its own recordings' frames.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dvse.codebook import Codebook
+from dvse.errors import ConfigError, TrainingError
+from pipelines.codebooks.kmeans import (
+    ArrayFeatures,
+    Features,
+    FeatureStore,
+    FeatureStoreWriter,
+    KMeansFitter,
+    KMeansSettings,
+    Reservoir,
+    check_memory,
+    make_fitter,
+    train_codebook,
+)
+from pipelines.codebooks.kmeans.feature_store import MANIFEST
+from pipelines.codebooks.usage import count_codes
+from pipelines.runs.processes import Processes
+
+logger = logging.getLogger(__name__)
+
+FEATURES_FOLDER = "features"
+CHECKPOINTS_FOLDER = "kmeans"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """How units are fitted.
+
+    Attributes:
+        kmeans: codes, levels, passes, initialization, seed.
+        mode: `lloyd`, `minibatch` or `faiss`, see `pipelines.codebooks.kmeans`.
+        options: keyword arguments of the mode's fitter (`device`, `product`, `batch_rows`, …).
+        max_frames: bound of the sample in memory, all processes together.
+        keep_features: spill all frames to files instead.
+    """
+
+    kmeans: KMeansSettings
+    mode: str = "lloyd"
+    options: Mapping[str, Any] | None = None
+    max_frames: int = 100_000
+    keep_features: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_frames < self.kmeans.num_codes and not self.keep_features:
+            raise ConfigError(
+                f"expected a sample of at least {self.kmeans.num_codes} frames, one a code, "
+                f"received {self.max_frames}"
+            )
+
+    def fitter(self) -> KMeansFitter:
+        """Return the fitter of the mode."""
+        try:
+            return make_fitter(self.mode, **dict(self.options or {}))
+        except TypeError as error:
+            raise ConfigError(f"k-means mode {self.mode!r}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """A codebook and the figures of fitting it."""
+
+    codebook: Codebook
+    figures: Mapping[str, Any]
+
+
+def cluster(
+    frames: Callable[[], Iterator[np.ndarray]],
+    output: Path,
+    clustering: Clustering,
+    *,
+    dim: int,
+    about: Mapping[str, Any],
+) -> Units:
+    """Fit a codebook to this process's frames.
+
+    Args:
+        frames: called once for arrays `[n, dim]`, unless kept features are there already.
+        output: folder for kept features and checkpoints.
+        dim: width of a frame.
+        about: what the frames are of; kept features of something else are refused.
+
+    Raises:
+        TrainingError: fewer different frames than codes, frames that are not finite, a mode that
+            needs more memory than there is, a checkpoint or kept features of something else, or a
+            full disk.
+    """
+    processes, fitter = Processes(), clustering.fitter()
+    checkpoints = output / CHECKPOINTS_FOLDER
+    features: Features
+    if clustering.keep_features:
+        features = _stored(frames, _store_folder(output, processes), dim=dim, about=about)
+        num_seen = features.num_rows
+    else:
+        sample = Reservoir(
+            capacity=max(1, clustering.max_frames // processes.count), seed=clustering.kmeans.seed
+        )
+        for block in frames():
+            sample.add(block)
+        features, num_seen = ArrayFeatures(sample.vectors), sample.num_seen
+    needed = check_memory(fitter, features, clustering.kmeans)
+    logger.info(
+        "clustering %d of %d frames, %.0f MB %s; k-means mode %s adds %.0f MB",
+        features.num_rows,
+        num_seen,
+        4 * features.num_rows * features.dim / 1e6,
+        "in memory" if features.in_memory else "on disk",
+        clustering.mode,
+        needed / 1e6,
+    )
+    fit = train_codebook(features, clustering.kmeans, fitter=fitter, checkpoints=checkpoints)
+    figures: dict[str, Any] = {
+        "clustered_frames": processes.place(features.num_rows)[1],
+        "mean_squared_distance": round(fit.mean_squared_distance, 6),
+    }
+    codes = np.concatenate(
+        [fit.codebook.encode(block).cpu().numpy() for block in features.blocks(65_536)]
+    )
+    for level in range(clustering.kmeans.num_levels):
+        used = count_codes(codes[:, level], clustering.kmeans.num_codes)
+        suffix = f"_level_{level}" if level else ""
+        figures |= {
+            f"clustered_codes_used{suffix}": round(used.share_used, 4),
+            f"clustered_perplexity{suffix}": round(used.perplexity, 1),
+        }
+    return Units(codebook=fit.codebook, figures=figures)
+
+
+def remove_progress(output: Path) -> None:
+    """Delete the checkpoints of a codebook that is saved; kept features stay."""
+    shutil.rmtree(output / CHECKPOINTS_FOLDER, ignore_errors=True)
+
+
+def _store_folder(output: Path, processes: Processes) -> Path:
+    folder = output / FEATURES_FOLDER
+    return folder if processes.count == 1 else folder / f"{processes.rank}-of-{processes.count}"
+
+
+def _stored(
+    frames: Callable[[], Iterator[np.ndarray]], folder: Path, *, dim: int, about: Mapping[str, Any]
+) -> FeatureStore:
+    if not (folder / MANIFEST).exists():
+        with FeatureStoreWriter(folder, dim=dim, about=about) as writer:
+            for block in frames():
+                writer.add(block)
+        return FeatureStore.open(folder)
+    store = FeatureStore.open(folder)
+    for name in sorted({*about, *store.about}):
+        if store.about.get(name) != about.get(name):
+            raise TrainingError(
+                f"{folder}: these features were kept with {name} = {store.about.get(name)!r}, now "
+                f"it is {about.get(name)!r}; give the same settings, delete the folder, or choose "
+                "another --output"
+            )
+    logger.info("%s: %d frames kept by an earlier run", folder, store.num_rows)
+    return store

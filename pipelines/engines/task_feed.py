@@ -1,0 +1,38 @@
+"""Tasks on their way to the decode workers: sent ahead, a few at a time."""
+
+import time
+from collections.abc import Iterator
+
+from pipelines.engines.engine import Numbered, Outcome
+
+_POLL_S = 0.2
+
+
+class _Feed:
+    """Cuts the stream of records into tasks; one never spans two partitions."""
+
+    def __init__(self, records: Iterator[Numbered]) -> None:
+        self._records = records
+        self._ahead: Numbered | None = None
+        self.failed: list[Outcome] = []
+        self.is_exhausted = False
+
+    def next(self, size: int) -> tuple[int, list[Numbered]] | None:
+        """Return (partition, records) of the next task, `None` at the end."""
+        task: list[Numbered] = []
+        deadline = time.monotonic() + _POLL_S
+        while len(task) < size:
+            numbered, self._ahead = self._ahead or next(self._records, None), None
+            if numbered is None:
+                self.is_exhausted = True
+                break
+            if task and numbered.partition != task[0].partition:
+                self._ahead = numbered
+                break
+            if numbered.record.failure is not None:
+                self.failed.append(Outcome.failed(numbered, numbered.record.failure))
+            else:
+                task.append(numbered)
+            if time.monotonic() > deadline:
+                break  # a slow source: let the loop look after the processes
+        return (task[0].partition, task) if task else None

@@ -1,0 +1,1 @@
+"""Formulas: numbers in, figures out; nothing here knows a tokenizer."""

@@ -1,0 +1,283 @@
+"""Proof that token shards are whole and still come out the same: what `dvse verify` does.
+
+Every shard: its hash, its metadata against the bundle's, every row against the grammar, names
+unique, rows and error lines together as many as inputs. Then a sample of inputs is read and
+tokenised again, each alone, and every differing code is reported.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dvse.errors import ConfigError, DvseError, InputError, ShardError
+from dvse.numerics import NumericsProfile
+from dvse.storage.file_hash import file_sha256
+from dvse.storage.shard import PATTERN, read_metadata, read_shard
+from dvse.tokenizer import Tokenizer, load
+from pipelines.job.journal import DoneMarker, Journal
+from pipelines.job.plan import Plan
+from pipelines.job.row_check import check_row
+from pipelines.job.unique_names import UniqueNames
+from pipelines.sources.loading import load as load_record
+from pipelines.sources.registry import SourceOptions
+
+_MOST_PER_SHARD = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        problems: sentences, each naming the shard; empty means that all is well.
+        num_shards, num_rows, num_ids: looked at.
+        num_sampled: inputs tokenised again, with `num_codes` ids, of which `num_differing` differ.
+        num_gone: sampled inputs that could not be compared, as they have changed or are gone.
+    """
+
+    num_shards: int = 0
+    num_rows: int = 0
+    num_ids: int = 0
+    num_sampled: int = 0
+    num_codes: int = 0
+    num_differing: int = 0
+    num_gone: int = 0
+    problems: Sequence[str] = field(default_factory=tuple)
+
+    def table(self) -> str:
+        """Return it as lines for people."""
+        state = f"{len(self.problems)} problems" if self.problems else "all well"
+        return (
+            f"{self.num_shards:,} shards, {self.num_rows:,} rows, {self.num_ids:,} ids checked; "
+            f"{self.num_sampled:,} inputs tokenised again alone: {self.num_differing:,} of "
+            f"{self.num_codes:,} ids differ"
+            + (f", {self.num_gone:,} inputs have changed or are gone" if self.num_gone else "")
+            + f"; {state}"
+        )
+
+
+def verify(
+    folder: Path,
+    *,
+    bundle: str | None = None,
+    device: str | None = None,
+    num_samples: int = 32,
+    seed: int = 0,
+    tokenizer: Tokenizer | None = None,
+) -> Verification:
+    """Check a directory of token shards.
+
+    Args:
+        folder: that `dvse tokenize` wrote, or a copy of its shards.
+        bundle: name or path of the bundle that made them; by default the name they carry.
+        device: where samples are tokenised; by default the kind of device recorded.
+        num_samples: inputs to tokenise again; 0 for none.
+        seed: which ones.
+        tokenizer: to use instead of loading one.
+
+    Raises:
+        ShardError: there is no shard at all.
+        BundleError: the bundle cannot be loaded.
+    """
+    return _Verifier(folder).run(bundle, device, num_samples, seed, tokenizer)
+
+
+class _Verifier:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._journal = Journal(folder)
+        self._markers = self._journal.markers() if self._journal.exists() else {}
+        self._problems: list[str] = []
+        self._counts = dict.fromkeys(
+            ("num_rows", "num_ids", "num_sampled", "num_codes", "num_differing", "num_gone"), 0
+        )
+
+    def run(
+        self,
+        bundle: str | None,
+        device: str | None,
+        num_samples: int,
+        seed: int,
+        tokenizer: Tokenizer | None,
+    ) -> Verification:
+        paths = sorted(self._folder.glob(PATTERN))
+        self._check_journal(paths)
+        readable = [path for path in paths if self._is_intact(path)]
+        if not readable:
+            if not paths:
+                raise ShardError(f"{self._folder}: expected {PATTERN}, found none")
+            return self._result(paths)
+        first = read_metadata(readable[0])
+        tokenizer = tokenizer or _load(bundle or first.bundle, device, first.profile)
+        if tokenizer.fingerprint != first.bundle_fingerprint:
+            raise ConfigError(
+                f"{readable[0].name} was made by bundle {first.bundle!r} with fingerprint "
+                f"{first.bundle_fingerprint[:16]}…, received one with "
+                f"{tokenizer.fingerprint[:16]}…; name the right one with --bundle"
+            )
+        names = UniqueNames()
+        for path in readable:
+            self._check_shard(path, tokenizer, names)
+        if num_samples and self._markers:
+            self._tokenize_again(tokenizer, num_samples, seed)
+        return self._result(paths)
+
+    def _result(self, paths: Sequence[Path]) -> Verification:
+        return Verification(num_shards=len(paths), problems=tuple(self._problems), **self._counts)
+
+    def _check_journal(self, paths: Sequence[Path]) -> None:
+        if not self._journal.exists():
+            return
+        there = {path.name for path in paths}
+        expected = {self._journal.shard(number).name for number in self._markers}
+        for name in sorted(expected - there):
+            self._problems.append(f"{name}: missing; run dvse tokenize again to repair it")
+        for name in sorted(there - expected):
+            self._problems.append(f"{name}: not finished; run dvse tokenize again to repair it")
+        job = self._journal.read_job()
+        found, wanted = sum(m.num_inputs for m in self._markers.values()), job.get("num_inputs")
+        if wanted is not None and found < wanted:
+            self._problems.append(
+                f"{found:,} of {wanted:,} inputs are done; run dvse tokenize again to finish"
+            )
+
+    def _is_intact(self, path: Path) -> bool:
+        marker = self._marker(path)
+        try:
+            read_metadata(path)
+            if marker is None or file_sha256(path) == marker.sha256:
+                return True
+            reason = "its hash is not the one recorded"
+        except (ShardError, OSError) as error:
+            reason = str(error)
+        self._problems.append(f"{path.name}: corrupt ({reason}); run dvse tokenize to repair it")
+        return False
+
+    def _check_shard(self, path: Path, tokenizer: Tokenizer, names: UniqueNames) -> None:
+        metadata = read_metadata(path)
+        found: list[str] = []
+        for what, here, there in (
+            ("bundle", metadata.bundle_fingerprint, tokenizer.fingerprint),
+            ("vocabulary", metadata.vocabulary_fingerprint, tokenizer.vocabulary.fingerprint),
+        ):
+            if here != there:
+                found.append(f"made by another {what} ({here[:16]}…) than the others")
+        try:
+            table = read_shard(path)
+        except ShardError as error:
+            self._problems.append(str(error))
+            return
+        lengths = [len(row["ids"]) for row in _rows(table)]
+        if lengths != metadata.lengths.tolist():
+            found.append("the lengths in its metadata are not those of its rows")
+        marker = self._marker(path)
+        if marker is not None and marker.num_rows != len(lengths):
+            found.append(f"{len(lengths)} rows, {marker.num_rows} recorded")
+        for number, row in enumerate(_rows(table)):
+            if names.claim(row["id"]) != row["id"]:
+                found.append(f"row {number}: the name {row['id']!r} is taken already")
+            for problem in check_row(row, tokenizer.grammar):
+                found.append(f"row {number} ({row['id']}): {problem}")
+        self._counts["num_rows"] += len(lengths)
+        self._counts["num_ids"] += sum(lengths)
+        self._problems += [f"{path.name}: {problem}" for problem in found[:_MOST_PER_SHARD]]
+        if len(found) > _MOST_PER_SHARD:
+            self._problems.append(f"{path.name}: and {len(found) - _MOST_PER_SHARD} more problems")
+
+    def _tokenize_again(self, tokenizer: Tokenizer, num_samples: int, seed: int) -> None:
+        chosen = self._choose(num_samples, seed)
+        options = SourceOptions(template=self._journal.read_job()["identity"].get("template"))
+        plan = Plan(self._journal.listing, options, stream_lengths=self._journal.stream_lengths())
+        drift = self._drift(tokenizer)
+        for index, record in plan.records((i, i + 1) for i in sorted(chosen)):
+            shard, row = chosen[index]
+            where = f"{shard}: row of {record.source}"
+            try:
+                if record.failure is not None:
+                    raise InputError(record.failure.reason)
+                loaded, items = load_record(record)
+                if loaded.sha256 != row["sha256"]:
+                    raise InputError("its bytes are not those that were tokenised")
+                ids = tokenizer.encode(items).ids
+            except InputError as error:
+                self._counts["num_gone"] += 1
+                self._problems.append(f"{where}: cannot be compared; {error}")
+                continue
+            self._compare(where, row["ids"], ids.tolist(), tokenizer, drift)
+
+    def _compare(
+        self,
+        where: str,
+        stored: Sequence[int],
+        now: Sequence[int],
+        tokenizer: Tokenizer,
+        drift: str,
+    ) -> None:
+        self._counts["num_sampled"] += 1
+        self._counts["num_codes"] += len(stored)
+        differing = [
+            (position, a, b) for position, (a, b) in enumerate(zip_longest(stored, now)) if a != b
+        ]
+        self._counts["num_differing"] += len(differing)
+        for position, a, b in differing:
+            before, after = ("nothing" if i is None else tokenizer.name_of(int(i)) for i in (a, b))
+            self._problems.append(
+                f"{where}: position {position}: {before} in the shard, {after} now{drift}"
+            )
+
+    def _choose(self, num_samples: int, seed: int) -> dict[int, tuple[str, dict[str, Any]]]:
+        """Pick inputs that have rows: number of the input → shard and row."""
+        markers = [
+            m
+            for m in self._markers.values()
+            if m.num_rows and not any(p.startswith(self._name(m)) for p in self._problems)
+        ]
+        rng = np.random.default_rng(seed)
+        counts = np.array([m.num_rows for m in markers], dtype=np.int64)
+        total = int(counts.sum())
+        picked = np.sort(rng.choice(total, size=min(num_samples, total), replace=False))
+        ends = np.cumsum(counts)
+        chosen = {}
+        for number, marker in enumerate(markers):
+            first = int(ends[number] - counts[number])
+            mine = picked[(picked >= first) & (picked < ends[number])] - first
+            if not len(mine):
+                continue
+            table = read_shard(self._journal.shard(marker.partition), ["ids", "sha256"])
+            missing = {line.index for line in self._journal.errors(marker.partition)}
+            indexes = [
+                i for i in range(marker.first, marker.first + marker.num_inputs) if i not in missing
+            ]
+            for row in mine.tolist():
+                chosen[indexes[row]] = self._name(marker), table.slice(row, 1).to_pylist()[0]
+        return chosen
+
+    def _drift(self, tokenizer: Tokenizer) -> str:
+        recorded = NumericsProfile.from_dict(self._journal.read_job()["profile"])
+        lines = tokenizer.profile.differences(recorded)
+        return f" (the numerics profile differs: {'; '.join(lines)})" if lines else ""
+
+    def _marker(self, path: Path) -> DoneMarker | None:
+        return next((m for m in self._markers.values() if self._name(m) == path.name), None)
+
+    def _name(self, marker: DoneMarker) -> str:
+        return self._journal.shard(marker.partition).name
+
+
+def _rows(table: Any) -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=512):
+        yield from batch.to_pylist()
+
+
+def _load(bundle: str, device: str | None, profile: Any) -> Tokenizer:
+    try:
+        return load(
+            bundle, device=device or profile["device"], threads=profile.get("threads") or None
+        )
+    except DvseError as error:
+        error.args = (f"the bundle {bundle!r} that made the shards: {error}",)
+        raise

@@ -1,0 +1,1 @@
+"""From a checked request to its answer: prompt, tokens to text, events."""

@@ -1,0 +1,298 @@
+"""Continuous batching in one thread.
+
+A step computes one token of each answer that is under way and, as far as its budget goes, parts of
+the prompts that are not: so an answer never waits for somebody's long prompt, and short prompts
+pass long ones. Between steps answers leave (ended, cancelled) and requests join, clients in turn.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+
+from pipelines.answering.legal_tokens import LegalTokens
+from pipelines.server.batching.engine import (
+    Engine,
+    EngineError,
+    EngineFullError,
+    EngineStats,
+    EngineStoppedError,
+    GenerationRequest,
+    Sink,
+    Token,
+)
+from pipelines.server.batching.fair_queue import FairQueue
+from pipelines.server.batching.prefix_pages import PrefixPages
+from pipelines.server.batching.runner import LocalRunner, Runner
+from pipelines.server.batching.sampling import Chooser, Sampler
+from pipelines.server.batching.sequence import Sequence
+from pipelines.server.batching.spans import Spans
+from pipelines.server.batching.step_plan import Copy, StepPlan
+from pipelines.server.torch_threads import compute_with_all_cores
+
+_LOG = logging.getLogger("dvse.serve")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchingConfig:
+    """Sizes of a `BatchingEngine`.
+
+    Attributes:
+        max_running: answers in the batch.
+        max_waiting: requests in the queue.
+        cache_tokens: tokens whose keys and values are kept, for all answers together.
+        prefix_pages: pages of `chunk` tokens kept for prompts that begin alike.
+        chunk: tokens of a prompt that are computed together.
+        step_tokens: tokens of a step, beyond which no further part of a prompt joins.
+    """
+
+    max_running: int = 32
+    max_waiting: int = 128
+    cache_tokens: int = 32_768
+    prefix_pages: int = 128
+    chunk: int = 64
+    step_tokens: int = 256
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of the cache, pages included."""
+        return self.cache_tokens + self.prefix_pages * self.chunk
+
+
+class BatchingEngine(Engine):
+    """See the module.
+
+    Args:
+        runner: computes the steps; holds `config.total_tokens`.
+        legal: which tokens an answer may consist of.
+        context: most tokens of a prompt and its answer together.
+        config: sizes.
+    """
+
+    def __init__(
+        self, runner: Runner, *, legal: LegalTokens, context: int, config: BatchingConfig
+    ) -> None:
+        self.context = min(context, config.cache_tokens)
+        self._runner, self._legal, self._config = runner, legal, config
+        self._sampler = Sampler(legal, device=runner.device)
+        first = LocalRunner.NUM_SCRATCH
+        pages_size = config.prefix_pages * config.chunk
+        self._pages = PrefixPages(
+            page_size=config.chunk, num_pages=config.prefix_pages, start=first
+        )
+        self._spans = Spans(config.cache_tokens, start=first + pages_size)
+        self._waiting: FairQueue[Sequence] = FairQueue()
+        self._running: list[Sequence] = []
+        self._prefilling: deque[Sequence] = deque()
+        self._cancelled: set[int] = set()
+        self._lock = threading.Condition()
+        self._stop_at: float | None = None
+        self._number = self._steps = self._reused = 0
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._failure: Exception | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """See `Engine.is_well`."""
+        return self._thread.is_alive() and self._stop_at is None
+
+    def start(self) -> None:
+        """See `Engine.start`."""
+        self._thread.start()
+
+    def submit(self, request: GenerationRequest, sink: Sink) -> int:
+        """See `Engine.submit`.
+
+        Raises:
+            ValueError: a prompt that is empty or fills the context.
+        """
+        length = min(len(request.prompt_ids) + request.max_new_tokens, self.context)
+        if not 0 < len(request.prompt_ids) < self.context or request.max_new_tokens < 1:
+            raise ValueError(
+                f"expected a prompt of 1 to {self.context - 1} ids and room for an answer, "
+                f"received {len(request.prompt_ids)} and {request.max_new_tokens}"
+            )
+        chooser = Chooser(request, self._legal)
+        with self._lock:
+            if self._failure is not None or self._stop_at is not None:
+                raise EngineStoppedError("the server is stopping; try another one")
+            if len(self._waiting) >= self._config.max_waiting:
+                raise EngineFullError(f"{len(self._waiting)} requests wait already; try later")
+            self._number += 1
+            sequence = Sequence(
+                number=self._number, request=request, sink=sink, chooser=chooser, length=length
+            )
+            self._waiting.push(request.client, sequence)
+            self._lock.notify()
+            return self._number
+
+    def cancel(self, number: int) -> None:
+        """See `Engine.cancel`."""
+        with self._lock:
+            self._cancelled.add(number)
+            self._lock.notify()
+
+    def stats(self) -> EngineStats:
+        """See `Engine.stats`."""
+        with self._lock:
+            return EngineStats(
+                running=len(self._running),
+                waiting=len(self._waiting),
+                cached_tokens=self._config.cache_tokens - self._spans.num_free,
+                cache_tokens=self._config.cache_tokens,
+                reused_tokens=self._reused,
+                steps=self._steps,
+            )
+
+    def stop(self, deadline_s: float) -> None:
+        """See `Engine.stop`; returns when all is done."""
+        with self._lock:
+            self._stop_at = time.monotonic() + deadline_s
+            self._lock.notify()
+        if self._thread.ident is not None:
+            self._thread.join(deadline_s + 30.0)
+
+    def _work(self) -> None:
+        compute_with_all_cores()
+        try:
+            while self._wait_for_work():
+                plan, sequences = self._plan()
+                logits = self._runner.step(plan)
+                self._take(logits, sequences)
+        except Exception as error:  # whoever waits has to be told
+            self._failure = error
+            _LOG.exception("the engine failed")
+            self._fail_all(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
+        finally:
+            self._runner.close()
+
+    def _wait_for_work(self) -> bool:
+        """Let requests join and leave; sleep while there are none; false when all is over."""
+        with self._lock:
+            while True:
+                self._drop_cancelled()
+                if self._stop_at is not None:
+                    self._fail_waiting()
+                    if not self._running or time.monotonic() > self._stop_at:
+                        break
+                self._admit()
+                if self._running:
+                    return True
+                self._lock.wait()
+        self._fail_all(EngineStoppedError("the server stopped before the answer was complete"))
+        return False
+
+    def _drop_cancelled(self) -> None:
+        if not self._cancelled:
+            return
+        self._waiting.remove(lambda sequence: sequence.number in self._cancelled)
+        for sequence in [s for s in self._running if s.number in self._cancelled]:
+            self._leave(sequence)
+        self._cancelled.clear()
+
+    def _admit(self) -> None:
+        while len(self._waiting) and len(self._running) < self._config.max_running:
+            sequence = self._waiting.peek()
+            start = self._spans.take(sequence.length)
+            if start is None:
+                return  # it is its turn: room will come, and nobody overtakes it
+            self._waiting.pop()
+            sequence.start = start
+            self._running.append(sequence)
+            self._prefilling.append(sequence)
+
+    def _plan(self) -> tuple[StepPlan, list[Sequence]]:
+        """One token of each answer under way, then parts of prompts, one of each in turn."""
+        plan = StepPlan()
+        kept: list[Sequence] = []
+        for sequence in self._running:
+            if sequence.is_decoding:
+                sequence.add_token(plan)
+                kept.append(sequence)
+        passed: deque[Sequence] = deque()
+        while len(plan.ids) < self._config.step_tokens and (self._prefilling or passed):
+            if not self._prefilling:
+                self._prefilling, passed = passed, deque()
+            sequence = self._prefilling.popleft()
+            if not sequence.computed:
+                self._reuse(sequence, plan)
+            if sequence.add_chunk(plan, self._config.chunk):
+                kept.append(sequence)
+            else:
+                passed.append(sequence)
+        self._prefilling.extend(passed)
+        return plan, kept
+
+    def _reuse(self, sequence: Sequence, plan: StepPlan) -> None:
+        for place in self._pages.find(sequence.prompt):
+            plan.copies.append(
+                Copy(
+                    source=place,
+                    target=sequence.start + sequence.computed,
+                    length=self._pages.page_size,
+                )
+            )
+            sequence.computed += self._pages.page_size
+        self._reused += sequence.computed
+
+    def _take(self, logits: torch.Tensor, sequences: list[Sequence]) -> None:
+        """Give each answer its token; those that end leave."""
+        self._steps += 1
+        if not sequences:
+            return
+        copies: list[Copy] = []
+        tokens = self._sampler.choose(logits, [s.chooser for s in sequences])
+        for sequence, token in zip(sequences, tokens, strict=True):
+            if not sequence.generated:
+                copies += [
+                    Copy(
+                        source=sequence.start + position,
+                        target=place,
+                        length=self._pages.page_size,
+                    )
+                    for position, place in self._pages.add(sequence.prompt)
+                ]
+            sequence.last = token.id
+            sequence.generated += 1
+            sequence.chooser.push(token.id)
+            if self._hand_over(sequence, token):
+                with self._lock:
+                    self._leave(sequence)
+        if copies:
+            self._runner.step(StepPlan(copies=copies))
+
+    def _hand_over(self, sequence: Sequence, token: Token) -> bool:
+        """Give an answer its token and return whether it has ended."""
+        try:
+            if token.id in self._legal.stop_ids or sequence.sink.push(token):
+                sequence.sink.finish("stop")
+            elif sequence.is_full:
+                sequence.sink.finish("length")
+            else:
+                return False
+        except Exception as error:  # one broken answer must not cost the others
+            _LOG.exception("an answer could not be taken")
+            sequence.sink.fail(EngineError(f"the answer could not be written: {error}"))
+        return True
+
+    def _leave(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        if sequence in self._prefilling:
+            self._prefilling.remove(sequence)
+        self._spans.give_back(sequence.start, sequence.length)
+
+    def _fail_waiting(self) -> None:
+        for sequence in self._waiting:
+            sequence.sink.fail(EngineStoppedError("the server is stopping; try another one"))
+        self._waiting.remove(lambda sequence: True)
+
+    def _fail_all(self, error: EngineError) -> None:
+        with self._lock:
+            for sequence in [*self._running, *self._waiting]:
+                sequence.sink.fail(error)
+            self._waiting.remove(lambda sequence: True)
+            for sequence in list(self._running):
+                self._leave(sequence)

@@ -1,0 +1,153 @@
+"""The contract of an engine: prompts of ids in, tokens out, one by one, from a thread of its own.
+
+Knows ids and numbers. It refuses to know text, media, HTTP and JSON.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipelines.server.batching.constraint import Constraint
+
+FinishReason = Literal["stop", "length"]
+
+
+class EngineError(Exception):
+    """A request that the engine does not take or cannot finish."""
+
+
+class EngineFullError(EngineError):
+    """As many requests wait as may wait."""
+
+
+class EngineStoppedError(EngineError):
+    """The engine stops, or has stopped, before the request was answered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: 0 takes the likeliest token.
+        top_p: the smallest set of tokens with this share of the probability is drawn from.
+        seed: makes the draw repeatable, `None` for a random one.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """One answer that is wanted.
+
+    Attributes:
+        prompt_ids: at least one id.
+        max_new_tokens: at least 1; an answer also ends where the context does.
+        thinking: the prompt leaves `<think>` open.
+        sampling: how tokens are drawn.
+        num_logprobs: likeliest tokens listed beside each token, `None` for no log-probabilities.
+        constraint: what the answer's text may be, `None` for anything.
+        client: requests of one client wait for each other, not for those of others.
+    """
+
+    prompt_ids: Sequence[int]
+    max_new_tokens: int
+    thinking: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+    num_logprobs: int | None = None
+    constraint: Constraint | None = None
+    client: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """One token of an answer.
+
+    Attributes:
+        id: of the shared vocabulary.
+        logprob: natural logarithm of its probability before temperature, where asked for.
+        top: the likeliest tokens and their log-probabilities, likeliest first, where asked for.
+    """
+
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Sink(ABC):
+    """Takes the tokens of one answer. Called in the engine's thread; has to be quick."""
+
+    @abstractmethod
+    def push(self, token: Token) -> bool:
+        """Take the next token and return whether the answer is complete with it."""
+
+    @abstractmethod
+    def finish(self, reason: FinishReason) -> None:
+        """Learn that no token follows."""
+
+    @abstractmethod
+    def fail(self, error: EngineError) -> None:
+        """Learn that the answer was given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineStats:
+    """What an engine is doing right now.
+
+    Attributes:
+        running: answers in the batch, waiting: in the queue.
+        cached_tokens: tokens that hold a place in the cache, of `cache_tokens`.
+        reused_tokens: prompt tokens that were copied from an earlier prompt, since the start.
+        steps: forward passes since the start.
+    """
+
+    running: int
+    waiting: int
+    cached_tokens: int
+    cache_tokens: int
+    reused_tokens: int
+    steps: int
+
+
+class Engine(ABC):
+    """Generates for many requests at once.
+
+    Attributes:
+        context: most tokens of a prompt and its answer together.
+    """
+
+    context: int
+
+    @property
+    @abstractmethod
+    def is_well(self) -> bool:
+        """Whether it takes requests: started, and neither failed nor told to stop."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to work."""
+
+    @abstractmethod
+    def submit(self, request: GenerationRequest, sink: Sink) -> int:
+        """Queue a request and return its number.
+
+        Raises:
+            EngineFullError: too many wait.
+            EngineStoppedError: it takes no more requests.
+        """
+
+    @abstractmethod
+    def cancel(self, number: int) -> None:
+        """Drop a request: its place is free before the next step. Unknown numbers are ignored."""
+
+    @abstractmethod
+    def stats(self) -> EngineStats:
+        """Return what is going on."""
+
+    @abstractmethod
+    def stop(self, deadline_s: float) -> None:
+        """Take no more requests, finish the running ones, fail the rest after `deadline_s`."""

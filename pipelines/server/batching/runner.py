@@ -1,0 +1,97 @@
+"""Runs the steps of a plan: the only file of the engine that calls the model."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from pipelines.server.batching.packed_cache import ATTENTION_NAME, PackedCache
+from pipelines.server.batching.row_block import find_row_block
+from pipelines.server.batching.step_plan import StepPlan
+
+if TYPE_CHECKING:
+    from model import DvseForCausalLM
+
+_DEFAULT_BLOCK = 8
+
+
+class Runner(ABC):
+    """Does what a `StepPlan` says.
+
+    Attributes:
+        device: where the logits are.
+    """
+
+    device: torch.device
+
+    @abstractmethod
+    def step(self, plan: StepPlan) -> torch.Tensor:
+        """Return the logits of the rows that are kept, fp32 `[kept, vocab_size]`."""
+
+    def close(self) -> None:
+        """Let others that work along go; alone, there is nothing to do."""
+        return
+
+
+class LocalRunner(Runner):
+    """Runs the model in this process.
+
+    The cache's first places belong to nobody: rows that fill a step up are written there.
+
+    Args:
+        model: set to packed attention here; nothing else may use it meanwhile.
+        cache_tokens: tokens that the cache holds.
+
+    Attributes:
+        row_block: rows of a step are a multiple of it, see `row_block`.
+        is_steady: whether an answer's bits are known not to depend on the rest of the batch.
+    """
+
+    NUM_SCRATCH = 1
+
+    def __init__(self, model: "DvseForCausalLM", *, cache_tokens: int) -> None:
+        self._model = model.eval()
+        found = find_row_block(model)
+        self.row_block, self.is_steady = found or _DEFAULT_BLOCK, found is not None
+        config = model.config
+        weight = model.model.layers[0].self_attn.k_proj.weight
+        local = weight.to_local() if isinstance(weight, DTensor) else weight
+        self.device = local.device
+        self._cache = PackedCache(
+            num_layers=config.num_hidden_layers,
+            kv_heads=local.shape[0] // config.head_dim,
+            head_dim=config.head_dim,
+            num_tokens=cache_tokens + self.NUM_SCRATCH,
+            dtype=local.dtype,
+            device=local.device,
+        )
+        model.set_attn_implementation(ATTENTION_NAME)
+
+    @torch.inference_mode()
+    def step(self, plan: StepPlan) -> torch.Tensor:
+        """See `Runner.step`."""
+        self._cache.copy(plan.copies)
+        if not plan.ids:
+            return torch.zeros(0, 1)
+        fill = [0] * (-len(plan.ids) % self.row_block)
+        kept = plan.kept or [0]
+        kept = kept + kept[-1:] * (-len(kept) % self.row_block)
+        ids, positions, places = self._tensor(
+            [[*plan.ids, *fill], [*plan.positions, *fill], [*plan.places, *fill]]
+        )
+        self._cache.open_step(places, plan.runs)
+        logits = self._model(
+            input_ids=ids[None],
+            position_ids=positions[None],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=self._tensor(kept),
+            packed_cache=self._cache,
+        ).logits
+        if isinstance(logits, DTensor):
+            logits = logits.full_tensor()
+        return logits[0, : len(plan.kept)].float()
+
+    def _tensor(self, values: list) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.long, device=self.device)

@@ -1,0 +1,83 @@
+"""One model over several processes, each with its share of the heads: rank 0 leads, others follow.
+
+The leader plans, samples and answers; a plan is a few integers, which it sends to the others before
+each step. Started by torchrun (see `run_dvse_server.sh`); the model's own plan says which weights
+are split, the cache is split by key/value heads with them.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+
+from dvse.errors import ConfigError
+from pipelines.server.batching.runner import LocalRunner, Runner
+from pipelines.server.batching.step_plan import StepPlan
+
+if TYPE_CHECKING:
+    from model import DvseForCausalLM
+
+
+class LeadingRunner(Runner):
+    """Runs a step here and on all followers."""
+
+    def __init__(self, local: LocalRunner) -> None:
+        self._local = local
+        self._group = _plan_group()
+        self.device = local.device
+
+    def step(self, plan: StepPlan) -> torch.Tensor:
+        """See `Runner.step`."""
+        dist.broadcast_object_list([plan], src=0, group=self._group)
+        return self._local.step(plan)
+
+    def close(self) -> None:
+        """Let the followers return."""
+        dist.broadcast_object_list([None], src=0, group=self._group)
+
+
+def follow(local: LocalRunner) -> None:
+    """Do what the leader does, until it closes."""
+    group = _plan_group()
+    while True:
+        received: list[StepPlan | None] = [None]
+        dist.broadcast_object_list(received, src=0, group=group)
+        if received[0] is None:
+            return
+        local.step(received[0])
+
+
+def load_split(folder: str, *, num_processes: int, dtype: "torch.dtype | str") -> "DvseForCausalLM":
+    """Load this process's share of a decoder.
+
+    Raises:
+        ConfigError: another number of processes was started, or heads that do not divide.
+    """
+    from transformers.distributed import DistributedConfig
+
+    from model import DvseConfig, DvseForCausalLM
+
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != num_processes:
+        raise ConfigError(
+            f"--tensor-parallel {num_processes}: expected as many processes, {started} were "
+            f"started; use torchrun --nproc-per-node {num_processes}"
+        )
+    heads = DvseConfig.from_pretrained(folder).num_key_value_heads
+    if heads % num_processes:
+        raise ConfigError(
+            f"--tensor-parallel {num_processes}: expected a number that divides the model's "
+            f"{heads} key/value heads"
+        )
+    model = DvseForCausalLM.from_pretrained(
+        folder, dtype=dtype, distributed_config=DistributedConfig(tp_size=num_processes)
+    )
+    return model.eval()
+
+
+def _plan_group() -> dist.ProcessGroup:
+    """Plans travel over the CPU, whatever the model's own group uses."""
+    group = dist.new_group(backend="gloo")
+    assert isinstance(group, dist.ProcessGroup)
+    return group

@@ -1,0 +1,1 @@
+"""Who may come in, with what, for how long; what strangers may send."""

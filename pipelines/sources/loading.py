@@ -1,0 +1,135 @@
+"""Reading the bytes of a record and making items of them; runs in the decode workers.
+
+Everything is read once and hashed. Only long recordings stay on disk, where they are read in
+ranges while they are encoded.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from dvse.errors import DecodeError, InputError, TooLargeError
+from dvse.items import Audio, Image, Item, Special, Text
+from pipelines.sources.record import FilePlace, Part, Record, printable
+
+_HELD_AUDIO = 32 << 20
+_LARGEST_TEXT = 64 << 20
+_LARGEST_IMAGE = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What is known of an input besides its chunks.
+
+    Attributes:
+        sha256: hash (hex) of its bytes; of several items, the hash of their hashes in order.
+        is_answer: in conversations, for each item, whether it carries loss.
+    """
+
+    id: str
+    source: str
+    sha256: str
+    text: str | None = None
+    is_answer: tuple[bool, ...] | None = None
+
+
+def load(record: Record) -> tuple[Loaded, tuple[Item, ...]]:
+    """Return what is known of a record and its items.
+
+    Raises:
+        InputError: something is missing, unreadable, empty or too large.
+    """
+    items: list[Item] = []
+    digests: list[str] = []
+    for part in record.parts:
+        item, digest = _load_part(part)
+        items.append(item)
+        if digest is not None:
+            digests.append(digest)
+    single = len(digests) == 1
+    sha256 = digests[0] if single else hashlib.sha256("".join(digests).encode()).hexdigest()
+    loaded = Loaded(
+        id=record.id,
+        source=record.source,
+        sha256=sha256,
+        text=record.text,
+        is_answer=record.is_answer,
+    )
+    return loaded, tuple(items)
+
+
+def _load_part(part: Part) -> tuple[Item, str | None]:
+    if part.kind == "special":
+        return Special(part.place.read().decode()), None
+    if part.kind == "audio":
+        return _load_audio(part)
+    limit = _LARGEST_TEXT if part.kind == "text" else _LARGEST_IMAGE
+    if isinstance(part.place, FilePlace) and (size := part.place.size()) > limit:
+        raise TooLargeError(
+            f"{printable(part.place.file)}: expected at most {limit >> 20} MiB, received "
+            f"{size >> 20} MiB; cut it into pieces"
+        )
+    data = part.place.read()
+    digest = hashlib.sha256(data).hexdigest()
+    if part.kind == "image":
+        _refuse_empty(part, len(data))
+        return Image(data), digest
+    if isinstance(part.place, FilePlace):
+        _refuse_empty(part, len(data))
+    try:
+        return Text(data.decode("utf-8")), digest
+    except UnicodeDecodeError as error:
+        raise DecodeError(
+            f"expected UTF-8 text, received byte 0x{data[error.start]:02X} at {error.start}; "
+            "convert the file to UTF-8"
+        ) from None
+
+
+def _load_audio(part: Part) -> tuple[Item, str]:
+    path = part.place.path
+    if isinstance(part.place, FilePlace) and part.place.size() > _HELD_AUDIO:
+        assert path is not None
+        with Path(path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        source: Any = path
+    else:
+        source = part.place.read()
+        _refuse_empty(part, len(source))
+        digest = hashlib.sha256(source).hexdigest()
+    if part.start_s is None:
+        return Audio(source), digest
+    return _segment(source, part), digest
+
+
+def _segment(source: str | bytes, part: Part) -> Audio:
+    """A stretch of a recording, as manifests name them."""
+    import soundfile
+
+    file: str | IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with soundfile.SoundFile(file) as sound:
+            rate = sound.samplerate
+            start = round((part.start_s or 0.0) * rate)
+            length = -1 if part.duration_s is None else round(part.duration_s * rate)
+            if start >= sound.frames:
+                raise DecodeError(
+                    f"the segment begins at {part.start_s} s, the recording has "
+                    f"{sound.frames / rate:.3f} s"
+                )
+            sound.seek(start)
+            samples = sound.read(length, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise DecodeError(f"the recording cannot be decoded; {error}") from None
+    return Audio(samples, sample_rate_hz=rate)
+
+
+def _refuse_empty(part: Part, size: int) -> None:
+    if size == 0:
+        raise DecodeError(f"the {part.kind} file is empty")
+
+
+def stage_of(error: BaseException, *, loaded: bool) -> str:
+    """Return the stage that an exception in a decode worker belongs to."""
+    return "decode" if loaded or not isinstance(error, InputError | OSError) else "read"

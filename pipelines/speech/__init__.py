@@ -1,0 +1,1 @@
+"""Speech to train and judge on: made by espeak, read from folders, joined, disturbed."""

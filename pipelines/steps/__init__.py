@@ -1,0 +1,1 @@
+"""What is done with an input: the contract, tokenising, captioning."""

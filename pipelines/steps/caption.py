@@ -1,0 +1,234 @@
+"""Captioning as a step of the job: chunks → codes → prompt ids → answers → rows.
+
+    id, source, sha256, modality, duration_s     the input
+    question                                     what was asked, null where nobody asked
+    text                                         the caption that stood beside the input
+    caption, reasoning                           what the decoder said
+    ids, num_prompt_ids, log_probability, is_complete     how it came about
+
+Knows what a row of captions is; batches and constraints are the answerer's.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dvse.chunk import Chunk, EncodedChunk
+from dvse.encoding import Encoding
+from dvse.errors import InputError
+from dvse.items import Item, Special
+from dvse.preparers import Preparers
+from dvse.storage.file_hash import file_sha256
+from pipelines.answering.model_directory import ModelFolders, find_model
+from pipelines.answering.prompts import conversation_row, prompt_row, too_long
+from pipelines.sources.loading import Loaded
+from pipelines.steps.step import DeviceWork, Step, StepDescription
+from pipelines.steps.tokenize import TokenizeStep
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipelines.answering.answerer import Answer, AnswerSettings
+    from pipelines.answering.model_directory import LoadedModel
+
+_METADATA_KEY = "dvse.captions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionOptions:
+    """What is asked and how, as far as it decides the captions.
+
+    Attributes:
+        question: about each input; `None` for its modality's own.
+        max_new_tokens, temperature, seed, thinking: see
+            `pipelines.answering.answerer.AnswerSettings`.
+    """
+
+    question: str | None = None
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    thinking: bool = False
+
+    def settings(self, *, batch_size: int) -> "AnswerSettings":
+        """Return the settings of the answerer.
+
+        Raises:
+            ConfigError: one is outside its range.
+        """
+        from pipelines.answering.answerer import AnswerSettings
+
+        given = asdict(self)
+        del given["question"]
+        return AnswerSettings(**given, batch_size=batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptPreparer:
+    """The half of captioning that decode workers run: items → the chunks of a prompt."""
+
+    preparers: Preparers
+    question: str | None
+    thinking: bool
+
+    def chunks(self, sequence: Sequence[Item]) -> Iterator[Chunk]:
+        """Yield the chunks of the prompt about one input.
+
+        Raises:
+            InputError: an item cannot be read or decoded.
+        """
+        if any(isinstance(item, Special) for item in sequence):
+            row = conversation_row(sequence, thinking=self.thinking)
+        else:
+            row = prompt_row(sequence, self.question, thinking=self.thinking)
+        yield from self.preparers.chunks(row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionStep(Step):
+    """Caption with a model.
+
+    Attributes:
+        model: shipped name, directory or Hub id.
+        options: what is asked and how.
+        batch_size: prompts that are answered together.
+        threads: of the encoders on a CPU; by default all usable processors.
+        dtype: of the decoder's weights; by default as they are stored.
+    """
+
+    model: str
+    options: CaptionOptions
+    batch_size: int = 64
+    threads: int | None = None
+    dtype: str | None = None
+    name = "caption"
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fingerprints of bundle and decoder, and the options."""
+        folders = find_model(self.model)
+        return {
+            **self._tokenize(folders).identity(),
+            "step": self.name,
+            "model": folders.name,
+            "decoder_sha256": _decoder_sha256(folders),
+            "dtype": self.dtype,
+            **asdict(self.options),
+        }
+
+    def quick_profile(self, device: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """Return device kind, threads and library versions."""
+        return self._tokenize(find_model(self.model)).quick_profile(device, recorded)
+
+    def open(self, device: str) -> "CaptionWork":
+        """Load the model."""
+        from pipelines.answering.model_directory import load_model
+
+        settings = self.options.settings(batch_size=self.batch_size)
+        loaded = load_model(self.model, device=device, dtype=self.dtype, threads=self.threads)
+        return CaptionWork(loaded, self.options, settings)
+
+    def _tokenize(self, folders: ModelFolders) -> TokenizeStep:
+        return TokenizeStep(bundle=str(folders.bundle), threads=self.threads)
+
+
+class CaptionWork(DeviceWork):
+    """A model on a device."""
+
+    def __init__(
+        self, loaded: "LoadedModel", options: CaptionOptions, settings: "AnswerSettings"
+    ) -> None:
+        from pipelines.answering.answerer import Answerer
+
+        self._name, self._tokenizer = loaded.name, loaded.tokenizer
+        self._options, self._settings = options, settings
+        self._answerer = Answerer(loaded)
+
+    def describe(self) -> StepDescription:
+        """Return the columns of a caption shard, model and fingerprint."""
+        tokenizer = self._tokenizer
+        about = {"model": self._name, "bundle_fingerprint": tokenizer.fingerprint}
+        return StepDescription(
+            schema=caption_schema(),
+            metadata={_METADATA_KEY: json.dumps(about | asdict(self._options), sort_keys=True)},
+            profile=tokenizer.profile.to_dict(),
+            preparer=PromptPreparer(
+                preparers=tokenizer.preparer,
+                question=self._options.question,
+                thinking=self._options.thinking,
+            ),
+        )
+
+    def encode(self, chunks: Sequence[Chunk]) -> list[EncodedChunk]:
+        """Return the codes of each chunk."""
+        return self._tokenizer.encode_chunks(chunks)
+
+    def batch_rows(self, chunk: Chunk) -> int:
+        """Return the rows of the encoder's pass that the chunk will be in."""
+        return self._tokenizer.batch_rows(chunk)
+
+    def rows(
+        self, inputs: Sequence[tuple[Loaded, list[EncodedChunk]]]
+    ) -> list[dict[str, Any] | InputError]:
+        """Return the caption of each input, or the error of a prompt that is too long."""
+        limit = self._answerer.max_length
+        prompts = [self._tokenizer.assemble(encoded) for _, encoded in inputs]
+        found: list[Any] = [too_long(len(p), limit) if len(p) >= limit else None for p in prompts]
+        good = [n for n, error in enumerate(found) if error is None]
+        answers = self._answerer.answer([prompts[n].ids for n in good], self._settings)
+        for at, answer in answers:
+            n = good[at]
+            found[n] = self._row(inputs[n][0], prompts[n], answer)
+        return found
+
+    def _row(self, loaded: Loaded, prompt: Encoding, answer: "Answer") -> dict[str, Any]:
+        assert answer.log_probability is not None
+        media = [s for s in prompt.spans if s.modality in ("image", "audio")]
+        about = replace(prompt, spans=tuple(media)) if media else prompt
+        return {
+            "id": loaded.id,
+            "source": loaded.source,
+            "sha256": loaded.sha256,
+            "modality": about.modality,
+            "duration_s": prompt.duration_s,
+            "question": self._options.question,
+            "text": loaded.text,
+            "caption": answer.text,
+            "reasoning": answer.reasoning,
+            "ids": answer.token_ids,
+            "num_prompt_ids": len(prompt),
+            # The last digits depend on what else was in the batch.
+            "log_probability": round(answer.log_probability, 3),
+            "is_complete": answer.is_complete,
+        }
+
+
+def caption_schema() -> "pa.Schema":
+    """Return the columns of a caption shard."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("source", pa.string()),
+            pa.field("sha256", pa.string()),
+            pa.field("modality", pa.string(), nullable=False),
+            pa.field("duration_s", pa.float64()),
+            pa.field("question", pa.string()),
+            pa.field("text", pa.string()),
+            pa.field("caption", pa.string(), nullable=False),
+            pa.field("reasoning", pa.string()),
+            pa.field("ids", pa.list_(pa.field("element", pa.uint32(), nullable=False))),
+            pa.field("num_prompt_ids", pa.int32(), nullable=False),
+            pa.field("log_probability", pa.float64(), nullable=False),
+            pa.field("is_complete", pa.bool_(), nullable=False),
+        ]
+    )
+
+
+def _decoder_sha256(folders: ModelFolders) -> str:
+    """Hash of the decoder's files by name and content."""
+    paths = [folders.decoder / "config.json", *sorted(folders.decoder.glob("*.safetensors"))]
+    digests = "".join(f"{path.name} {file_sha256(path)}\n" for path in paths)
+    return hashlib.sha256(digests.encode()).hexdigest()

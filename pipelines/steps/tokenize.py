@@ -1,0 +1,107 @@
+"""Tokenising as a step of the job: chunks → codes → ids → rows of token shards."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dvse.chunk import Chunk, EncodedChunk
+from dvse.numerics import default_workers
+from dvse.storage.bundle import Bundle
+from dvse.storage.finding import find_bundle
+from dvse.storage.shard import ShardMetadata, encoding_row, shard_schema
+from pipelines.sources.loading import Loaded
+from pipelines.steps.step import DeviceWork, Step, StepDescription
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeStep(Step):
+    """Tokenise with a bundle.
+
+    Attributes:
+        bundle: shipped name, directory or Hub id.
+        threads: threads of the encoders on a CPU; by default all usable processors.
+    """
+
+    bundle: str
+    threads: int | None = None
+    name = "tokenize"
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fingerprints of the bundle and its vocabulary."""
+        bundle = Bundle.open(find_bundle(self.bundle))
+        return {
+            "step": self.name,
+            "bundle": bundle.name,
+            "bundle_fingerprint": bundle.fingerprint,
+            "vocabulary_fingerprint": bundle.vocabulary.fingerprint,
+        }
+
+    def notes(self) -> dict[str, Any]:
+        """Return how the bundle was named, so that `dvse verify` finds it again."""
+        folder = Path(self.bundle)
+        return {"bundle_given": str(folder.absolute()) if folder.is_dir() else self.bundle}
+
+    def quick_profile(self, device: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """Return device kind, threads and library versions (importing torch takes seconds)."""
+        return {
+            "device": device.partition(":")[0],
+            "threads": default_workers() if self.threads is None else self.threads,
+            "versions": {name: _version(name) for name in recorded.get("versions", {})},
+        }
+
+    def open(self, device: str) -> "TokenizeWork":
+        """Load the tokenizer."""
+        from dvse.tokenizer import load
+
+        return TokenizeWork(load(self.bundle, device=device, threads=self.threads))
+
+
+class TokenizeWork(DeviceWork):
+    """A tokenizer on a device."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._id_dtype = tokenizer.vocabulary.id_dtype
+
+    def describe(self) -> StepDescription:
+        """Return the columns of a token shard and the fingerprints."""
+        t = self.tokenizer
+        return StepDescription(
+            schema=shard_schema(self._id_dtype),
+            metadata=ShardMetadata.of(t).to_schema_metadata(),
+            profile=t.profile.to_dict(),
+            preparer=t.preparer,
+        )
+
+    def encode(self, chunks: Sequence[Chunk]) -> list[EncodedChunk]:
+        """Return the codes of each chunk."""
+        return self.tokenizer.encode_chunks(chunks)
+
+    def batch_rows(self, chunk: Chunk) -> int:
+        """Return the rows of the forward pass that the chunk will be in."""
+        return self.tokenizer.batch_rows(chunk)
+
+    def rows(self, inputs: Sequence[tuple[Loaded, list[EncodedChunk]]]) -> list[dict[str, Any]]:
+        """Return the rows of a token shard."""
+        return [self._row(loaded, encoded) for loaded, encoded in inputs]
+
+    def _row(self, loaded: Loaded, encoded: list[EncodedChunk]) -> dict[str, Any]:
+        encoding = self.tokenizer.assemble(encoded)
+        return encoding_row(
+            encoding,
+            id=loaded.id,
+            source=loaded.source,
+            sha256=loaded.sha256,
+            text=loaded.text,
+            loss_mask=None if loaded.is_answer is None else encoding.mask(loaded.is_answer),
+            id_dtype=self._id_dtype,
+        )
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,76 @@
+"""How the shipped bundle `tiny` is made: four trainings and an assembly, as one would type them.
+
+    python -m pipelines.tiny.bundle --data FOLDER --output DIR
+
+`FOLDER` holds `cifar10-train.parquet` (CIFAR-10's training pictures: `image`, `label`) and `fsdd/`
+(Free Spoken Digit Dataset with `manifest.jsonl`). Text comes from Debian's packages
+`debian-reference-en` and `debian-reference-zh-cn`, more voices from `espeak-ng`. Steps that are
+done already are left alone, so a run that was cut off goes on where it stopped.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipelines.cli import main as dvse
+
+_TEXT = Path("/usr/share/debian-reference")
+_CARD = Path(__file__).with_name("bundle_card.md")
+
+
+def commands(data: Path, output: Path) -> dict[str, list[str]]:
+    """Return the `dvse` command of each step, by the name of the folder that it writes.
+
+    >>> list(commands(Path("data"), Path("runs")))
+    ['text', 'codes', 'image', 'audio', 'tiny']
+    """
+    parts = {name: str(output / name) for name in ("text", "image", "audio")}
+    texts = [str(_TEXT / f"debian-reference.{lang}.txt.gz") for lang in ("en", "zh-cn")]
+    pictures = [
+        *("train", "image", "--data", str(data / "cifar10-train.parquet")),
+        *("--rows", "0:45000", "--validation-rows", "45000:50000"),
+        *("--label-column", "label", "--label-weight", "0.5", "--decoded-share", "0.25"),
+        *("--data-licence", "CIFAR-10 (Krizhevsky 2009), research use", "--threads", "2"),
+    ]
+    return {
+        "text": ["train", "text", "--data", *texts, "--output", parts["text"]],
+        "codes": [
+            *(*pictures, "--epochs", "13", "--depth", "1"),
+            *("--hard-from", "0.24", "--hard-by", "0.45", "--output", str(output / "codes")),
+        ],
+        "image": [
+            *(*pictures, "--epochs", "11", "--depth", "3", "--start", str(output / "codes")),
+            *("--learning-rate", "1e-3", "--precision", "bf16", "--seed", "1"),
+            *("--output", parts["image"]),
+        ],
+        "audio": [
+            *("train", "audio", "--data", str(data / "fsdd"), "--output", parts["audio"]),
+        ],
+        "tiny": [
+            *("build-bundle", "--name", "tiny", "--card", str(_CARD)),
+            *(word for name, folder in parts.items() for word in (f"--{name}", folder)),
+            *("--output", str(output / "tiny")),
+        ],
+    }
+
+
+def main() -> int:
+    """Run the steps that are missing; stop at the first that fails."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    for name, words in commands(args.data, args.output).items():
+        marker = "dvse.json" if name == "tiny" else "part.json"
+        if (args.output / name / marker).is_file():
+            print(f"{name}: done before")
+            continue
+        print("dvse " + " ".join(words), flush=True)
+        if code := dvse(words):
+            return code
+    print(f"copy {args.output / 'tiny'} over dvse/bundles/tiny to ship it")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""The model card of `tiny`: what it is for and not for, and its figures beside what was wanted.
+
+    python -m pipelines.tiny.card MODEL --figures FILE
+
+Written into the model directory as `README.md`, where the Hub shows it.
+"""
+
+import argparse
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+_TEXT = """---
+license: other
+library_name: dvse
+pipeline_tag: image-text-to-text
+---
+
+# tiny
+
+The small model that ships with DVSE: a decoder of {parameters:.1f} million parameters
+({layers} layers of width {width}, grouped-query attention{gates}) and, beside it, the bundle whose
+ids it reads. It runs anywhere, offline.
+
+**What it is for.** Trying the API and the server, tests, and a worked example of the whole way from
+files to words. Asked in English or Chinese, it
+
+- names a picture of 32×32 pixels out of ten kinds ({labels});
+- says what is where among two to four such pictures put together to 64×64;
+- writes down English digits, up to six in a row, adds them, tells the largest;
+- says what it is. With thinking on, it reasons first.
+
+**What it is not for.** Photographs, other objects, other words, other languages in speech, noise,
+music, facts, conversation. It will answer such things all the same, or say that it cannot. Do not
+decide anything about people with it.
+
+**What it was trained on.** The first 45,000 training pictures of CIFAR-10 (research use), mosaics
+made of them; the training part of the Free Spoken Digit Dataset (CC BY-SA 4.0) without the speaker
+`lucas` and without indices 5-9 of the others, joined with pauses, varied in speed, room and noise;
+digits spoken by 120 voices of espeak-ng; questions and answers from templates.
+{training}
+`make tiny-model` trains it anew; the terms of the data apply to the weights, see `NOTICE`.
+
+## Figures
+
+On rows 45,000-49,999 of the pictures and on recordings that no stage has seen; asked as a user
+would, through `Captioner`. `python -m pipelines.tiny.scoring tiny --data DIR --output FILE`
+measures again.
+
+{table}
+
+The bundle's own card and figures stand in `dvse.json`.
+"""
+
+
+def model_card(config: dict[str, Any], figures: dict[str, Any], num_parameters: int) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        config: of the decoder, as in `config.json`.
+        figures: of `scoring.score`; `training`, where given, says how this one was trained.
+        num_parameters: of the decoder.
+    """
+    from pipelines.tiny.conversations.scene import LABELS
+
+    return _TEXT.format(
+        parameters=num_parameters / 1e6,
+        layers=config["num_hidden_layers"],
+        width=config["hidden_size"],
+        gates=", token gates on" if config.get("use_token_gate") else "",
+        labels=", ".join(LABELS),
+        training=textwrap.fill(figures.get("training", ""), 100),
+        table=figure_table(figures),
+    )
+
+
+def figure_table(figures: dict[str, Any]) -> str:
+    """Return the figures of `scoring.score` beside what was wanted, as a table in Markdown."""
+    rows = ["| | English | Chinese | wanted |", "|---|---|---|---|"]
+
+    def add(name: str, part: str, key: str, wanted: str) -> None:
+        told = [figures[part].get(f"{key}_{language}") for language in ("en", "zh")]
+        cells = ["" if value is None else f"{value:.1%}".replace("%", " %") for value in told]
+        rows.append(f"| {name} | {' | '.join(cells)} | {wanted} |")
+
+    pictures, mosaics = figures["pictures"]["inputs"], figures["mosaics"]["inputs"]
+    add(f"class of a picture, {pictures} pictures", "pictures", "accuracy", "75 %")
+    add(f"tiles right in their place, {mosaics} mosaics", "mosaics", "tiles", "60 %")
+    for part, who, wanted in (("known", "known speakers", "95 %"), ("unknown", "unknown", "75 %")):
+        found = figures[part]
+        digit = f"{found['digit_accuracy']:.1%}".replace("%", " %")
+        rows.append(f"| single digits, {who}, {found['digits']} | {digit} | | {wanted} |")
+        add(f"word error, {who}, {found['sequences']} sequences", part, "word_error", "5 %")
+        add(
+            f"sums with thinking, {who}, of those heard right",
+            part,
+            "sum_thinking_of_heard",
+            "85 %",
+        )
+        add(f"sums with thinking, {who}, end to end", part, "sum_thinking", "")
+        add(f"sums without thinking, {who}, of those heard right", part, "sum_plain_of_heard", "")
+        add(f"sums without thinking, {who}, end to end", part, "sum_plain", "")
+    return "\n".join(rows)
+
+
+def write_card(model: Path, figures: dict[str, Any]) -> Path:
+    """Write `README.md` into a model directory and return its path."""
+    from model import DvseConfig
+    from model.sizes import count_parameters
+
+    config = DvseConfig.from_pretrained(model)
+    card = model_card(config.to_dict(), figures, count_parameters(config).total)
+    path = model / "README.md"
+    path.write_text(card, encoding="utf-8")
+    return path
+
+
+def main() -> int:
+    """Write the card of a model directory."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--figures", type=Path, required=True, help="what scoring wrote")
+    args = parser.parse_args()
+    print(write_card(args.model, json.loads(args.figures.read_text())))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What `tiny` is taught: scenes, questions, answers, written as conversations."""

@@ -1,0 +1,127 @@
+"""Spoken digits joined with pauses into one recording, by known speakers and synthetic voices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.speech.augmentation import perturb, vary
+from pipelines.speech.clips import (
+    BASE_VOICES,
+    VOICE_VARIANTS,
+    Clip,
+    DigitSplit,
+    load_digits,
+    resampled,
+)
+from pipelines.speech.espeak import Espeak, Span
+from pipelines.speech.joining import join
+from pipelines.speech.word_lists import DIGIT_WORDS
+
+RATE_HZ = 8000
+
+_MIXED_SHARE = 0.3  # of the recordings have several speakers
+_SYNTHETIC_SHARE = 0.35
+_VARIED_SHARE = 0.6
+_NOISY_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voices:
+    """Clips of one digit each, by speaker.
+
+    Attributes:
+        recorded, synthetic: speaker → clips, for people and for espeak-ng.
+    """
+
+    recorded: dict[str, list[Clip]]
+    synthetic: dict[str, list[Clip]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """Digits said one after another.
+
+    Attributes:
+        samples: `float32 [n]` at 8 kHz, peak below 1.
+        digits: what is said.
+        spans_s: start and end of each, in seconds.
+    """
+
+    samples: np.ndarray
+    digits: list[int]
+    spans_s: list[tuple[float, float]]
+
+
+def load_voices(folder: Path, split: DigitSplit, *, num_synthetic: int, seed: int) -> Voices:
+    """Read one split of the digit recordings and let `num_synthetic` voices say all digits.
+
+    Raises:
+        TrainingError: no recordings there.
+        MissingExtraError: espeak-ng is needed and not installed.
+    """
+    recorded: dict[str, list[Clip]] = {}
+    for clip in load_digits(folder, split, sample_rate_hz=RATE_HZ):
+        recorded.setdefault(clip.speaker, []).append(clip)
+    rng = np.random.default_rng(seed)
+    synthetic = {}
+    names = sorted({f"{base}+{v}".rstrip("+") for base in BASE_VOICES for v in VOICE_VARIANTS})
+    for name in rng.permutation(names)[:num_synthetic]:
+        synthetic[str(name)] = _spoken(str(name), rng)
+    return Voices(recorded=recorded, synthetic=synthetic)
+
+
+def record(
+    voices: Voices, length: int, rng: np.random.Generator, *, augment: bool = True
+) -> Recording:
+    """Let one voice, or several, say digits drawn at random.
+
+    Args:
+        length: number of digits, see `pipelines.speech.joining.join`.
+        augment: other speeds, rooms, colours and noise; synthetic voices.
+    """
+    pools = voices.recorded
+    if augment and voices.synthetic and rng.random() < _SYNTHETIC_SHARE:
+        pools = voices.synthetic
+    names = sorted(pools)
+    speaker = names[rng.integers(len(names))]
+    is_mixed = rng.random() < _MIXED_SHARE
+    said = []
+    for _ in range(length):
+        name = names[rng.integers(len(names))] if is_mixed else speaker
+        clip = pools[name][rng.integers(len(pools[name]))]
+        samples = clip.samples * float(rng.uniform(0.5, 1.0))
+        if augment and rng.random() < _VARIED_SHARE:
+            samples = vary(samples, rng, speed=float(rng.uniform(0.85, 1.18)))
+        said.append(replace(clip, samples=samples))
+    clip = join(said, rng, rate_hz=RATE_HZ)
+    joined = clip.samples
+    if augment and rng.random() < _NOISY_SHARE:
+        joined = perturb(joined, rng, min_noise=0.003, max_noise=0.1)
+    quieter = joined / max(1.0, float(np.abs(joined).max()) / 0.95)
+    return Recording(
+        samples=quieter.astype(np.float32),
+        digits=clip.digits,
+        spans_s=[
+            (span.start_s, after.start_s) for span, after in pairwise(clip.words) if span.label
+        ],
+    )
+
+
+def _spoken(voice: str, rng: np.random.Generator, times: Sequence[int] = range(2)) -> list[Clip]:
+    clips = []
+    for _ in times:
+        rate, pitch = int(rng.integers(110, 220)), int(rng.integers(15, 85))
+        for word in DIGIT_WORDS:
+            speech = Espeak().speak(word, voice=voice, words_per_minute=rate, pitch=pitch)
+            samples = resampled(speech.samples, speech.sample_rate_hz, RATE_HZ)
+            said = Span(start_s=0.0, label=word)
+            clips.append(Clip(samples=_trimmed(samples), speaker=voice, words=(said,)))
+    return clips
+
+
+def _trimmed(samples: np.ndarray) -> np.ndarray:
+    loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max())
+    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples

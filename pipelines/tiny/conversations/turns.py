@@ -1,0 +1,113 @@
+"""Questions about one picture or recording, with their answers: the turns of a conversation."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.tiny.conversations.arithmetic import Answer, added, counted, largest, said
+from pipelines.tiny.conversations.questions import QUESTIONS
+from pipelines.tiny.conversations.scene import Language, Scene, name_of
+
+_PLAINEST_SHARE = 0.3
+_CHINESE_SHARE = 0.45
+_TEXT_FIRST_SHARE = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A question with its answer; `reasoning` is empty where thinking is off."""
+
+    question: str
+    answer: str
+    reasoning: str = ""
+
+
+def picture_turns(scene: Scene, rng: np.random.Generator) -> Iterator[Turn]:
+    """Yield turns about a picture without end; the first one mostly asks what it shows."""
+    first = True
+    while True:
+        kind = "picture" if rng.random() < (0.8 if first else 0.6) else "how_many_pictures"
+        first = False
+        yield picture_turn(scene, kind, rng, is_thinking=rng.random() < 0.3)
+
+
+def picture_turn(scene: Scene, kind: str, rng: np.random.Generator, *, is_thinking: bool) -> Turn:
+    """Return a turn of the kind `picture` or `how_many_pictures`."""
+    language, question = _ask(kind, rng)
+    return _turn(question, _about_picture(scene, kind, language), is_thinking)
+
+
+def recording_turns(digits: Sequence[int], rng: np.random.Generator) -> Iterator[Turn]:
+    """Yield turns about a recording without end."""
+    kinds, shares = ("recording", "sum", "largest", "how_many_digits"), (0.5, 0.3, 0.12, 0.08)
+    while True:
+        kind = kinds[rng.choice(4, p=shares)]
+        thinks = {"recording": 0.2, "sum": 0.65}.get(kind, 0.5)
+        yield recording_turn(digits, kind, rng, is_thinking=rng.random() < thinks)
+
+
+def recording_turn(
+    digits: Sequence[int], kind: str, rng: np.random.Generator, *, is_thinking: bool
+) -> Turn:
+    """Return a turn of the kind `recording`, `sum`, `largest` or `how_many_digits`."""
+    language, question = _ask(kind, rng)
+    return _turn(question, _about_recording(digits, kind, language), is_thinking)
+
+
+def text_turn(kind: str, answers: dict[Language, str], rng: np.random.Generator) -> Turn:
+    """Return a turn without media; `answers` has one a language."""
+    language, question = _ask(kind, rng)
+    return _turn(question, Answer(text=answers[language], reasoning=""), False)
+
+
+def messages(
+    media: dict[str, Any] | None, turns: Sequence[Turn], rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return OpenAI-style messages; the media part stands in the first question."""
+    rows: list[dict[str, Any]] = []
+    for turn in turns:
+        text = {"type": "text", "text": turn.question}
+        content: Any = [text]
+        if media is not None and not rows:
+            content = [text, media] if rng.random() < _TEXT_FIRST_SHARE else [media, text]
+        rows.append({"role": "user", "content": content})
+        reasoning = {"reasoning_content": turn.reasoning} if turn.reasoning else {}
+        rows.append({"role": "assistant", "content": turn.answer, **reasoning})
+    return rows
+
+
+def _about_picture(scene: Scene, kind: str, language: Language) -> Answer:
+    names = [name_of(label, language) for label in scene.labels]
+    count = len(names)
+    if language == "en":
+        told = f"{count} picture{'s' if count > 1 else ''}: {', '.join(names)}"
+    else:
+        told = f"{count}张图片:{','.join(names)}"
+    text = scene.describe(language) if kind == "picture" else str(count)
+    return Answer(text=text, reasoning=told)
+
+
+def _about_recording(digits: Sequence[int], kind: str, language: Language) -> Answer:
+    match kind:
+        case "sum":
+            return added(digits, language)
+        case "largest":
+            return largest(digits, language)
+        case "how_many_digits":
+            return counted(digits, language)
+    return Answer(text=said(digits, language), reasoning=counted(digits, language).reasoning)
+
+
+def _ask(kind: str, rng: np.random.Generator) -> tuple[Language, str]:
+    language: Language = "zh" if rng.random() < _CHINESE_SHARE else "en"
+    choices = QUESTIONS[kind][language]
+    plain = rng.random() < _PLAINEST_SHARE
+    return language, choices[0 if plain else rng.integers(len(choices))]
+
+
+def _turn(question: str, answer: Answer, is_thinking: bool) -> Turn:
+    return Turn(
+        question=question, answer=answer.text, reasoning=answer.reasoning if is_thinking else ""
+    )

@@ -1,0 +1,201 @@
+"""Writes the conversations that `tiny` is trained on: JSONL, with the media files beside it.
+
+    python -m pipelines.tiny.conversations.writing --data FOLDER --output DIR
+
+Only training rows and training recordings are touched, unless `HELD_OUT` is asked for. The same
+seed writes the same files, but for espeak-ng's own jitter of a few samples.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+from tqdm import tqdm
+
+from model import preset
+from model.sizes import count_parameters
+from pipelines.speech.clips import DigitSplit
+from pipelines.tiny.conversations.identity import answer_about_itself
+from pipelines.tiny.conversations.mosaic import SIDE, compose
+from pipelines.tiny.conversations.recording import RATE_HZ, Voices, load_voices, record
+from pipelines.tiny.conversations.scene import LABELS, LANGUAGES
+from pipelines.tiny.conversations.turns import (
+    messages,
+    picture_turns,
+    recording_turns,
+    text_turn,
+)
+from pipelines.training.image.pictures import Pictures, load_pictures, parse_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many conversations of each kind."""
+
+    pictures: int = 45_000
+    mosaics: int = 11_000
+    digits: int = 6_000
+    sequences: int = 20_000
+    texts: int = 2_500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Which pictures and recordings conversations are made of.
+
+    Attributes:
+        rows: of the pictures.
+        split: of the recordings.
+        num_synthetic: voices of espeak-ng beside them.
+    """
+
+    rows: str
+    split: DigitSplit
+    num_synthetic: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Messages as JSON, and what the picture or recording in them shows.
+
+    Attributes:
+        shown: `{"size": [H, W], "tiles": [[top, left, class], …]}` in pixels, or
+            `{"duration_s": d, "digits": [[start, end, digit], …]}` in seconds.
+    """
+
+    messages: list[dict[str, Any]]
+    shown: dict[str, Any] | None = None
+
+
+TRAINING = Part(rows="0:45000", split="train", num_synthetic=120)
+HELD_OUT = Part(rows="45000:50000", split="known")
+"""For losses of answers; `scoring` makes its own inputs of the same rows."""
+
+
+def write_conversations(
+    data: Path, output: Path, *, counts: Counts, part: Part = TRAINING, seed: int = 0
+) -> Path:
+    """Write `conversations.jsonl` and `media/` into `output`; return the JSONL's path.
+
+    `shown.jsonl` beside it says, line by line, what the picture or recording shows and where, for
+    `pipelines.tiny.guides`; `null` where there is none.
+
+    Raises:
+        TrainingError: the data cannot be read.
+    """
+    (output / "media").mkdir(parents=True, exist_ok=True)
+    pictures = load_pictures(
+        data / "cifar10-train.parquet",
+        size=SIDE,
+        rows=parse_rows(part.rows),
+        image_column="image",
+        label_column="label",
+        num_threads=1,
+    )
+    voices = load_voices(data / "fsdd", part.split, num_synthetic=part.num_synthetic, seed=seed)
+    written = [
+        *_picture_rows(pictures, counts, output, seed),
+        *_recording_rows(voices, counts, output, seed),
+        *_text_rows(counts, seed),
+    ]
+    # Mixed once, so that any part of the shards is a sample of the whole.
+    order = np.random.default_rng(seed).permutation(len(written))
+    path = output / "conversations.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for i in order:
+            file.write(json.dumps({"messages": written[i].messages}, ensure_ascii=False) + "\n")
+    shown = "".join(json.dumps(written[i].shown) + "\n" for i in order)
+    (output / "shown.jsonl").write_text(shown, encoding="utf-8")
+    return path
+
+
+def _picture_rows(
+    pictures: Pictures, counts: Counts, output: Path, seed: int
+) -> Iterator[Conversation]:
+    assert pictures.labels is not None
+    labels = [pictures.label_names[label] for label in pictures.labels]
+    assert set(labels) <= set(LABELS)
+    for i in tqdm(range(counts.pictures + counts.mosaics), desc="pictures", unit="img"):
+        rng = np.random.default_rng((seed, 0, i))
+        if i < counts.pictures:
+            chosen = np.array([i % len(labels)])
+        else:
+            chosen = rng.integers(0, len(labels), rng.choice([2, 3, 4], p=[0.25, 0.25, 0.5]))
+        tiles = [pictures.pixels[row][:, :: rng.choice([-1, 1])] for row in chosen]
+        names = [labels[row] for row in chosen]
+        mosaic = compose(tiles, names, rng)
+        file = f"media/{i:06}.png"
+        Image.fromarray(mosaic.pixels).save(output / file, compress_level=1)
+        turns = [*islice(picture_turns(mosaic.scene, rng), 1 + (rng.random() < 0.15))]
+        yield Conversation(
+            messages=messages({"type": "image", "image": file}, turns, rng),
+            shown={
+                "size": list(mosaic.pixels.shape[:2]),
+                "tiles": [
+                    [*corner, name] for corner, name in zip(mosaic.corners, names, strict=True)
+                ],
+            },
+        )
+
+
+def _recording_rows(
+    voices: Voices, counts: Counts, output: Path, seed: int
+) -> Iterator[Conversation]:
+    for i in tqdm(range(counts.digits + counts.sequences), desc="recordings", unit="rec"):
+        rng = np.random.default_rng((seed, 1, i))
+        length = 1 if i < counts.digits else int(rng.integers(2, 7))
+        recording = record(voices, length, rng)
+        name = f"media/{i:06}.flac"
+        soundfile.write(output / name, recording.samples, RATE_HZ, subtype="PCM_16")
+        num_turns = 1 + (rng.random() < 0.6) + (rng.random() < 0.4)
+        turns = [*islice(recording_turns(recording.digits, rng), num_turns)]
+        yield Conversation(
+            messages=messages({"type": "audio", "audio": name}, turns, rng),
+            shown={
+                "duration_s": len(recording.samples) / RATE_HZ,
+                "digits": [
+                    [*span, digit]
+                    for span, digit in zip(recording.spans_s, recording.digits, strict=True)
+                ],
+            },
+        )
+
+
+def _text_rows(counts: Counts, seed: int) -> Iterator[Conversation]:
+    num_parameters = count_parameters(preset("tiny")).total
+    for i in range(counts.texts):
+        rng = np.random.default_rng((seed, 2, i))
+        kind = ("who", "can", "other")[rng.choice(3, p=[0.45, 0.3, 0.25])]
+        answers = {
+            language: answer_about_itself(kind, language, num_parameters=num_parameters)
+            for language in LANGUAGES
+        }
+        yield Conversation(messages=messages(None, [text_turn(kind, answers, rng)], rng))
+
+
+def main() -> int:
+    """Write the conversations of the shipped model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--share", type=float, default=1.0, help="of the full number, for trials")
+    parser.add_argument("--held-out", action="store_true", help="from the other rows instead")
+    parser.add_argument("--seed", type=int, default=0, help="other recordings, mosaics, questions")
+    args = parser.parse_args()
+    full = Counts()
+    counts = Counts(**{name: int(n * args.share) for name, n in vars(full).items()})
+    part = HELD_OUT if args.held_out else TRAINING
+    print(write_conversations(args.data, args.output, counts=counts, part=part, seed=args.seed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

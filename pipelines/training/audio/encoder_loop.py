@@ -1,0 +1,210 @@
+"""Training of a small Wav2Vec2 encoder whose hidden layer is worth clustering.
+
+The encoder learns two things at once from each frame's last hidden state: which phone is being
+said (synthetic speech brings the labels; recorded digits are aligned on the way by Viterbi search
+through their pronunciation), and which digit the word around it is. Each clip is seen twice,
+once more with a little noise and a small shift, and both views must give the same features, so
+that units do not flicker. It refuses to know codebooks.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from dvse.errors import TrainingError
+from pipelines.speech.clips import Clip
+from pipelines.training.audio.batches import KINDS, Batch, training_batches
+from pipelines.training.audio.encoder import IGNORED, UnitEncoder, UnitEncoderTraining
+
+logger = logging.getLogger(__name__)
+
+"""What the batches of a step are made of."""
+
+
+def train_unit_encoder(
+    settings: UnitEncoderTraining,
+    recorded: Sequence[Clip],
+    synthetic: Sequence[Clip],
+    *,
+    start: Wav2Vec2Model | None = None,
+    checkpoint: Path | None = None,
+) -> Wav2Vec2Model:
+    """Train and return the encoder, on the CPU or a CUDA device where there is one.
+
+    Args:
+        recorded: clips of one digit each; synthetic: clips with phones and words.
+        start: an encoder of this shape to go on from, instead of random weights.
+        checkpoint: a safetensors file, written every `checkpoint_every` steps and resumed from;
+            a resumed run draws the same batches as one that was never stopped.
+
+    Raises:
+        TrainingError: no clips, or a checkpoint or start of another configuration.
+    """
+    if not recorded or not synthetic:
+        raise TrainingError("expected recorded and synthetic clips to train on, received none")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(settings.seed)
+    model = UnitEncoder(Wav2Vec2Config(**settings.encoder)).to(device).train()
+    if start is not None:
+        _load(model.encoder, start)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    first = _resume(checkpoint, settings, model, optimizer) if checkpoint else 0
+    running: dict[str, float] = {}
+    for step in range(first, settings.steps):
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        rng = np.random.default_rng([settings.seed, step])
+        losses = [
+            _losses(
+                model,
+                batch,
+                settings,
+                align=step >= settings.align_from,
+                agree=step >= settings.agree_from * settings.steps,
+            )
+            for batch in training_batches(recorded, synthetic, settings, model, rng)
+        ]
+        total = torch.stack([torch.stack([*loss.values()]).sum() for loss in losses]).mean()
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _rate(step, settings)
+        optimizer.step()
+        for kind, loss in zip(KINDS, losses, strict=True):
+            for name, value in loss.items():
+                value = value.detach()
+                key = f"{kind}.{name}"
+                running[key] = 0.98 * running.get(key, value.item()) + 0.02 * value.item()
+        if (step + 1) % 50 == 0:
+            shown = " ".join(f"{name} {value:.3f}" for name, value in running.items())
+            logger.info("step %d/%d %s", step + 1, settings.steps, shown)
+        if checkpoint and (
+            (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps
+        ):
+            _save(checkpoint, step + 1, settings, model, optimizer)
+    return model.encoder.eval().cpu()
+
+
+def encoder_from_checkpoint(checkpoint: Path) -> Wav2Vec2Model:
+    """Return the encoder as it stands in a checkpoint of `train_unit_encoder`."""
+    with safe_open(checkpoint, framework="pt") as file:
+        settings = json.loads(file.metadata()["settings"])
+        model = UnitEncoder(Wav2Vec2Config(**settings["encoder"]))
+        model.load_state_dict(
+            {name: file.get_tensor(f"model.{name}") for name in model.state_dict()}
+        )
+    return model.encoder.eval()
+
+
+def _load(encoder: Wav2Vec2Model, start: Wav2Vec2Model) -> None:
+    """Give `encoder` the weights of `start`; what hides frames in pretraining may be missing."""
+    weights = {"masked_spec_embed": encoder.masked_spec_embed, **start.state_dict()}
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(
+            "expected an encoder of the shape in the settings to start from; "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def _rate(step: int, settings: UnitEncoderTraining) -> float:
+    """Return the share of the learning rate: up, level, and down to zero."""
+    left = (settings.steps - step) / max(1.0, settings.cooldown * settings.steps)
+    return min(1.0, (step + 1) / settings.warmup, max(left, 0.0))
+
+
+def _losses(
+    model: UnitEncoder, batch: Batch, settings: UnitEncoderTraining, *, align: bool, agree: bool
+) -> dict[str, Tensor]:
+    num_views = 2 if agree else 1
+    features = model(batch.views[:num_views].flatten(0, 1), batch.mask.repeat(num_views, 1))
+    features = features[:, : batch.digits.shape[1]]
+    phone_logits = model.phone_head(features)
+    phones = batch.phones
+    if align and batch.to_align.any():
+        phones = align_phones(phone_logits[: len(phones)], batch)
+    digit = _cross_entropy(model.digit_head(features), batch.digits.repeat(num_views, 1))
+    losses = {"digit": settings.digit_weight * digit}
+    if bool((phones != IGNORED).any()):
+        losses["phone"] = _cross_entropy(phone_logits, phones.repeat(num_views, 1))
+    if agree:
+        kept = batch.digits != IGNORED
+        one, other = features.chunk(2)
+        agreement = (one[kept] - other[kept]).square().mean()
+        losses["agreement"] = settings.agreement_weight * agreement
+    return losses
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, label_smoothing=0.05
+    )
+
+
+def _save(
+    path: Path,
+    step: int,
+    settings: UnitEncoderTraining,
+    model: UnitEncoder,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for name in ("exp_avg", "exp_avg_sq", "step"):
+            tensors[f"optimizer.{index}.{name}"] = state[name]
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    temporary = path.with_suffix(".partial")
+    metadata = {"step": str(step), "settings": json.dumps(_jsonable(settings))}
+    save_file(tensors, temporary, metadata=metadata)
+    temporary.replace(path)
+
+
+def _resume(
+    path: Path,
+    settings: UnitEncoderTraining,
+    model: UnitEncoder,
+    optimizer: torch.optim.Optimizer,
+) -> int:
+    if not path.is_file():
+        return 0
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        if json.loads(metadata["settings"]) != _jsonable(settings):
+            raise TrainingError(
+                f"{path}: expected a checkpoint of this configuration, received one of another; "
+                "delete it or use another output folder"
+            )
+        step = int(metadata["step"])
+        model.load_state_dict(
+            {name: file.get_tensor(f"model.{name}") for name in model.state_dict()}
+        )
+        saved = optimizer.state_dict()
+        saved["state"] = {
+            index: {
+                name: file.get_tensor(f"optimizer.{index}.{name}")
+                for name in ("exp_avg", "exp_avg_sq", "step")
+            }
+            for index in range(len(list(model.parameters())))
+            if f"optimizer.{index}.step" in file.keys()  # noqa: SIM118 (no mapping)
+        }
+        optimizer.load_state_dict(saved)
+    logger.info("resumed at step %d from %s", step, path)
+    return step
+
+
+def _jsonable(settings: UnitEncoderTraining) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(settings)))

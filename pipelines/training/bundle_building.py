@@ -1,0 +1,112 @@
+"""Puts trained parts together into a bundle, or adds parts to one without moving an id."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dvse.codebook import Codebook
+from dvse.errors import ConfigError, VocabularyError
+from dvse.storage.bundle import Bundle, Section, install_bundle, write_bundle
+from dvse.storage.finding import find_bundle
+from dvse.storage.part import Part
+from dvse.text.loading import load_text_tokenizer
+from dvse.tokenizer import Tokenizer
+from dvse.vocabulary import Vocabulary
+
+
+def build_bundle(
+    output: Path,
+    *,
+    parts: Mapping[str, Path],
+    name: str | None = None,
+    base: str | Path | None = None,
+    card: str = "",
+) -> Bundle:
+    """Write a bundle from parts.
+
+    Args:
+        output: a directory that does not exist yet or is empty.
+        parts: modality → folder that `dvse train` wrote. Text is needed unless `base` has it.
+        name: what the bundle calls itself; by default the directory's name.
+        base: a bundle to grow: its ids keep their meaning, new codes are appended.
+        card: Markdown: data, licences, what it is for and what not.
+
+    Raises:
+        ConfigError: no text part, text given for a base, or `output` is not empty.
+        VocabularyError: a codebook that is not the one it replaces and more codes behind.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output}: expected a new or empty directory")
+    old = None if base is None else Bundle.open(find_bundle(base))
+    if old is None and "text" not in parts:
+        raise ConfigError("a bundle needs a text part; pass --text, or --base to grow a bundle")
+    if old is not None and "text" in parts:
+        raise ConfigError("text ids come first and cannot grow; leave --text out or --base")
+    sections = dict(old.sections) if old else {}
+    tokenizers = {m: _load(m, s, old.folder / m) for m, s in sections.items()} if old else {}
+    for modality, folder in parts.items():
+        part = Part.load(folder, modality=modality)
+        sections[modality] = Section(
+            spec=part.spec, metrics=part.metrics, provenance=part.provenance
+        )
+        grown = _load(modality, sections[modality], folder)
+        if modality in tokenizers:
+            _check_meaning(modality, _codebook(tokenizers[modality]), _codebook(grown))
+        tokenizers[modality] = grown
+    with tempfile.TemporaryDirectory() as temporary:
+        draft = Path(temporary)
+        for modality, tokenizer in tokenizers.items():
+            (draft / modality).mkdir()
+            tokenizer.save_files(draft / modality)
+        written = write_bundle(
+            draft,
+            name=name or output.name,
+            vocabulary=_vocabulary(old.vocabulary if old else None, tokenizers),
+            sections=sections,
+            card=card or (old.card if old else ""),
+        )
+        Tokenizer.from_bundle(written)
+        install_bundle(draft, output)
+    return Bundle.open(output)
+
+
+def _load(modality: str, section: Section, folder: Path) -> Any:
+    if modality == "text":
+        return load_text_tokenizer(section.spec, folder)
+    if modality == "image":
+        from dvse.image.tokenizer import ImageTokenizer
+
+        return ImageTokenizer.from_spec(section.spec, folder)
+    from dvse.audio.tokenizer import AudioTokenizer
+
+    return AudioTokenizer.from_spec(section.spec, folder)
+
+
+def _vocabulary(old: Vocabulary | None, tokenizers: Mapping[str, Any]) -> Vocabulary:
+    text = tokenizers["text"]
+    vocabulary = old or Vocabulary.create(text_size=text.size, text_specials=text.special_tokens)
+    for modality in ("image", "audio"):
+        if (media := tokenizers.get(modality)) is not None:
+            vocabulary = vocabulary.grow(
+                modality, num_codes=media.num_codes, num_levels=media.num_levels
+            )
+    return vocabulary
+
+
+def _codebook(media: Any) -> Codebook | None:
+    return getattr(getattr(media, "quantizer", media), "codebook", None)
+
+
+def _check_meaning(modality: str, old: Codebook | None, new: Codebook | None) -> None:
+    """Old codes keep their ids, so they must keep their centroids too."""
+    kept = None
+    if old is not None and new is not None:
+        kept = new.centroids[: old.num_levels, : old.num_codes]
+    if old is None or kept is None or not torch.equal(kept, old.centroids):
+        raise VocabularyError(
+            f"{modality}: the new codebook does not begin with the centroids of the base, so its "
+            "ids would change their meaning; build a new bundle without --base"
+        )

@@ -1,0 +1,1 @@
+"""The decoder: recipe, loop, gates, samples of its answers."""

@@ -1,0 +1,241 @@
+"""The loop that trains a decoder on token shards: Hugging Face's `Trainer` over packed windows.
+
+Documents are packed whole and kept apart by their positions; loss falls on answers only (and on
+every id of rows that have no loss mask). The order of a run follows from the recipe's seed, so a
+run that was killed and goes on sees the same batches. Gate budget and expert balance are the
+model's own losses. It refuses to know what the rows are about.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from dvse.dataset.token_dataset import TokenDataset
+from dvse.errors import ConfigError, TrainingError
+from dvse.storage.shard import PATTERN, read_metadata
+from dvse.tokenizer import Tokenizer
+from model import DvseForCausalLM, initialize_rows, preset
+from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
+from pipelines.training.decoder.sample_answers import SampleAnswers, samples_of
+
+RECIPE_FILE = "recipe.json"
+_NUM_SAMPLES = 8
+
+
+class Windows(IterableDataset[dict[str, torch.Tensor]]):
+    """The batches of a `TokenDataset` as the decoder's arguments, epoch after epoch without end."""
+
+    def __init__(self, dataset: TokenDataset) -> None:
+        super().__init__()
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield batches of ids, positions and labels `int64 [B, T]`."""
+        while True:
+            for batch in self.dataset:
+                yield {
+                    "input_ids": batch.input_ids,
+                    "position_ids": batch.position_ids,
+                    "labels": batch.labels,
+                }
+
+
+class DecoderTrainer(Trainer):
+    """`Trainer` whose data are packed, shared out over ranks and resumed by `TokenDataset`."""
+
+    def __init__(self, *, dataset: TokenDataset, first_step: int = 0, **kwargs: Any) -> None:
+        super().__init__(train_dataset=Windows(dataset), **kwargs)
+        self._dataset, self._first_step = dataset, first_step
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the rest of the run; it is asked for before a checkpoint's state is read."""
+        used = self._first_step * self.args.gradient_accumulation_steps
+        epoch, in_epoch = divmod(used, max(1, len(self._dataset)))
+        self._dataset.load_state_dict({**self._dataset.state_dict(in_epoch), "epoch": epoch})
+        return DataLoader(
+            Windows(self._dataset), batch_size=None, num_workers=self.args.dataloader_num_workers
+        )
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run the head where there are labels only, and no cache."""
+        inputs = {**inputs, "logits_to_keep": "labelled", "use_cache": False}
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+
+def new_decoder(recipe: DecoderRecipe, tokenizer: Tokenizer) -> DvseForCausalLM:
+    """Return a decoder of the recipe's shape with an embedding for the tokenizer's ids.
+
+    Raises:
+        ModelConfigError: a shape that does not fit.
+    """
+    overrides = {"preset": "tiny", **recipe.model}
+    set_seed(recipe.training.seed)
+    vocabulary = tokenizer.vocabulary
+    config = preset(overrides.pop("preset"), **{"vocab_size": vocabulary.size, **overrides})
+    decoder = DvseForCausalLM(config)
+    if recipe.training.codebook_rows:
+        _begin_at_centroids(decoder, tokenizer)
+    return decoder
+
+
+def train_decoder(
+    decoder: DvseForCausalLM,
+    tokenizer: Tokenizer,
+    shards: Path,
+    recipe: DecoderRecipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+) -> list[dict[str, Any]]:
+    """Train in place and return the log; checkpoints, log and samples go to `folder`.
+
+    Raises:
+        TrainingError: shards of another bundle, a folder that holds another run, or a loss that is
+            no longer finite.
+        ShardError: no shards there.
+    """
+    settings = recipe.training
+    _check_shards(shards, tokenizer)
+    last = _checkpoint(folder, recipe, resume=resume)
+    dataset = TokenDataset(
+        shards,
+        batch_size=settings.batch_size,
+        length=settings.length,
+        seed=settings.seed,
+        keep_whole=True,
+        pad_id=tokenizer.pad_id,
+        rank=_rank()[0],
+        num_ranks=_rank()[1],
+        drop_last=True,
+    )
+    if len(dataset) < 1:
+        raise TrainingError(
+            f"{shards}: expected at least one batch of {settings.batch_size} windows of "
+            f"{settings.length} ids, received {dataset.num_ids} ids; lower the batch size"
+        )
+    first_shard = sorted(Path(shards).glob(PATTERN))[0]
+    use_cache = decoder.config.use_cache  # `Trainer` turns it off as it is made, for good
+    trainer = DecoderTrainer(
+        model=decoder,
+        args=_arguments(settings, folder),
+        dataset=dataset,
+        first_step=0 if last is None else _step_of(last),
+        data_collator=lambda batch: batch,
+        callbacks=[
+            SampleAnswers(
+                tokenizer,
+                samples_of(first_shard, tokenizer, count=_NUM_SAMPLES),
+                folder / "samples.jsonl",
+                every=settings.sample_every,
+            )
+        ],
+    )
+    trainer.train(resume_from_checkpoint=last)
+    decoder.config.use_cache = use_cache
+    log = [line for line in trainer.state.log_history if "loss" in line or "train_loss" in line]
+    if any(line.get("loss", 0) != line.get("loss", 0) for line in log):
+        raise TrainingError("the loss is no longer finite; start again with a lower learning rate")
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    return log
+
+
+def _arguments(settings: DecoderTraining, folder: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        adam_beta2=settings.beta2,
+        max_grad_norm=settings.max_grad_norm,
+        warmup_steps=settings.warmup_steps,
+        lr_scheduler_type="cosine",
+        optim="adamw_torch_fused",
+        bf16=settings.precision == "bf16",
+        fp16=settings.precision == "fp16",
+        seed=settings.seed,
+        data_seed=settings.seed,
+        logging_steps=settings.log_every,
+        logging_nan_inf_filter=False,
+        save_steps=settings.save_every,
+        save_total_limit=2,
+        ignore_data_skip=True,  # TokenDataset goes on by itself, without reading what came before
+        dataloader_num_workers=settings.num_workers,
+        remove_unused_columns=False,
+        report_to="tensorboard" if _has_tensorboard() else "none",
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def _check_shards(shards: Path, tokenizer: Tokenizer) -> None:
+    for path in sorted(Path(shards).glob(PATTERN)):
+        found = read_metadata(path).bundle_fingerprint
+        if found != tokenizer.fingerprint:
+            raise TrainingError(
+                f"{path}: written with the bundle {found[:16]}…, the decoder is to read those of "
+                f"{tokenizer.fingerprint[:16]}…; tokenise again with this bundle"
+            )
+
+
+def _checkpoint(folder: Path, recipe: DecoderRecipe, *, resume: bool) -> str | None:
+    """Return the last checkpoint, after a check that it belongs to the recipe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, wanted = folder / RECIPE_FILE, recipe.to_dict()
+    found = json.loads(path.read_text()) if path.is_file() else None
+    if resume and found is not None and found != wanted:
+        raise TrainingError(
+            f"{path}: the run in this folder has another recipe; give the same one, or another "
+            "output folder"
+        )
+    checkpoints = folder / "checkpoints"
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    if last is not None and not resume:
+        raise TrainingError(
+            f"{folder}: a run is there already; go on with --resume, or choose another folder"
+        )
+    path.write_text(json.dumps(wanted, indent=2) + "\n")
+    return last
+
+
+def _step_of(checkpoint: str) -> int:
+    state = json.loads((Path(checkpoint) / "trainer_state.json").read_text())
+    return int(state["global_step"])
+
+
+def _begin_at_centroids(decoder: DvseForCausalLM, tokenizer: Tokenizer) -> None:
+    """Let codes that are near in their codebook be near in the embedding, too."""
+    books = {
+        "image": tokenizer.image.quantizer if tokenizer.image else None,
+        "audio": tokenizer.audio.codebook if tokenizer.audio else None,
+    }
+    for name, book in books.items():
+        if book is None or tokenizer.vocabulary.num_levels(name) != 1:
+            continue
+        codes = torch.arange(tokenizer.vocabulary.num_codes(name))
+        ids = tokenizer.vocabulary.code_ids(name, codes.numpy())
+        if (ids[1:] - ids[:-1] != 1).any():
+            continue  # a grown codebook: its ids lie in several runs
+        with torch.no_grad():
+            centroids = book.decode(codes.unsqueeze(1))
+        initialize_rows(decoder, range(int(ids[0]), int(ids[-1]) + 1), centroids)
+
+
+def _rank() -> tuple[int, int]:
+    try:
+        return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    except ValueError as error:
+        raise ConfigError(f"RANK and WORLD_SIZE: expected whole numbers; {error}") from error
+
+
+def _has_tensorboard() -> bool:
+    from transformers.integrations import is_tensorboard_available
+
+    return bool(is_tensorboard_available())

@@ -1,0 +1,1 @@
+"""Image codebooks: data, network, objective, loop, files."""

@@ -1,0 +1,96 @@
+"""Training that goes on from a tokenizer whose codes keep their meaning.
+
+The codebook, the way from codes back to features and the pixel decoder are taken as they are and
+frozen; the encoder learns to choose better among the codes. An id means what it meant: a decoder
+trained on such ids still reads them, and `dvse build-bundle --base` takes the part. The encoder may
+be deeper than it was: added blocks begin as the identity, for their last projections are zero
+(Zhang et al. 2019, *Fixup Initialization*).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dvse.errors import ConfigError
+from dvse.image.encoder import ImageEncoder
+from dvse.image.tokenizer import ImageTokenizer
+from dvse.storage.bundle import Bundle
+from dvse.storage.finding import find_bundle
+from dvse.storage.part import Part
+from pipelines.training.image.codec import ImageCodec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What is begun from: a tokenizer, and where it is from."""
+
+    tokenizer: ImageTokenizer
+    provenance: Mapping[str, Any]
+
+
+def load_start(source: str | Path) -> Start:
+    """Read a folder that `dvse train image` wrote, or the pictures' part of a bundle.
+
+    Raises:
+        BundleNotFoundError, BundleFormatError: neither of the two.
+        ConfigError: a bundle without pictures.
+
+    >>> load_start("tiny").tokenizer.num_codes
+    1024
+    """
+    if (Path(source) / "part.json").is_file():
+        part = Part.load(Path(source), modality="image")
+        spec, folder, provenance = part.spec, part.folder, part.provenance
+    else:
+        bundle = Bundle.open(find_bundle(source))
+        if "image" not in bundle.sections:
+            raise ConfigError(f"{source}: expected a bundle with pictures to start from")
+        section = bundle.sections["image"]
+        spec, folder, provenance = section.spec, bundle.folder / "image", section.provenance
+    return Start(tokenizer=ImageTokenizer.from_spec(spec, folder), provenance=provenance)
+
+
+def continue_from(codec: ImageCodec, tokenizer: ImageTokenizer) -> None:
+    """Give `codec` a tokenizer's weights, and freeze what gives its codes their meaning.
+
+    Raises:
+        ConfigError: another shape than the tokenizer's, but for more blocks of the encoder.
+    """
+    _deepen(codec.encoder, tokenizer.encoder)
+    codec.quantizer.keep(tokenizer.quantizer)
+    codec.freeze(codec.quantizer.project_out)
+    if codec.decoder is not None:
+        if tokenizer.decoder is None or tokenizer.decoder.config != codec.decoder.config:
+            theirs = tokenizer.decoder and tokenizer.decoder.config
+            raise ConfigError(
+                f"expected the pixel decoder of the start, {theirs}, received "
+                f"{codec.decoder.config}; give the flags that it was trained with"
+            )
+        codec.decoder.load_state_dict(tokenizer.decoder.state_dict())
+        codec.freeze(codec.decoder)
+
+
+def _deepen(encoder: ImageEncoder, start: ImageEncoder) -> None:
+    blocks: Any = encoder.backbone.blocks
+    added = range(len(start.backbone.blocks), len(blocks))
+    kept = {k: v for k, v in encoder.state_dict().items() if _block_of(k) in added}
+    try:
+        encoder.load_state_dict({**start.state_dict(), **kept})
+    except RuntimeError as error:
+        message = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"expected an encoder of the start's shape, or one with more blocks; {message}"
+        ) from error
+    for number in added:
+        for last in (blocks[number].attn.proj, blocks[number].mlp.fc2):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+
+def _block_of(name: str) -> int | None:
+    """Return the block's number in `backbone.blocks.3.norm1.weight`."""
+    words = name.split(".")
+    return int(words[2]) if words[:2] == ["backbone", "blocks"] else None

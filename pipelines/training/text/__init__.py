@@ -1,0 +1,1 @@
+"""The text tokenizer: lines in, SentencePiece out."""

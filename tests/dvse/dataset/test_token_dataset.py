@@ -1,0 +1,290 @@
+"""Packed reading against slow loops: each document once, boundaries, masks, shares, resuming."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from dvse.dataset.packing import ContinuousPacking, WholePacking
+from dvse.dataset.token_dataset import TokenDataset
+from dvse.encoding import Encoding, Span
+from dvse.errors import ConfigError, ShardError
+from dvse.storage.shard import ShardMetadata, encoding_row, shard_name, shard_schema, write_shard
+
+
+def write(folder, shards, *, dtype="uint16", vocabulary="v", masks=None, modality="text"):
+    """Shards of rows of ids; row i of shard s is named s-i."""
+    folder.mkdir(exist_ok=True)
+    metadata = ShardMetadata(
+        bundle="b",
+        bundle_fingerprint="f",
+        vocabulary_fingerprint=vocabulary,
+        vocabulary_size=60000,
+        profile={},
+    ).to_schema_metadata()
+    for number, rows in enumerate(shards):
+        made = []
+        for i, ids in enumerate(rows):
+            ids = np.asarray(ids, dtype=np.int64)
+            encoding = Encoding(
+                ids=ids,
+                modality_ids=np.zeros(len(ids), np.int8),
+                spans=(Span(modality=modality, start=0, stop=len(ids)),),
+            )
+            mask = masks and masks[number][i]
+            made.append(
+                encoding_row(
+                    encoding,
+                    id=f"{number}-{i}",
+                    id_dtype=dtype,
+                    loss_mask=None if mask is None else np.asarray(mask, bool),
+                )
+            )
+        schema = shard_schema(dtype)
+        write_shard(folder / shard_name(number), made, schema=schema, metadata=metadata)
+    return folder
+
+
+def random_shards(num_shards, rows, *, seed=0, longest=50):
+    """Every document begins with its own number, so it can be told in a batch."""
+    rng = np.random.default_rng(seed)
+    number = iter(range(1, 60000))
+    return [
+        [
+            np.concatenate([[next(number)], rng.integers(40000, 60000, rng.integers(0, longest))])
+            for _ in range(rows)
+        ]
+        for _ in range(num_shards)
+    ]
+
+
+def documents(batches):
+    """The pieces of all windows as lists, in order."""
+    found = []
+    for batch in batches:
+        for ids, docs in zip(batch.input_ids.tolist(), batch.document_ids.tolist(), strict=True):
+            for number in range(max(docs) + 1):
+                found.append([i for i, d in zip(ids, docs, strict=True) if d == number])
+    return found
+
+
+def test_input_order_end_to_end_is_the_stream_cut_every_t_ids(tmp_path):
+    shards = random_shards(3, 20)
+    dataset = TokenDataset(
+        write(tmp_path / "s", shards), batch_size=2, length=16, shuffle=False, pad_id=7
+    )
+    stream = np.concatenate([np.concatenate(rows) for rows in shards])
+    ids = torch.cat([b.input_ids.flatten() for b in dataset]).numpy()
+    assert np.array_equal(ids[: len(stream)], stream)
+    assert (ids[len(stream) :] == 7).all()
+    assert len(ids) == len(dataset) * 32
+
+
+def test_boundaries_positions_and_masks_by_hand(tmp_path):
+    folder = write(
+        tmp_path / "s",
+        [[[10, 11, 12], [20, 21, 22, 23, 24]]],
+        masks=[[None, [False, False, True, True, False]]],
+    )
+    (batch,) = TokenDataset(folder, batch_size=2, length=5, shuffle=False)
+    assert batch.input_ids.tolist() == [[10, 11, 12, 20, 21], [22, 23, 24, 0, 0]]
+    assert batch.document_ids.tolist() == [[0, 0, 0, 1, 1], [0, 0, 0, -1, -1]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1], [0, 1, 2, 0, 0]]
+    assert batch.loss_mask.int().tolist() == [[0, 1, 1, 0, 0], [0, 1, 0, 0, 0]]
+    assert batch.labels.tolist() == [[-100, 11, 12, -100, -100], [-100, 23, -100, -100, -100]]
+    assert batch.cumulative_lengths().tolist() == [0, 3, 5, 8, 10]
+    assert batch.is_padding.tolist() == [False, False, False, True]
+
+
+def test_attention_never_crosses_a_document(tmp_path):
+    folder = write(tmp_path / "s", random_shards(1, 30, longest=9))
+    (batch, *_) = TokenDataset(folder, batch_size=3, length=24)
+    mask = batch.attention_mask()
+    assert mask.shape == (3, 1, 24, 24)
+    docs = batch.document_ids
+    for b in range(3):
+        for q in range(24):
+            for k in range(24):
+                may = docs[b, q] == docs[b, k] != -1 and k <= q
+                assert mask[b, 0, q, k] == (may or q == k)
+
+
+@pytest.mark.parametrize("keep_whole", [False, True])
+@pytest.mark.parametrize("num_shards", [1, 3, 40])
+@pytest.mark.parametrize(("num_ranks", "workers"), [(1, 0), (2, 0), (3, 2)])
+def test_every_document_once_over_all_ranks_and_workers(
+    tmp_path, keep_whole, num_shards, num_ranks, workers
+):
+    folder = write(tmp_path / "s", random_shards(num_shards, 7, longest=14))
+    seen, steps = [], set()
+    for rank in range(num_ranks):
+        dataset = TokenDataset(
+            folder, batch_size=2, length=16, keep_whole=keep_whole, rank=rank, num_ranks=num_ranks
+        )
+        batches = list(DataLoader(dataset, batch_size=None, num_workers=workers))
+        steps.add(len(batches))
+        ids = [i for piece in documents(batches) for i in piece]
+        seen += [i for i in ids if i < 40000]
+    assert len(steps) == 1
+    assert sorted(seen) == list(range(1, num_shards * 7 + 1))
+
+
+def test_whole_documents_are_not_cut(tmp_path):
+    shards = random_shards(2, 50, longest=15)
+    dataset = TokenDataset(write(tmp_path / "s", shards), length=16, batch_size=4, keep_whole=True)
+    wanted = sorted([list(map(int, row)) for rows in shards for row in rows])
+    assert sorted(documents(dataset)) == wanted
+
+
+def test_shuffle_depends_on_seed_and_epoch_only(tmp_path):
+    folder = write(tmp_path / "s", random_shards(12, 10))
+
+    def ids(**options):
+        dataset = TokenDataset(folder, length=32, **options)
+        return [torch.cat([b.input_ids for b in dataset]).tolist() for _ in range(2)]
+
+    first, second = ids(seed=1)
+    assert ids(seed=1) == [first, second]
+    assert first != second
+    assert ids(seed=2)[0] != first
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_going_on_in_the_middle_gives_the_rest(tmp_path, workers):
+    folder = write(tmp_path / "s", random_shards(9, 30))
+
+    def loader(dataset):
+        return DataLoader(dataset, batch_size=None, num_workers=workers)
+
+    def fresh():
+        return TokenDataset(folder, batch_size=2, length=16, rank=1, num_ranks=2, seed=5)
+
+    dataset = fresh()
+    dataset.set_epoch(3)
+    whole = [b.input_ids for b in loader(dataset)]
+    for used in (0, 4, 7) if workers == 0 else (3,):
+        dataset = fresh()
+        dataset.set_epoch(3)
+        state = dataset.state_dict(used)
+        later = fresh()
+        later.load_state_dict(state)
+        rest = [b.input_ids for b in loader(later)]
+        assert len(rest) == len(whole) - used
+        assert all(torch.equal(a, b) for a, b in zip(rest, whole[used:], strict=True))
+
+
+def test_the_object_itself_knows_how_far_it_is(tmp_path):
+    folder = write(tmp_path / "s", random_shards(3, 30))
+    dataset = TokenDataset(folder, batch_size=1, length=16)
+    batches = iter(dataset)
+    next(batches), next(batches)
+    assert dataset.state_dict()["num_batches"] == 2
+    state = dataset.state_dict()
+    other = TokenDataset(folder, batch_size=1, length=16)
+    other.load_state_dict(state)
+    assert torch.equal(next(iter(other)).input_ids, next(batches).input_ids)
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path):
+    folder = write(tmp_path / "s", random_shards(3, 3))
+    state = TokenDataset(folder, length=16).state_dict()
+    with pytest.raises(ConfigError, match="length: 16 then, 32 now"):
+        TokenDataset(folder, length=32).load_state_dict(state)
+
+
+def test_only_chosen_modalities(tmp_path):
+    write(tmp_path / "s", [[[1, 2]]], modality="text")
+    dataset = TokenDataset(tmp_path / "s", length=4, modalities=["image"])
+    assert (dataset.num_documents, len(dataset)) == (0, 0)
+    assert TokenDataset(tmp_path / "s", length=4, modalities=["text"]).num_documents == 1
+
+
+def test_ids_above_65535_do_not_wrap_around(tmp_path):
+    folder = write(tmp_path / "s", [[[70000, 5]]], dtype="uint32")
+    (batch,) = TokenDataset(folder, batch_size=1, length=2)
+    assert batch.input_ids.tolist() == [[70000, 5]]
+
+
+def test_shards_of_different_vocabularies_are_refused(tmp_path):
+    write(tmp_path / "a", [[[1]]])
+    write(tmp_path / "b", [[[1]]], vocabulary="w")
+    with pytest.raises(ShardError, match="different vocabularies"):
+        TokenDataset([tmp_path / "a" / shard_name(0), tmp_path / "b" / shard_name(0)])
+
+
+@pytest.mark.parametrize("masks", [None, [[None, [True, False, False]]]])
+def test_the_flat_copy_is_never_taken_for_another_shard(tmp_path, masks):
+    folder = write(tmp_path / "s", [[[1, 2], [3, 4, 5]]], masks=masks)
+
+    def ids(**options):
+        (batch,) = TokenDataset(folder, batch_size=1, length=8, shuffle=False, **options)
+        return batch.input_ids.tolist()[0][:5], batch.loss_mask.sum().item()
+
+    first = ids(use_cache=False)
+    assert not (folder / ".flat").exists()
+    assert ids() == first
+    assert ids() == first
+    assert len(list((folder / ".flat").glob("*.ids.npy"))) == 1
+    write(folder, [[[9, 8], [7, 6, 5]]], masks=masks)
+    assert ids() == ids(use_cache=False)
+    assert ids()[0] == [9, 8, 7, 6, 5]
+
+
+def test_nothing_there_and_wrong_numbers_are_refused(tmp_path):
+    with pytest.raises(ShardError, match="found none"):
+        TokenDataset(tmp_path)
+    write(tmp_path / "s", [[[1]]])
+    for options in ({"rank": 2, "num_ranks": 2}, {"batch_size": 0}, {"length": 1}):
+        with pytest.raises(ConfigError):
+            TokenDataset(tmp_path / "s", **options)
+
+
+def slow_continuous(lengths, width):
+    """One id at a time."""
+    windows, left = [[]], width
+    for document, length in enumerate(lengths):
+        start = 0
+        while start < length:
+            if not left:
+                windows.append([])
+                left = width
+            take = min(left, length - start)
+            windows[-1].append((document, start, take))
+            start, left = start + take, left - take
+    return [w for w in windows if w]
+
+
+def slow_whole(lengths, width):
+    windows, left = [], 0
+    for document, length in enumerate(lengths):
+        for start in range(0, length, width):
+            take = min(width, length - start)
+            if take > left:
+                windows.append([])
+                left = width
+            windows[-1].append((document, start, take))
+            left -= take
+    return windows
+
+
+@pytest.mark.parametrize(
+    ("packing", "slow"), [(ContinuousPacking, slow_continuous), (WholePacking, slow_whole)]
+)
+def test_layouts_against_slow_loops(packing, slow):
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        lengths = rng.integers(0, 20, rng.integers(0, 12)).astype(np.int64)
+        layout = packing(5).lay_out(lengths)
+        pieces = list(
+            zip(
+                layout.document.tolist(),
+                layout.start.tolist(),
+                layout.length.tolist(),
+                strict=True,
+            )
+        )
+        edges = layout.first_piece.tolist()
+        found = [pieces[a:b] for a, b in itertools.pairwise(edges)]
+        assert found == slow(lengths.tolist(), 5)

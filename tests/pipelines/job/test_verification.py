@@ -1,0 +1,203 @@
+"""`dvse verify` on shards of `tiny`: what is whole passes, what is not is named."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import dvse
+from dvse.storage.file_hash import file_sha256
+from dvse.storage.shard import read_shard, write_shard
+from pipelines.engines.inline import InlineEngine
+from pipelines.job.config import JobConfig
+from pipelines.job.job import Job
+from pipelines.job.verification import verify
+from pipelines.sources.registry import SourceOptions
+from pipelines.steps.tokenize import TokenizeStep
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return dvse.load("tiny", threads=1)
+
+
+def tokenize(inputs, output, **options):
+    config = JobConfig(inputs=[str(i) for i in inputs], output=output, shard_size=4, **options)
+    return Job(config, TokenizeStep(bundle="tiny", threads=1), InlineEngine()).run()
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    from PIL import Image
+    from scipy.io import wavfile
+
+    folder = tmp_path_factory.mktemp("media")
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        pixels = rng.integers(0, 255, (40, 30 + number, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"p{number}.png")
+    wave = (rng.standard_normal(9000) * 3000).astype(np.int16)
+    wavfile.write(folder / "w.wav", 8000, wave)
+    (folder / "p1.txt").write_text("a caption", encoding="utf-8")
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards_once(media, tmp_path_factory):
+    output = tmp_path_factory.mktemp("tokens") / "out"
+    tokenize([media], output)
+    return output
+
+
+@pytest.fixture
+def shards(shards_once, tmp_path):
+    return shutil.copytree(shards_once, tmp_path / "tokens")
+
+
+def rewrite(path, change):
+    """Change rows and make the shard look untouched: hash in the marker, lengths in the footer."""
+    table = read_shard(path)
+    rows = table.to_pylist()
+    change(rows)
+    write_shard(path, rows, schema=table.schema, metadata=_strings(table.schema.metadata))
+    marker = path.parent / ".job" / "done" / f"{int(path.stem[-6:]):06d}.json"
+    document = json.loads(marker.read_text()) | {"sha256": file_sha256(path)}
+    marker.write_text(json.dumps(document))
+
+
+def _strings(metadata):
+    return {k.decode(): v.decode() for k, v in metadata.items()}
+
+
+def test_what_is_whole_passes(shards, tokenizer):
+    found = verify(shards, tokenizer=tokenizer)
+    assert found.problems == ()
+    assert (found.num_shards, found.num_rows, found.num_sampled) == (2, 6, 6)
+    assert found.num_differing == 0
+    assert found.num_codes == found.num_ids
+
+
+def test_a_flipped_bit_is_named_and_a_rerun_repairs_it(shards, media, tokenizer):
+    path = shards / "shard-000001.parquet"
+    before = path.read_bytes()
+    data = bytearray(before)
+    data[len(data) // 3] ^= 4
+    path.write_bytes(data)
+    found = verify(shards, tokenizer=tokenizer)
+    assert len(found.problems) == 1
+    assert "shard-000001.parquet: corrupt" in found.problems[0]
+    tokenize([media], shards)
+    assert path.read_bytes() == before
+    assert verify(shards, tokenizer=tokenizer).problems == ()
+
+
+def test_a_missing_shard_is_named(shards, tokenizer):
+    (shards / "shard-000000.parquet").unlink()
+    (problem,) = verify(shards, tokenizer=tokenizer).problems
+    assert "shard-000000.parquet: missing" in problem
+
+
+def test_each_changed_code_is_reported(shards, tokenizer):
+    def change(rows):
+        row = next(r for r in rows if r["modality"] == "image")
+        first = tokenizer.vocabulary.image_ids([0])[0]
+        for at in (5, 9):
+            row["ids"][at] = first + (row["ids"][at] - first + 1) % 1024
+
+    rewrite(shards / "shard-000000.parquet", change)
+    found = verify(shards, tokenizer=tokenizer)
+    assert (found.num_differing, len(found.problems)) == (2, 2)
+    assert "position 5: <|image_" in found.problems[0]
+    assert "p0.png" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row["ids"].pop(), "expected"),
+        (lambda row: row["ids"].__setitem__(3, 65535), "expected ids in 0"),
+        (lambda row: row["ids"].__setitem__(3, 7), "expected"),
+        (lambda row: row.__setitem__("modality", "audio"), "no single audio"),
+        (lambda row: row.__setitem__("loss_mask", [True]), "loss_mask has 1 values"),
+        (lambda row: row.__setitem__("id", "p1.png"), "is taken already"),
+    ],
+)
+def test_rows_that_are_no_streams_are_named(shards, tokenizer, change, message):
+    def change_first_picture(rows):
+        change(next(r for r in rows if r["modality"] == "image"))
+
+    rewrite(shards / "shard-000000.parquet", change_first_picture)
+    found = verify(shards, tokenizer=tokenizer, num_samples=0)
+    assert any(message in p and "shard-000000.parquet" in p for p in found.problems), found.problems
+
+
+def test_changed_inputs_are_told_from_changed_codes(shards, media, tokenizer, tmp_path):
+    copy = shutil.copytree(media, tmp_path / "media")
+    output = tmp_path / "out"
+    tokenize([copy], output)
+    (copy / "w.wav").write_bytes((copy / "w.wav").read_bytes()[:-2000])
+    (copy / "p0.png").unlink()
+    found = verify(output, tokenizer=tokenizer)
+    assert (found.num_gone, found.num_differing, len(found.problems)) == (2, 0, 2)
+
+
+def test_another_bundle_is_refused(shards, tokenizer):
+    table = read_shard(shards / "shard-000000.parquet")
+    metadata = _strings(table.schema.metadata) | {"dvse.bundle_fingerprint": "0" * 64}
+    shutil.rmtree(shards / ".job")
+    for path in shards.glob("*.parquet"):
+        pq.write_table(table.cast(table.schema.with_metadata(metadata)), path)
+    with pytest.raises(dvse.errors.ConfigError, match="was made by bundle 'tiny'"):
+        verify(shards, tokenizer=tokenizer)
+
+
+def test_shards_alone_are_checked_too(shards, tokenizer):
+    shutil.rmtree(shards / ".job")
+    found = verify(shards, tokenizer=tokenizer)
+    assert (found.problems, found.num_rows, found.num_sampled) == ((), 6, 0)
+
+
+def test_conversations_carry_a_loss_mask_on_their_answers(media, tmp_path, tokenizer):
+    talk = {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image_url", "image_url": {"url": str(media / "p0.png")}},
+                    {"type": "text", "text": "What is it?"},
+                ],
+            },
+            {"role": "assistant", "content": "Noise."},
+        ]
+    }
+    (tmp_path / "talk.jsonl").write_text(json.dumps(talk))
+    tokenize([tmp_path / "talk.jsonl"], tmp_path / "out")
+    (row,) = read_shard(tmp_path / "out" / "shard-000000.parquet").to_pylist()
+    answer = [i for i, m in zip(row["ids"], row["loss_mask"], strict=True) if m]
+    end = tokenizer.special_id("<|endoftext|>")
+    assert answer == [*tokenizer.text.encode("Noise.").tolist(), end]
+    assert verify(tmp_path / "out", tokenizer=tokenizer).problems == ()
+    (batch,) = dvse.TokenDataset(tmp_path / "out", batch_size=1, length=2048)
+    assert batch.loss_mask.sum() == len(answer)
+
+
+def test_samples_of_a_template_are_read_again_the_same_way(media, tmp_path, tokenizer):
+    options = SourceOptions(template="{image}Say: {txt}")
+    summary = tokenize([media], tmp_path / "out", source_options=options)
+    assert summary.num_rows == 1
+    found = verify(tmp_path / "out", tokenizer=tokenizer)
+    assert (found.problems, found.num_sampled) == ((), 1)
+
+
+def test_ids_of_a_row_are_those_of_the_front_door(shards, media, tokenizer):
+    rows = {r["id"]: r for p in sorted(shards.glob("*.parquet")) for r in read_shard(p).to_pylist()}
+    alone = tokenizer.encode(dvse.Audio(media / "w.wav"))
+    assert rows["w.wav"]["ids"] == alone.ids.tolist()
+    assert rows["w.wav"]["duration_s"] == pytest.approx(9000 / 8000)
+    assert rows["p1.png"]["text"] == "a caption"
+    assert rows["p0.png"]["ids"] == tokenizer.encode(dvse.Image(media / "p0.png")).ids.tolist()
+    assert pa.types.is_uint16(read_shard(shards / "shard-000000.parquet")["ids"].type.value_type)

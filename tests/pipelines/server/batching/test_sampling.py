@@ -1,0 +1,89 @@
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from dvse.vocabulary import Vocabulary
+from pipelines.answering.legal_tokens import LegalTokens, Phase
+from pipelines.server.batching.engine import GenerationRequest, Sampling
+from pipelines.server.batching.sampling import Chooser, Sampler
+
+LEGAL = LegalTokens(Vocabulary.create(text_size=6), vocab_size=384)
+SAMPLER = Sampler(LEGAL)
+
+
+def chooser(**fields):
+    sampling = {k: fields.pop(k) for k in ("temperature", "top_p", "seed") if k in fields}
+    request = GenerationRequest(
+        prompt_ids=[1], max_new_tokens=9, sampling=Sampling(**sampling), **fields
+    )
+    return Chooser(request, LEGAL)
+
+
+def logits(*values):
+    row = torch.full((384,), -20.0)
+    row[: len(values)] = torch.tensor(values)
+    return row
+
+
+def test_greedy_takes_the_likeliest_legal_token():
+    row = logits(1.0, 3.0, 2.0)
+    row[300] = 9.0  # a code, never part of an answer
+    assert SAMPLER.choose(row[None], [chooser()])[0].id == 1
+
+
+def test_thinking_opens_with_think_and_leaves_it_by_its_end():
+    one = chooser(thinking=True)
+    row = logits(1.0, 3.0)
+    assert SAMPLER.choose(row[None], [one])[0].id == LEGAL.think_id
+    one.push(LEGAL.think_id)
+    row[LEGAL.end_think_id] = 5.0
+    assert SAMPLER.choose(row[None], [one])[0].id == LEGAL.end_think_id
+    one.push(LEGAL.end_think_id)
+    assert one.phase == Phase.FIRST
+
+
+def draws(count, values, **rules):
+    one = chooser(seed=1, **rules)
+    row = logits(*values)[None].expand(count, -1)
+    # One answer's draws, one after another.
+    return [SAMPLER.choose(row[:1], [one])[0].id for _ in range(count)]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_draws_follow_the_softmax(temperature):
+    values = (0.0, 1.0, 2.0)
+    found = torch.bincount(torch.tensor(draws(2000, values, temperature=temperature)), minlength=3)
+    assert int(found[3:].sum()) <= 1  # the others have a share of e^-20
+    found = found[:3].double()
+    expected = torch.softmax(torch.tensor(values).double() / temperature, dim=0) * found.sum()
+    assert chisquare(found.numpy(), expected.numpy()).pvalue > 1e-3
+
+
+def test_top_p_keeps_the_fewest_that_reach_it():
+    values = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).tolist()
+    assert set(draws(200, values, temperature=1.0, top_p=0.5)) == {0}
+    assert set(draws(200, values, temperature=1.0, top_p=0.6)) == {0, 1}
+    assert set(draws(200, values, temperature=1.0, top_p=0.9)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-9, 1.8e-65])
+def test_a_tiny_temperature_is_greedy_and_not_nan(temperature):
+    assert set(draws(20, (1.0, 1.5, -3.0), temperature=temperature)) == {1}
+
+
+def test_a_seed_repeats_whatever_stands_beside_it():
+    rows = torch.randn(3, 384, generator=torch.Generator().manual_seed(0))
+    alone = [chooser(temperature=1.0, seed=7)]
+    first = [SAMPLER.choose(rows[:1], alone)[0].id for _ in range(8)]
+    beside = [chooser(temperature=1.0, seed=7), chooser(temperature=1.3, top_p=0.5), chooser()]
+    again = [SAMPLER.choose(rows, beside)[0].id for _ in range(8)]
+    assert first == again and len(set(first)) > 1
+
+
+def test_logprobs_are_of_the_model_before_temperature():
+    row = logits(1.0, 3.0, 2.0)
+    (token,) = SAMPLER.choose(row[None], [chooser(num_logprobs=2)])
+    expected = torch.log_softmax(row, dim=0)
+    assert token.logprob == pytest.approx(float(expected[1]))
+    assert [i for i, _ in token.top] == [1, 2]
+    assert [p for _, p in token.top] == pytest.approx([float(expected[1]), float(expected[2])])

@@ -1,0 +1,157 @@
+"""Training a decoder on shards: it learns, it goes on after a kill, it refuses what is not its."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import dvse
+from dvse.errors import ConfigError, TrainingError
+from pipelines.answering.captioner import Captioner
+from pipelines.cli import main
+from pipelines.training.decoder.loop import Windows, new_decoder
+from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
+
+RECIPE = """
+[model]
+preset = "tiny"
+hidden_size = 64
+intermediate_size = 128
+num_hidden_layers = 2
+num_attention_heads = 2
+num_key_value_heads = 1
+[training]
+max_steps = {steps}
+batch_size = 2
+length = 64
+learning_rate = 1e-2
+warmup_steps = 2
+save_every = {save_every}
+sample_every = 1000
+"""
+ANSWERS = {"Ping?": "pong", "Who?": "me", "你是谁?": "我"}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decoder")
+    rows = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+        for q, a in ANSWERS.items()
+    ] * 4
+    path = folder / "chat.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["tokenize", str(path), "--output", str(folder / "tokens")]) == 0
+    return folder / "tokens"
+
+
+def train(shards, output, *, steps=40, save_every=1000, more=()):
+    recipe = output.with_suffix(".toml")
+    recipe.write_text(RECIPE.format(steps=steps, save_every=save_every))
+    words = ["--data", str(shards), "--recipe", str(recipe), "--output", str(output), *more]
+    return main(["train", "decoder", "--threads", "1", *words])
+
+
+def test_a_small_set_is_learnt_by_heart(shards, tmp_path):
+    assert train(shards, tmp_path / "model") == 0
+    captioner = Captioner.load(tmp_path / "model")
+    assert captioner.model.config.use_cache, "saved as it was before the training"
+    assert captioner([dvse.Text(question) for question in ANSWERS]) == list(ANSWERS.values())
+    log = [
+        json.loads(line) for line in (tmp_path / "model.run" / "log.jsonl").read_text().splitlines()
+    ]
+    assert log[0]["loss"] > 1 > log[-1]["train_loss"] / 5
+
+
+def weights(folder):
+    return Captioner.load(folder).model.state_dict()
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(shards, tmp_path, monkeypatch):
+    assert train(shards, tmp_path / "whole", steps=6, save_every=3) == 0
+
+    from transformers import Trainer
+
+    step = Trainer.training_step
+
+    def killed(self, *args, **kwargs):
+        if self.state.global_step == 4:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "training_step", killed)
+    assert train(shards, tmp_path / "cut", steps=6, save_every=3) == 130
+    monkeypatch.undo()
+    assert train(shards, tmp_path / "cut", steps=6, save_every=3, more=["--resume"]) == 0
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(shards, tmp_path, capsys):
+    assert train(shards, tmp_path / "model", steps=2, save_every=1) == 0
+    assert train(shards, tmp_path / "model", steps=2, save_every=1) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert train(shards, tmp_path / "model", steps=3, save_every=1, more=["--resume"]) == 1
+    assert "another recipe" in capsys.readouterr().err
+
+
+def test_a_shape_that_does_not_fit(shards, tmp_path, capsys):
+    recipe = tmp_path / "bad.toml"
+    recipe.write_text("[model]\nnum_attention_heads = 8\nnum_key_value_heads = 3\n")
+    words = ["--data", str(shards), "--recipe", str(recipe), "--output", str(tmp_path / "m")]
+    assert main(["train", "decoder", *words]) == 1
+    assert "recipe" in capsys.readouterr().err
+
+
+def test_shards_of_another_bundle_are_refused(shards, tmp_path):
+    from pipelines import decoder_training
+
+    tokenizer = dvse.load("tiny")
+    tokenizer.fingerprint = "0" * 64
+    recipe = DecoderRecipe(training=DecoderTraining(max_steps=1))
+    with pytest.raises(TrainingError, match="tokenise again"):
+        decoder_training.train_decoder(
+            new_decoder(recipe, tokenizer), tokenizer, shards, recipe, tmp_path / "run"
+        )
+
+
+def test_too_few_rows_for_a_batch(shards, tmp_path):
+    from pipelines import decoder_training
+
+    tokenizer = dvse.load("tiny")
+    recipe = DecoderRecipe(training=DecoderTraining(max_steps=1, batch_size=64, length=512))
+    with pytest.raises(TrainingError, match="lower the batch size"):
+        decoder_training.train_decoder(
+            new_decoder(recipe, tokenizer), tokenizer, shards, recipe, tmp_path / "run"
+        )
+
+
+def test_only_answers_carry_loss(shards):
+    tokenizer = dvse.load("tiny")
+    batch = next(iter(Windows(dvse.TokenDataset(shards, batch_size=4, length=64, shuffle=False))))
+    learnt = batch["labels"][batch["labels"] >= 0].unique().tolist()
+    pieces = {tokenizer.name_of(i) for i in learnt}
+    user_only = set(tokenizer.encode(dvse.Text("Ping?")).ids.tolist())
+    answers = set(np.concatenate([tokenizer.encode(dvse.Text(a)).ids for a in ANSWERS.values()]))
+    assert "<|endoftext|>" in pieces
+    assert not (user_only - answers) & set(learnt)
+
+
+def test_codes_begin_near_their_neighbours():
+    tokenizer = dvse.load("tiny")
+    decoder = new_decoder(DecoderRecipe(), tokenizer)
+    rows = decoder.get_input_embeddings().weight
+    ids = tokenizer.vocabulary.code_ids("audio", np.arange(200))
+    found = torch.nn.functional.normalize(rows[ids] - rows[ids].mean(0), dim=1)
+    book = tokenizer.audio.codebook.decode(torch.arange(200).unsqueeze(1))
+    centred = torch.nn.functional.normalize(book - book.mean(0), dim=1)
+    assert torch.allclose(found @ found.T, centred @ centred.T, atol=1e-3)
+
+
+def test_ranks_that_are_no_numbers(monkeypatch, shards, tmp_path):
+    from pipelines import decoder_training
+
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(ConfigError, match="RANK"):
+        decoder_training._rank()

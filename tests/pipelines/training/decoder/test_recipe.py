@@ -1,0 +1,41 @@
+"""Recipes: what is read, and what is refused."""
+
+import pytest
+
+from dvse.errors import ConfigError
+from pipelines.training.decoder.recipe import DecoderTraining, read_recipe
+
+
+def write(tmp_path, text):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_is_read(tmp_path):
+    recipe = read_recipe(
+        write(tmp_path, '[model]\npreset = "9b"\n[training]\nmax_steps = 7\nlearning_rate = 1\n')
+    )
+    assert recipe.model == {"preset": "9b"}
+    assert recipe.training == DecoderTraining(max_steps=7, learning_rate=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[training]\nsteps = 7\n", "training.steps"),
+        ("[decoder]\n", "decoder"),
+        ("[training]\nmax_steps = 'many'\n", "max_steps as int"),
+        ("[training]\nmax_steps = 0\n", "above zero"),
+        ("[training]\nprecision = 'int8'\n", "precision"),
+        ("[training\n", "TOML"),
+    ],
+)
+def test_what_is_refused(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words):
+        read_recipe(write(tmp_path, text))
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        read_recipe(tmp_path / "nowhere.toml")
