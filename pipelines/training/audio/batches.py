@@ -18,6 +18,7 @@ from pipelines.speech.word_lists import DIGIT_WORDS
 from pipelines.training.audio.encoder import IGNORED, NO_DIGIT, UnitEncoder, UnitEncoderTraining
 
 KINDS = ("digits", "sequences", "synthetic", "synthetic")
+"""What the batches of a step are made of."""
 
 
 @dataclass(frozen=True, kw_only=True)

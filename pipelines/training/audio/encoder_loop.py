@@ -24,12 +24,11 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from dvse.errors import TrainingError
 from pipelines.speech.clips import Clip
+from pipelines.training.audio.alignment import align_phones
 from pipelines.training.audio.batches import KINDS, Batch, training_batches
 from pipelines.training.audio.encoder import IGNORED, UnitEncoder, UnitEncoderTraining
 
 logger = logging.getLogger(__name__)
-
-"""What the batches of a step are made of."""
 
 
 def train_unit_encoder(

@@ -14,7 +14,7 @@ from pipelines.speech.clips import Clip
 from pipelines.speech.espeak import SILENCE, Span
 from pipelines.speech.phones import DIGIT_PHONES, PHONES, phone_index
 from pipelines.speech.word_lists import DIGIT_WORDS
-from pipelines.training.audio.alignment import _aligned, best_path
+from pipelines.training.audio.alignment import align_phones, best_path
 from pipelines.training.audio.batches import Batch
 from pipelines.training.audio.encoder import (
     IGNORED,
@@ -149,7 +149,7 @@ def test_pauses_between_digits_are_silence_and_each_digit_follows_its_pronunciat
     )
     logits = torch.zeros(1, 20, len(PHONES))
     logits[0, 12, seven[1]] = 9.0  # in the second one the vowel is heard in its third frame
-    found = _aligned(logits, batch)[0].tolist()
+    found = align_phones(logits, batch)[0].tolist()
     assert found[:2] + found[7:10] + found[16:17] == [phone_index(SILENCE)] * 6
     assert found[2:7] == seven  # five frames, five phones
     assert found[12] == seven[1]
