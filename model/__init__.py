@@ -26,7 +26,7 @@ _MODULE_OF = {
     "GateCalibration": "calibration",
     "initialize_rows": "embedding",
     "kv_bytes_per_token": "sizes",
-    "load_glm": "checkpoint",
+    "load_glm": "glm_loading",
     "ModelError": "errors",
     "perplexity": "evaluation",
     "preset": "presets",

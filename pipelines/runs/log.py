@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dvse.storage.atomic_file import write_atomically
 from dvse.errors import TrainingError
+from dvse.storage.atomic_file import write_atomically
 from pipelines.runs.storage import cannot_write
 
 logger = logging.getLogger(__name__)

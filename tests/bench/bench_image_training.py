@@ -15,13 +15,14 @@ import torch
 from timing import Row, alternate
 
 from dvse.image.encoder import EncoderConfig, ImageEncoder
-from pipelines import image_training
 from pipelines.runs.log import TrainingLog
+from pipelines.training.image import loop
 from pipelines.training.image.codec import CodecConfig, ImageCodec
 from pipelines.training.image.loop import open_accelerator
 from pipelines.training.image.pictures import Pictures
 from pipelines.training.image.quantizers import QuantizerConfig
 from pipelines.training.image.settings import ImageTrainingConfig
+from pipelines.training.image.step import take_step
 
 _BATCH, _STEPS, _THREADS = 64, 4, 1
 _VIT = {
@@ -63,8 +64,8 @@ def _step_row(name: str, *, dim: int, size: int, teacher: bool) -> Row:
         num_unreadable=0,
         sha256="",
     )
-    model, optimizer = accelerator.prepare(ours, image_training._optimizer(ours, config))
-    peer_optimizer = image_training._optimizer(peer, config)
+    model, optimizer = accelerator.prepare(ours, loop._optimizer(ours, config))
+    peer_optimizer = loop._optimizer(peer, config)
     order = rng.permutation(len(pictures))
     ready = [torch.from_numpy(pictures.pixels[rows]) for rows in np.array_split(order, _STEPS)]
 
@@ -74,9 +75,7 @@ def _step_row(name: str, *, dim: int, size: int, teacher: bool) -> Row:
         def train() -> None:
             ours.train()
             for step, rows in enumerate(np.array_split(order, _STEPS)):
-                losses = image_training._step(
-                    accelerator, model, optimizer, pictures, rows, config, step, 0.5
-                )
+                losses = take_step(accelerator, model, optimizer, pictures, rows, config, step, 0.5)
                 log.scalars(step, losses)
 
         def networks() -> None:

@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.numpy import save
 
-from dvse import bundle as bundle_module
 from dvse.errors import (
     BundleError,
     BundleFormatError,
@@ -24,6 +23,8 @@ from dvse.errors import (
     UnsafeFileError,
     VocabularyError,
 )
+from dvse.storage import bundle as bundle_module
+from dvse.storage import finding
 from dvse.storage.bundle import Bundle, Section, install_bundle, write_bundle
 from dvse.storage.finding import find_bundle
 from dvse.tokenizer import load
@@ -268,7 +269,7 @@ def test_found_by_path_as_string_and_inside_a_model_directory(text_bundle, tmp_p
 
 
 def test_found_by_shipped_name(text_bundle, monkeypatch, tmp_path):
-    monkeypatch.setattr(bundle_module, "SHIPPED", text_bundle.parent)
+    monkeypatch.setattr(finding, "SHIPPED", text_bundle.parent)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert find_bundle("words") == text_bundle

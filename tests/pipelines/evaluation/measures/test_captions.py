@@ -3,7 +3,7 @@
 import pytest
 
 from dvse.errors import ConfigError
-from pipelines.evaluation import caption_measures
+from pipelines.evaluation.measures import captions as caption_measures
 from pipelines.evaluation.measures.captions import caption_figures, named, normalized
 
 REFERENCES = ["a photo of a frog", "a photo of a cat", "a photo of a ship", "a photo of a dog"]

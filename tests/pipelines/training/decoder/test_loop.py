@@ -105,24 +105,24 @@ def test_a_shape_that_does_not_fit(shards, tmp_path, capsys):
 
 
 def test_shards_of_another_bundle_are_refused(shards, tmp_path):
-    from pipelines import decoder_training
+    from pipelines.training.decoder import loop
 
     tokenizer = dvse.load("tiny")
     tokenizer.fingerprint = "0" * 64
     recipe = DecoderRecipe(training=DecoderTraining(max_steps=1))
     with pytest.raises(TrainingError, match="tokenise again"):
-        decoder_training.train_decoder(
+        loop.train_decoder(
             new_decoder(recipe, tokenizer), tokenizer, shards, recipe, tmp_path / "run"
         )
 
 
 def test_too_few_rows_for_a_batch(shards, tmp_path):
-    from pipelines import decoder_training
+    from pipelines.training.decoder import loop
 
     tokenizer = dvse.load("tiny")
     recipe = DecoderRecipe(training=DecoderTraining(max_steps=1, batch_size=64, length=512))
     with pytest.raises(TrainingError, match="lower the batch size"):
-        decoder_training.train_decoder(
+        loop.train_decoder(
             new_decoder(recipe, tokenizer), tokenizer, shards, recipe, tmp_path / "run"
         )
 
@@ -150,8 +150,8 @@ def test_codes_begin_near_their_neighbours():
 
 
 def test_ranks_that_are_no_numbers(monkeypatch, shards, tmp_path):
-    from pipelines import decoder_training
+    from pipelines.training.decoder import loop
 
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(ConfigError, match="RANK"):
-        decoder_training._rank()
+        loop._rank()

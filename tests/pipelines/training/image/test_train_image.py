@@ -27,8 +27,8 @@ from dvse.image.quantizer import LatticeQuantizer
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.items import Image
 from dvse.storage.part import Part
-from pipelines import image_training
 from pipelines.commands import train_image
+from pipelines.training.image import loop
 from pipelines.training.image.codec import CodecConfig, ImageCodec
 from pipelines.training.image.quantizers import QuantizerConfig
 from pipelines.training.image.start import continue_from
@@ -118,7 +118,7 @@ def test_same_seed_same_weights(data, tmp_path):
 def test_killed_and_resumed_ends_the_same(data, tmp_path, monkeypatch, flags):
     train(data, tmp_path / "whole", *flags)
     steps = []
-    step = image_training._step
+    step = loop.take_step
 
     def killed(*args):
         if len(steps) == 6:  # in the middle of the second epoch
@@ -126,11 +126,11 @@ def test_killed_and_resumed_ends_the_same(data, tmp_path, monkeypatch, flags):
         steps.append(1)
         return step(*args)
 
-    monkeypatch.setattr(image_training, "_step", killed)
+    monkeypatch.setattr(loop, "take_step", killed)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "killed", *flags)
     assert not (tmp_path / "killed" / "part.json").exists()
-    monkeypatch.setattr(image_training, "_step", step)
+    monkeypatch.setattr(loop, "take_step", step)
     train(data, tmp_path / "killed", "--resume", *flags)
     assert weights(tmp_path / "whole") == weights(tmp_path / "killed")
     logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "killed")]
@@ -337,7 +337,7 @@ def test_scalars_for_tensorboard(data, tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_half(data, tmp_path, monkeypatch):
-    from pipelines import image_part
+    from pipelines.training.image import part as image_part
 
     def full(*args, **options):
         raise OSError(28, "No space left on device")
@@ -349,7 +349,7 @@ def test_a_full_disk_leaves_nothing_half(data, tmp_path, monkeypatch):
     monkeypatch.undo()
     train(data, tmp_path / "part", "--resume")  # no step is taken again
     monkeypatch.setattr("pipelines.runs.checkpoint.torch.save", full)
-    with pytest.raises(TrainingError, match="checkpoint could not be written"):
+    with pytest.raises(TrainingError, match="checkpoint cannot be written"):
         train(data, tmp_path / "other")
     assert [p.name for p in (tmp_path / "other").iterdir()] in ([], ["tensorboard"])
 

@@ -1,0 +1,1 @@
+"""What any training needs: checkpoints, a log, several processes."""
