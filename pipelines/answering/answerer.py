@@ -177,7 +177,7 @@ class Answerer:
         A row that has ended is filled up with padding.
         """
         processors: list[LogitsProcessor] = [
-            LegalAnswer(self.legal, prompt_length=0, thinking=settings.thinking),
+            LegalAnswer(self.legal, thinking=settings.thinking),
             *watchers,
         ]
         if settings.temperature:

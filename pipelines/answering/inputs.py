@@ -79,7 +79,7 @@ def _of_path(path: str) -> tuple[Item, ...]:
     if record.failure is not None:
         hint = "" if Path(path).exists() else f"; if it is a text and not a file, {_HOW}"
         raise InputError(f"{record.failure.reason}{hint}")
-    kind = record.parts[0].kind
+    kind = record.refs[0].kind
     if kind == "text":
         return load(record)[1]
     return (Image(path) if kind == "image" else Audio(path),)

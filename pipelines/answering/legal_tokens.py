@@ -78,15 +78,15 @@ class LegalTokens:
 class LegalAnswer(LogitsProcessor):
     """For `generate(logits_processor=[...])`: forbids all that `LegalTokens` does not allow.
 
+    Prompts go in as `inputs_embeds`, so that `input_ids` holds the answers and nothing else.
+
     Args:
         legal: the table.
-        prompt_length: columns of `input_ids` that belong to the prompts, padding included.
         thinking: whether the prompts leave `<think>` open.
     """
 
-    def __init__(self, legal: LegalTokens, *, prompt_length: int, thinking: bool) -> None:
+    def __init__(self, legal: LegalTokens, *, thinking: bool) -> None:
         self._legal = legal
-        self._prompt_length = prompt_length
         self._thinking = thinking
         self._penalty: torch.Tensor | None = None
 
@@ -96,7 +96,7 @@ class LegalAnswer(LogitsProcessor):
             allowed = self._legal.allowed.to(scores.device)
             shut = torch.full(allowed.shape, -torch.inf, dtype=scores.dtype, device=scores.device)
             self._penalty = shut.masked_fill(allowed, 0.0)
-        return scores + self._penalty[self._phases(input_ids[:, self._prompt_length :])]
+        return scores + self._penalty[self._phases(input_ids)]
 
     def _phases(self, generated: torch.Tensor) -> "torch.Tensor | int":
         """The phase of each row, or of all rows where they share it."""

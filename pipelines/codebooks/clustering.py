@@ -46,7 +46,7 @@ class Clustering:
     Attributes:
         kmeans: codes, levels, passes, initialization, seed.
         mode: `lloyd`, `minibatch` or `faiss`, see `pipelines.codebooks.kmeans`.
-        options: keyword arguments of the mode's fitter (`device`, `product`, `batch_rows`, …).
+        options: keyword arguments of the mode's fitter (`device`, `product`).
         max_frames: bound of the sample in memory, all processes together.
         keep_features: spill all frames to files instead.
     """

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     import dvse
     from dvse.errors import BundleNotFoundError, ConfigError
     from pipelines.evaluation.evaluation import EvaluationSettings, evaluate
-    from pipelines.evaluation.gate import is_passed, read_gate
+    from pipelines.evaluation.thresholds import is_passed, read_thresholds
     from pipelines.reports.evaluation_report import write_evaluation
 
     if min(args.max_train, args.max_inputs) < 2:
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     found = evaluate(
         tokenizer,
         args.data,
-        gate=read_gate(args.gate),
+        thresholds=read_thresholds(args.gate),
         captioner=captioner,
         layout=args.layout,
         settings=EvaluationSettings(

@@ -10,10 +10,10 @@ from dvse.tokenizer import Tokenizer
 from pipelines.evaluation.audio_measures import audio_figures
 from pipelines.evaluation.data_layout import TRAIN, read_layout
 from pipelines.evaluation.encoded import EncodedInput, encode_inputs
-from pipelines.evaluation.gate import Verdict, judge
 from pipelines.evaluation.image_measures import image_figures
 from pipelines.evaluation.inputs import read_inputs, read_texts
 from pipelines.evaluation.text_quality import text_figures
+from pipelines.evaluation.thresholds import Verdict, judge
 
 if TYPE_CHECKING:
     from pipelines.answering.captioner import Captioner
@@ -42,7 +42,7 @@ class Evaluation:
 
     Attributes:
         metrics: the content of `metrics.json`.
-        verdicts: one for each threshold of the gate.
+        verdicts: one for each threshold.
         inputs: what was measured, by modality and split, to be shown beside the figures.
     """
 
@@ -55,7 +55,7 @@ def evaluate(
     tokenizer: Tokenizer,
     data: Path,
     *,
-    gate: Mapping[str, Mapping[str, Any]],
+    thresholds: Mapping[str, Mapping[str, Any]],
     captioner: "Captioner | None" = None,
     layout: Path | None = None,
     settings: EvaluationSettings | None = None,
@@ -66,7 +66,7 @@ def evaluate(
     Args:
         tokenizer: with the bundle.
         data: folder with labelled data, see `pipelines.evaluation.data_layout`.
-        gate: thresholds, see `pipelines.evaluation.gate`.
+        thresholds: as `pipelines.evaluation.thresholds`.
         captioner: with the decoder, where a model is judged and not a bundle alone.
         layout: description of the data, if it does not lie beside it.
         settings: how much is measured.
@@ -118,6 +118,6 @@ def evaluate(
         metrics |= decoder_figures(
             captioner, data, sources, limit=settings.max_inputs, progress=progress
         )
-    verdicts = tuple(judge(metrics, gate))
+    verdicts = tuple(judge(metrics, thresholds))
     metrics["gate"] = [asdict(verdict) for verdict in verdicts]
     return Evaluation(metrics=metrics, verdicts=verdicts, inputs=encoded)

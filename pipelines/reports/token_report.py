@@ -22,18 +22,16 @@ from pipelines.codebooks.usage import count_codes
 from pipelines.reports.drawing import code_colour, code_picture, png, spectrogram, usage_bars
 
 _MAX_FRAMES = 500
+_MOST_SHOWN = 200
 
 
-def write_token_report(
-    shards: Path, output: Path, tokenizer: Tokenizer, *, max_rows: int = 200
-) -> None:
-    """Write the page for the shards in a directory.
+def write_token_report(shards: Path, output: Path, tokenizer: Tokenizer) -> None:
+    """Write the page for the shards in a directory: the first 200 inputs, counts of all.
 
     Args:
         shards: directory that `dvse tokenize` wrote.
         output: the HTML file.
         tokenizer: with the bundle that made the shards.
-        max_rows: inputs shown one by one; all are counted.
 
     Raises:
         ShardError: a shard cannot be read.
@@ -44,13 +42,13 @@ def write_token_report(
     for row in _rows(shards):
         num_rows += 1
         num_ids += len(row["ids"])
-        segments = tokenizer.decode(row["ids"], render=num_rows <= max_rows)
+        segments = tokenizer.decode(row["ids"], render=num_rows <= _MOST_SHOWN)
         for segment in segments:
             if isinstance(segment, ImageSegment):
                 codes["image"].append(segment.codes[..., 0])
             elif isinstance(segment, AudioSegment):
                 codes["audio"].append(segment.units[:, 0])
-        if num_rows <= max_rows:
+        if num_rows <= _MOST_SHOWN:
             shown.append(_card(row, segments, tokenizer))
     vocabulary = tokenizer.vocabulary
     usages = [

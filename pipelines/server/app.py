@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 
 from dvse.version import __version__
 from pipelines.server import playground
-from pipelines.server.door.gate import Gate
+from pipelines.server.door.admission import Admission
 from pipelines.server.errors import install_handlers
 from pipelines.server.metrics import Metrics
 from pipelines.server.routes import chat, health, models, multimodal, tokens, transcription
@@ -54,7 +54,7 @@ def create_app(
                 loaded = model
             else:
                 loaded = await asyncio.get_running_loop().run_in_executor(None, model)
-            loaded.engine.start()
+            loaded.batcher.start()
             app.state.serving = Serving.of(loaded, settings, metrics)
             on_ready()
         except Exception as error:
@@ -68,7 +68,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.serving = None
-    metrics = Metrics(lambda: app.state.serving and app.state.serving.model.engine.stats())
+    metrics = Metrics(lambda: app.state.serving and app.state.serving.model.batcher.stats())
     app.state.metrics = metrics
     bearer = HTTPBearer(auto_error=False, description="with --api-key; checked at the door")
     for module in _ROUTERS:
@@ -76,17 +76,17 @@ def create_app(
     app.include_router(health.router)
     app.include_router(playground.router)
     install_handlers(app)
-    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    app.add_middleware(Admission, settings=settings, metrics=metrics)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     return app
 
 
 async def stop(app: FastAPI) -> None:
-    """Let the engine finish or fail what is running, and take nothing more."""
+    """Let the batcher finish or fail what is running, and take nothing more."""
     serving, app.state.serving = app.state.serving, None
     if serving is not None:
         deadline = serving.settings.stop_deadline_s
-        await asyncio.get_running_loop().run_in_executor(None, serving.model.engine.stop, deadline)
+        await asyncio.get_running_loop().run_in_executor(None, serving.model.batcher.stop, deadline)
         serving.encoder.close()
 
 

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from dvse.errors import InputError, PromptTooLongError, TooLargeError, VocabularyError
-from pipelines.server.batching.engine import EngineError, EngineFullError, EngineStoppedError
+from pipelines.server.batching.batcher import BatcherError, BatcherStoppedError, QueueFullError
 
 _LOG = logging.getLogger("dvse.serve")
 _LONGEST = 300
@@ -87,11 +87,11 @@ def as_api_error(error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
-        case EngineFullError():
+        case QueueFullError():
             return busy()
-        case EngineStoppedError():
+        case BatcherStoppedError():
             return unavailable(str(error))
-        case EngineError():
+        case BatcherError():
             return ApiError(500, "the answer could not be generated", code="engine_error")
         case PromptTooLongError():
             return ApiError(400, str(error), code="context_length_exceeded", param="messages")
@@ -116,7 +116,7 @@ def install_handlers(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return as_api_error(error).response()
 
-    kinds = (ApiError, EngineError, InputError, VocabularyError, HTTPException)
+    kinds = (ApiError, BatcherError, InputError, VocabularyError, HTTPException)
     for kind in (*kinds, RequestValidationError, RecursionError, Exception):
         app.add_exception_handler(kind, handle)
 

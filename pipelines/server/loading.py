@@ -1,4 +1,4 @@
-"""A model's name to what is served: tokenizer, decoder and a batching engine over it."""
+"""A model's name to what is served: tokenizer, decoder and a batcher over it."""
 
 import logging
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dvse.errors import BundleFormatError, ConfigError
 from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.answering.model_directory import LoadedModel, check_belong, find_model, load_model
-from pipelines.server.batching.batching_engine import BatchingConfig, BatchingEngine
+from pipelines.server.batching.continuous_batcher import BatchingConfig, ContinuousBatcher
 from pipelines.server.batching.runner import LocalRunner, Runner
 from pipelines.server.served_model import ServedModel
 from pipelines.server.torch_threads import run_in_passing
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from model import DvseConfig
 
 _LOG = logging.getLogger("dvse.serve")
-# See `torch_threads`: the cores are the engine's.
+# See `torch_threads`: the cores are the batcher's.
 _ENCODER_THREADS = 1
 
 
@@ -85,13 +85,13 @@ def _load_served(config: LoadingConfig) -> ServedModel:
 
 
 def served(loaded: LoadedModel, runner: Runner, batching: BatchingConfig) -> ServedModel:
-    """Put the parts together; the engine is not started yet."""
+    """Put the parts together; the batcher is not started yet."""
     config = loaded.model.config
     legal = LegalTokens(loaded.tokenizer.vocabulary, vocab_size=config.vocab_size)
-    engine = BatchingEngine(
+    batcher = ContinuousBatcher(
         runner, legal=legal, context=config.max_position_embeddings, config=batching
     )
-    return ServedModel(tokenizer=loaded.tokenizer, legal=legal, engine=engine)
+    return ServedModel(tokenizer=loaded.tokenizer, legal=legal, batcher=batcher)
 
 
 def follow_leader(config: LoadingConfig) -> None:

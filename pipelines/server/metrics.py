@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from pipelines.server.answers.answer import Answer
-from pipelines.server.batching.engine import EngineStats
+from pipelines.server.answers.answer_stream import AnswerStream
+from pipelines.server.batching.batcher import BatcherStats
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SIZES = (0, 1, 2, 4, 8, 16, 32, 64, 128)
@@ -15,10 +15,10 @@ class Metrics:
     """The counters of one server.
 
     Args:
-        stats: of the engine, asked when somebody reads; `None` before there is one.
+        stats: of the batcher, asked when somebody reads; `None` before there is one.
     """
 
-    def __init__(self, stats: Callable[[], EngineStats | None]) -> None:
+    def __init__(self, stats: Callable[[], BatcherStats | None]) -> None:
         self.registry = CollectorRegistry()
         registry = self.registry
         self.requests = Counter(
@@ -59,7 +59,7 @@ class Metrics:
         ):
             Gauge(name, text, registry=registry).set_function(_reader(stats, field))
 
-    def observe(self, answer: Answer, *, started: float) -> None:
+    def observe(self, answer: AnswerStream, *, started: float) -> None:
         """Note an answer that is over, or was given up."""
         self.completion_tokens.inc(answer.num_tokens)
         if not answer.is_over:
@@ -74,5 +74,5 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def _reader(stats: Callable[[], EngineStats | None], field: str) -> Callable[[], float]:
+def _reader(stats: Callable[[], BatcherStats | None], field: str) -> Callable[[], float]:
     return lambda: float(getattr(stats(), field, 0))

@@ -26,7 +26,7 @@ _BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that lets the engine come to an end while connections do."""
+    """A uvicorn server that lets the batcher come to an end while connections do."""
 
     async def shutdown(self, sockets: list | None = None) -> None:
         app = self.config.app

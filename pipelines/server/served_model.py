@@ -1,11 +1,11 @@
-"""What is served: a tokenizer, the table of legal tokens and an engine, under one name."""
+"""What is served: a tokenizer, the table of legal tokens and a batcher, under one name."""
 
 import time
 from dataclasses import dataclass, field
 
 from dvse.tokenizer import Tokenizer
 from pipelines.answering.legal_tokens import LegalTokens
-from pipelines.server.batching.engine import Engine
+from pipelines.server.batching.batcher import Batcher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +15,11 @@ class ServedModel:
     Attributes:
         tokenizer: media and text to ids and back.
         legal: which tokens an answer may consist of.
-        engine: ids to tokens.
+        batcher: ids to tokens.
         created: seconds since 1970, as OpenAI's model list has it.
     """
 
     tokenizer: Tokenizer
     legal: LegalTokens
-    engine: Engine
+    batcher: Batcher
     created: int = field(default_factory=lambda: int(time.time()))

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from dvse.errors import InputError
 from dvse.items import Item
-from pipelines.server.answers.answer import Outbox
+from pipelines.server.answers.answer_stream import Outbox
 from pipelines.server.answers.generation import Generator
 from pipelines.server.answers.prompt_encoder import PromptEncoder
 from pipelines.server.door.remote_media import RemoteMedia

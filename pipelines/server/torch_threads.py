@@ -3,8 +3,8 @@
 OpenMP gives every thread that computes a team of its own, for as long as that thread lives. Where
 all teams together have more members than the machine has cores, a member that waits for the next
 operator goes to sleep instead of spinning for a moment, and small operators cost a wake-up each: a
-step of the engine then takes 2.4 times as long. So loading happens in a thread that ends, media
-are encoded by threads that compute alone, and the engine has the cores.
+step of the batcher then takes 2.4 times as long. So loading happens in a thread that ends, media
+are encoded by threads that compute alone, and the batcher has the cores.
 """
 
 from collections.abc import Callable

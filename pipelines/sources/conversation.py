@@ -18,33 +18,33 @@ from typing import Any
 from dvse.chat import render
 from dvse.errors import InputError
 from dvse.items import Audio, Image, Item, Special, Text
-from pipelines.sources.record import FilePlace, HeldPlace, Part, PartKind, Record, failed
+from pipelines.sources.record import FilePlace, HeldPlace, ItemKind, ItemRef, Record, failed
 
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
 
 def conversation_record(
-    messages: Any, id: str, source: str, folder: str, media: Sequence[Part] = ()
+    messages: Any, id: str, source: str, folder: str, media: Sequence[ItemRef] = ()
 ) -> Record:
     """Return the record of one conversation, or its failure; `media` stand beside it."""
     try:
         places = _Places(media)
         chat = render(_openai_style(messages, places))
         places.check()
-        parts = tuple(_part(item, folder) for item in chat.items)
+        refs = tuple(_ref(item, folder) for item in chat.items)
     except InputError as error:
         return failed(id, source, error)
-    return Record(id=id, source=source, parts=parts, is_answer=chat.is_answer)
+    return Record(id=id, source=source, refs=refs, is_answer=chat.is_answer)
 
 
 class _Places:
     """Where the media beside a conversation go."""
 
-    def __init__(self, media: Sequence[Part]) -> None:
+    def __init__(self, media: Sequence[ItemRef]) -> None:
         self._waiting = {k: [p for p in media if p.kind == k] for k in ("image", "audio")}
         self._given = {kind: len(parts) for kind, parts in self._waiting.items()}
 
-    def take(self, kind: str, index: int | None = None) -> Part:
+    def take(self, kind: str, index: int | None = None) -> ItemRef:
         """Return the next one for a place, which may say that it is number `index`.
 
         Raises:
@@ -113,19 +113,19 @@ def _filled(part: Mapping[str, Any], places: _Places) -> dict[str, Any]:
     return part
 
 
-def _part(item: Item, folder: str) -> Part:
+def _ref(item: Item, folder: str) -> ItemRef:
     match item:
         case Text():
-            return Part.of_text(item.text)
+            return ItemRef.of_text(item.text)
         case Special():
-            return Part.of_text(item.name, kind="special")
+            return ItemRef.of_text(item.name, kind="special")
         case Image() | Audio():
-            if isinstance(item.source, Part):
+            if isinstance(item.source, ItemRef):
                 return item.source
-            kind: PartKind = "image" if isinstance(item, Image) else "audio"
+            kind: ItemKind = "image" if isinstance(item, Image) else "audio"
             if isinstance(item.source, bytes):
-                return Part(kind=kind, place=HeldPlace(item.source))
+                return ItemRef(kind=kind, place=HeldPlace(item.source))
             if isinstance(item.source, str):
                 path = os.path.join(folder, item.source)
-                return Part(kind=kind, place=FilePlace(path))
+                return ItemRef(kind=kind, place=FilePlace(path))
     raise InputError(f"expected a path or base64 data, received {type(item).__name__}")

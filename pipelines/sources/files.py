@@ -10,7 +10,7 @@ from pathlib import Path
 from dvse.errors import InputError
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_kind
-from pipelines.sources.record import FilePlace, Part, Record, failed, printable
+from pipelines.sources.record import FilePlace, ItemRef, Record, failed, printable
 from pipelines.sources.source import Source
 from pipelines.sources.template import Template
 
@@ -31,7 +31,7 @@ class FileSource(Source):
         yield Record(
             id=printable(entry.name),
             source=printable(entry.path),
-            parts=(Part(kind=entry.kind, place=FilePlace(entry.path)),),  # type: ignore[arg-type]
+            refs=(ItemRef(kind=entry.kind, place=FilePlace(entry.path)),),  # type: ignore[arg-type]
             text=read_caption(entry.caption),
         )
 
@@ -51,21 +51,21 @@ class GroupSource(Source):
         if start:
             return
         id, source = printable(entry.name), printable(entry.path)
-        fields: dict[str, tuple[Part, ...]] = {}
+        fields: dict[str, tuple[ItemRef, ...]] = {}
         for path in entry.members:
             try:
                 kind = media_kind(path)
             except InputError:
                 continue
-            part = Part(kind=kind, place=FilePlace(path))  # type: ignore[arg-type]
+            ref = ItemRef(kind=kind, place=FilePlace(path))  # type: ignore[arg-type]
             for name in {kind, extension(path)[1:]}:
-                fields[name] = (*fields.get(name, ()), part)
+                fields[name] = (*fields.get(name, ()), ref)
         try:
-            parts = self._template.fill(fields)
+            refs = self._template.fill(fields)
         except InputError as error:
             yield failed(id, source, error)
             return
-        yield Record(id=id, source=source, parts=parts, text=read_caption(entry.caption))
+        yield Record(id=id, source=source, refs=refs, text=read_caption(entry.caption))
 
 
 class FailureSource(Source):

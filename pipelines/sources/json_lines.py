@@ -23,7 +23,7 @@ from dvse.errors import DecodeError, InputError
 from pipelines.sources.conversation import conversation_record
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_record
-from pipelines.sources.record import FilePlace, Part, Record, failed, printable
+from pipelines.sources.record import FilePlace, ItemRef, Record, failed, printable
 from pipelines.sources.source import Source
 
 _PATH_KEYS = ("audio_filepath", "path", "image", "audio", "file_name", "filename", "file")
@@ -97,7 +97,7 @@ def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
                 duration_s=_seconds(found, "duration") if segment else None,
             )
         if isinstance(found.get("text"), str):
-            return Record(id=id, source=source, parts=(Part.of_text(found["text"]),))
+            return Record(id=id, source=source, refs=(ItemRef.of_text(found["text"]),))
         raise InputError(
             f"expected messages, a path or text in the line, received the keys {sorted(found)}"
         )
@@ -105,17 +105,17 @@ def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
         return failed(id, source, error)
 
 
-def _media(found: Mapping[str, Any], folder: str) -> list[Part]:
+def _media(found: Mapping[str, Any], folder: str) -> list[ItemRef]:
     """Files that stand beside a conversation, as LLaVA's `image` and others' `images` name them."""
-    parts = []
+    refs = []
     for key in ("image", "images", "audio", "audios"):
         value = found.get(key)
         for path in value if isinstance(value, list) else [value] if value else []:
             if not isinstance(path, str):
                 raise InputError(f"expected paths in {key!r}, received {type(path).__name__}")
             place = FilePlace(os.path.join(folder, path))
-            parts.append(Part(kind="image" if key.startswith("i") else "audio", place=place))
-    return parts
+            refs.append(ItemRef(kind="image" if key.startswith("i") else "audio", place=place))
+    return refs
 
 
 def _lhotse(found: Mapping[str, Any], id: str, source: str, folder: str) -> Record:
@@ -146,7 +146,7 @@ def _text(found: Mapping[str, Any]) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    Part.of_text(text)  # refuse what a shard could not hold
+    ItemRef.of_text(text)  # refuse what a shard could not hold
     return text
 
 

@@ -6,7 +6,7 @@
 import os
 
 from dvse.errors import DecodeError, InputError
-from pipelines.sources.record import FilePlace, Part, Record, failed, printable
+from pipelines.sources.record import FilePlace, ItemRef, Record, failed, printable
 
 IMAGE = frozenset(
     f".{ending}"
@@ -96,13 +96,13 @@ def media_record(
     if start_s is not None and kind != "audio":
         problem = InputError(f"{_name(path)}: only recordings have an offset and a duration")
         return failed(id, source, problem)
-    part = Part(
+    ref = ItemRef(
         kind=kind,  # type: ignore[arg-type]  # media_kind returns these three
         place=FilePlace(path),
         start_s=start_s,
         duration_s=duration_s,
     )
-    return Record(id=id, source=source, parts=(part,), text=text)
+    return Record(id=id, source=source, refs=(ref,), text=text)
 
 
 def _name(path: str) -> str:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from dvse.errors import DecodeError, InputError, TooLargeError
 from dvse.items import Audio, Image, Item, Special, Text
-from pipelines.sources.record import FilePlace, Part, Record, printable
+from pipelines.sources.record import FilePlace, ItemRef, Record, printable
 
 _HELD_AUDIO = 32 << 20
 _LARGEST_TEXT = 64 << 20
@@ -43,8 +43,8 @@ def load(record: Record) -> tuple[Loaded, tuple[Item, ...]]:
     """
     items: list[Item] = []
     digests: list[str] = []
-    for part in record.parts:
-        item, digest = _load_part(part)
+    for ref in record.refs:
+        item, digest = _load_ref(ref)
         items.append(item)
         if digest is not None:
             digests.append(digest)
@@ -60,24 +60,24 @@ def load(record: Record) -> tuple[Loaded, tuple[Item, ...]]:
     return loaded, tuple(items)
 
 
-def _load_part(part: Part) -> tuple[Item, str | None]:
-    if part.kind == "special":
-        return Special(part.place.read().decode()), None
-    if part.kind == "audio":
-        return _load_audio(part)
-    limit = _LARGEST_TEXT if part.kind == "text" else _LARGEST_IMAGE
-    if isinstance(part.place, FilePlace) and (size := part.place.size()) > limit:
+def _load_ref(ref: ItemRef) -> tuple[Item, str | None]:
+    if ref.kind == "special":
+        return Special(ref.place.read().decode()), None
+    if ref.kind == "audio":
+        return _load_audio(ref)
+    limit = _LARGEST_TEXT if ref.kind == "text" else _LARGEST_IMAGE
+    if isinstance(ref.place, FilePlace) and (size := ref.place.size()) > limit:
         raise TooLargeError(
-            f"{printable(part.place.file)}: expected at most {limit >> 20} MiB, received "
+            f"{printable(ref.place.file)}: expected at most {limit >> 20} MiB, received "
             f"{size >> 20} MiB; cut it into pieces"
         )
-    data = part.place.read()
+    data = ref.place.read()
     digest = hashlib.sha256(data).hexdigest()
-    if part.kind == "image":
-        _refuse_empty(part, len(data))
+    if ref.kind == "image":
+        _refuse_empty(ref, len(data))
         return Image(data), digest
-    if isinstance(part.place, FilePlace):
-        _refuse_empty(part, len(data))
+    if isinstance(ref.place, FilePlace):
+        _refuse_empty(ref, len(data))
     try:
         return Text(data.decode("utf-8")), digest
     except UnicodeDecodeError as error:
@@ -87,23 +87,23 @@ def _load_part(part: Part) -> tuple[Item, str | None]:
         ) from None
 
 
-def _load_audio(part: Part) -> tuple[Item, str]:
-    path = part.place.path
-    if isinstance(part.place, FilePlace) and part.place.size() > _HELD_AUDIO:
+def _load_audio(ref: ItemRef) -> tuple[Item, str]:
+    path = ref.place.path
+    if isinstance(ref.place, FilePlace) and ref.place.size() > _HELD_AUDIO:
         assert path is not None
         with Path(path).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         source: Any = path
     else:
-        source = part.place.read()
-        _refuse_empty(part, len(source))
+        source = ref.place.read()
+        _refuse_empty(ref, len(source))
         digest = hashlib.sha256(source).hexdigest()
-    if part.start_s is None:
+    if ref.start_s is None:
         return Audio(source), digest
-    return _segment(source, part), digest
+    return _segment(source, ref), digest
 
 
-def _segment(source: str | bytes, part: Part) -> Audio:
+def _segment(source: str | bytes, ref: ItemRef) -> Audio:
     """A stretch of a recording, as manifests name them."""
     import soundfile
 
@@ -111,11 +111,11 @@ def _segment(source: str | bytes, part: Part) -> Audio:
     try:
         with soundfile.SoundFile(file) as sound:
             rate = sound.samplerate
-            start = round((part.start_s or 0.0) * rate)
-            length = -1 if part.duration_s is None else round(part.duration_s * rate)
+            start = round((ref.start_s or 0.0) * rate)
+            length = -1 if ref.duration_s is None else round(ref.duration_s * rate)
             if start >= sound.frames:
                 raise DecodeError(
-                    f"the segment begins at {part.start_s} s, the recording has "
+                    f"the segment begins at {ref.start_s} s, the recording has "
                     f"{sound.frames / rate:.3f} s"
                 )
             sound.seek(start)
@@ -125,9 +125,9 @@ def _segment(source: str | bytes, part: Part) -> Audio:
     return Audio(samples, sample_rate_hz=rate)
 
 
-def _refuse_empty(part: Part, size: int) -> None:
+def _refuse_empty(ref: ItemRef, size: int) -> None:
     if size == 0:
-        raise DecodeError(f"the {part.kind} file is empty")
+        raise DecodeError(f"the {ref.kind} file is empty")
 
 
 def stage_of(error: BaseException, *, loaded: bool) -> str:

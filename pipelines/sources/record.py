@@ -1,7 +1,7 @@
-"""One input as sources describe it: `Record`, its `Part`s, and the place where bytes lie.
+"""One input as sources describe it: `Record`, its `ItemRef`s, and the place where bytes lie.
 
 Records are small and picklable, they travel to the decode workers. A record that is known to be
-impossible (a broken line, an unknown extension) carries a `Failure` instead of parts, so that
+impossible (a broken line, an unknown extension) carries a `Failure` instead of references, so that
 nothing is ever left out silently.
 """
 
@@ -17,7 +17,7 @@ from typing import Literal
 
 from dvse.errors import DecodeError, InputError, MissingFileError, UnreadableFileError
 
-PartKind = Literal["text", "image", "audio", "special"]
+ItemKind = Literal["text", "image", "audio", "special"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +149,7 @@ class HeldPlace(Place):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ItemRef:
     """One item of a row.
 
     Attributes:
@@ -158,14 +158,14 @@ class Part:
         start_s, duration_s: the stretch of a recording that is meant, where not all of it.
     """
 
-    kind: PartKind
+    kind: ItemKind
     place: Place
     start_s: float | None = None
     duration_s: float | None = None
 
     @classmethod
-    def of_text(cls, text: str, kind: PartKind = "text") -> "Part":
-        """Make a part of a string that is at hand.
+    def of_text(cls, text: str, kind: ItemKind = "text") -> "ItemRef":
+        """Refer to a string that is at hand.
 
         Raises:
             InputError: the string holds a lone surrogate, which UTF-8 cannot hold.
@@ -186,15 +186,15 @@ class Record:
     Attributes:
         id: its name, as the source gives it (the job makes names unique).
         source: where it lies, for people: a path, or `archive.tar#member`.
-        parts: its items in order; empty where `failure` says why there are none.
+        refs: its items in order; empty where `failure` says why there are none.
         text: caption or label that stands beside the media.
-        is_answer: in conversations, for each part, whether a decoder should learn to produce it.
+        is_answer: in conversations, for each item, whether a decoder should learn to produce it.
         failure: why it cannot be read, where that is known already.
     """
 
     id: str
     source: str
-    parts: tuple[Part, ...] = ()
+    refs: tuple[ItemRef, ...] = ()
     text: str | None = None
     is_answer: tuple[bool, ...] | None = None
     failure: Failure | None = None

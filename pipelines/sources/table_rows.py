@@ -16,7 +16,7 @@ from typing import Any
 
 from dvse.errors import DecodeError, InputError
 from pipelines.sources.conversation import conversation_record
-from pipelines.sources.record import FilePlace, HeldPlace, Part, Record, failed
+from pipelines.sources.record import FilePlace, HeldPlace, ItemRef, Record, failed
 from pipelines.sources.template import Template
 
 TEXT_COLUMNS = (
@@ -100,43 +100,43 @@ class TableLayout:
                 return conversation_record(row[self.conversation], id, source, folder, media)
             text = self._string(row, self.text)
             if template is not None:
-                parts = template.fill(self._fields(row, folder, template))
+                refs = template.fill(self._fields(row, folder, template))
             elif self.media:
-                parts = self._media(row, folder, is_needed=True)
+                refs = self._media(row, folder, is_needed=True)
             elif text is None:
                 raise DecodeError(f"column {self.text!r} is null")
             else:
-                return Record(id=id, source=source, parts=(Part.of_text(text),))
+                return Record(id=id, source=source, refs=(ItemRef.of_text(text),))
             if text is not None:
-                Part.of_text(text)  # refuse what a shard could not hold
+                ItemRef.of_text(text)  # refuse what a shard could not hold
         except InputError as error:
             return failed(id, source, error, stage="read")
-        return Record(id=id, source=source, parts=parts, text=text)
+        return Record(id=id, source=source, refs=refs, text=text)
 
     def _media(
         self, row: Mapping[str, Any], folder: str, *, is_needed: bool = False
-    ) -> tuple[Part, ...]:
+    ) -> tuple[ItemRef, ...]:
         """All media of a row, in the order of the columns."""
         return tuple(
-            part
+            ref
             for column, kind in self.media.items()
             if is_needed or row[column]
-            for part in _media(row[column], column, kind, folder)
+            for ref in _media(row[column], column, kind, folder)
         )
 
     def _fields(
         self, row: Mapping[str, Any], folder: str, template: Template
-    ) -> dict[str, tuple[Part, ...]]:
+    ) -> dict[str, tuple[ItemRef, ...]]:
         """The parts that a template may name; only the named ones are looked at."""
         named = {name for _, name in template.pieces if name}
-        fields: dict[str, tuple[Part, ...]] = {}
+        fields: dict[str, tuple[ItemRef, ...]] = {}
         for column, kind in self.media.items():
             for name in {column, kind} & named:
                 fields[name] = (*fields.get(name, ()), *_media(row[column], column, kind, folder))
         for column in set(self.columns) - set(self.media):
             names = {column, "text"} if column == self.text else {column}
             if names & named and (value := self._string(row, column)) is not None:
-                fields |= {name: (Part.of_text(value),) for name in names}
+                fields |= {name: (ItemRef.of_text(value),) for name in names}
         return fields
 
     def _string(self, row: Mapping[str, Any], column: str | None) -> str | None:
@@ -165,21 +165,21 @@ def kind_by_name(column: str) -> str | None:
     return None
 
 
-def _media(value: Any, column: str, kind: str, folder: str) -> tuple[Part, ...]:
+def _media(value: Any, column: str, kind: str, folder: str) -> tuple[ItemRef, ...]:
     values = value if isinstance(value, list) else [value]
     if not values:
         raise DecodeError(f"column {column!r} is empty")
     return tuple(_one_media(v, column, kind, folder) for v in values)
 
 
-def _one_media(value: Any, column: str, kind: str, folder: str) -> Part:
+def _one_media(value: Any, column: str, kind: str, folder: str) -> ItemRef:
     data, path = value, None
     if isinstance(value, Mapping):
         data, path = value.get("bytes"), value.get("path")
     elif isinstance(value, str):
         data, path = None, value
     if data is not None:
-        return Part(kind=kind, place=HeldPlace(bytes(data)))  # type: ignore[arg-type]
+        return ItemRef(kind=kind, place=HeldPlace(bytes(data)))  # type: ignore[arg-type]
     if path:
-        return Part(kind=kind, place=FilePlace(os.path.join(folder, path)))  # type: ignore[arg-type]
+        return ItemRef(kind=kind, place=FilePlace(os.path.join(folder, path)))  # type: ignore[arg-type]
     raise DecodeError(f"column {column!r} is null")

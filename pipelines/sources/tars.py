@@ -21,7 +21,7 @@ from pipelines.sources.kinds import media_kind
 from pipelines.sources.record import (
     Failure,
     HeldPlace,
-    Part,
+    ItemRef,
     Place,
     Record,
     SlicePlace,
@@ -71,17 +71,17 @@ class TarSource(Source):
         source = f"{printable(entry.path)}#{id}"
         try:
             text = _caption(sample)
-            parts = _parts(sample, text, self._template)
+            refs = _refs(sample, text, self._template)
         except InputError as error:
             return failed(id, source, error)
-        return Record(id=id, source=source, parts=parts, text=text)
+        return Record(id=id, source=source, refs=refs, text=text)
 
 
-def _parts(sample: _Sample, text: str | None, template: Template | None) -> tuple[Part, ...]:
+def _refs(sample: _Sample, text: str | None, template: Template | None) -> tuple[ItemRef, ...]:
     if not sample.places:
         raise DecodeError(f"{printable(sample.key)}: the archive breaks off inside this sample")
-    kinds: dict[str, list[Part]] = {"image": [], "audio": [], "text": []}
-    fields: dict[str, tuple[Part, ...]] = {}
+    kinds: dict[str, list[ItemRef]] = {"image": [], "audio": [], "text": []}
+    fields: dict[str, tuple[ItemRef, ...]] = {}
     unusable: InputError | None = None
     for ending, place in sample.places.items():
         try:
@@ -89,23 +89,23 @@ def _parts(sample: _Sample, text: str | None, template: Template | None) -> tupl
         except InputError as error:
             unusable = error
             continue
-        part = Part(kind=kind, place=place)  # type: ignore[arg-type]
-        kinds[kind].append(part)
-        fields[ending] = (part,)
+        ref = ItemRef(kind=kind, place=place)  # type: ignore[arg-type]
+        kinds[kind].append(ref)
+        fields[ending] = (ref,)
     if not kinds["text"] and text is not None and "cls" not in sample.places:
-        kinds["text"].append(Part.of_text(text))
+        kinds["text"].append(ItemRef.of_text(text))
     if template is not None:
         if text is not None:
-            fields["caption"] = (Part.of_text(text),)
+            fields["caption"] = (ItemRef.of_text(text),)
         return template.fill({k: tuple(v) for k, v in kinds.items()} | fields)
-    parts = (*kinds["image"], *kinds["audio"], *kinds["text"])
-    if not parts:
+    refs = (*kinds["image"], *kinds["audio"], *kinds["text"])
+    if not refs:
         endings = ", ".join(sorted(sample.places)) or "no extension"
         raise unusable or InputError(
             f"{printable(sample.key)}: expected a picture, a recording or a text in the sample, "
             f"received {endings}"
         )
-    return parts
+    return refs
 
 
 def _caption(sample: _Sample) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from string import Formatter
 
 from dvse.errors import ConfigError, InputError
-from pipelines.sources.record import Part
+from pipelines.sources.record import ItemRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +43,19 @@ class Template:
             )
         return cls(pieces=pieces)
 
-    def fill(self, fields: Mapping[str, tuple[Part, ...]]) -> tuple[Part, ...]:
-        """Return the parts of one sample in order.
+    def fill(self, fields: Mapping[str, tuple[ItemRef, ...]]) -> tuple[ItemRef, ...]:
+        """Return the refs of one sample in order.
 
         Raises:
             InputError: the sample lacks a field.
         """
-        parts: list[Part] = []
+        refs: list[ItemRef] = []
         for literal, name in self.pieces:
             if literal:
-                parts.append(Part.of_text(literal))
+                refs.append(ItemRef.of_text(literal))
             if name:
                 if not fields.get(name):
                     has = ", ".join(sorted(k for k, v in fields.items() if v)) or "nothing"
                     raise InputError(f"the sample has no {name!r} for the template; it has {has}")
-                parts.extend(fields[name])
-        return tuple(parts)
+                refs.extend(fields[name])
+        return tuple(refs)

@@ -33,16 +33,16 @@ def main() -> int:
     model, tokens = args.output / "dense", args.output / "tokens"
     held_out, gated = args.output / "held-out", args.output / "gated"
     bundle = ["--bundle", args.bundle]
-    parts = (
+    materials = (
         (tokens, writing.TRAINING, writing.Counts()),
         (held_out, writing.HELD_OUT, HELD_OUT_COUNTS),
     )
     steps = []
-    for shards, part, counts in parts:
+    for shards, material, counts in materials:
         chats = shards.with_name(shards.name + "-chats")
         path = chats / "conversations.jsonl"
         if not path.is_file():
-            writing.write_conversations(args.data, chats, counts=counts, part=part)
+            writing.write_conversations(args.data, chats, counts=counts, material=material)
         steps.append(["tokenize", str(path), *bundle, "--output", str(shards)])
     for words in steps:
         print("dvse " + " ".join(words), flush=True)

@@ -60,7 +60,6 @@ def train_codebook(
     *,
     fitter: KMeansFitter | None = None,
     checkpoints: Path | None = None,
-    memory_limit_bytes: int | None = None,
 ) -> CodebookFit:
     """Fit residual levels of centroids to features.
 
@@ -70,7 +69,6 @@ def train_codebook(
         fitter: the mode; torch Lloyd on the CPU by default.
         checkpoints: folder for progress, a file a level; a killed run that is started again goes
             on from there and ends with the same centroids. Delete it when the codebook is saved.
-        memory_limit_bytes: what fitting may use; by default the memory that is free.
 
     Raises:
         TrainingError: see `KMeansFitter.fit`, or a mode that needs more memory than there is.
@@ -83,7 +81,7 @@ def train_codebook(
     ([[0.0, 0.0], [0.0, 4.0], [4.0, 0.0]], 0.0)
     """
     fitter = fitter or TorchLloyd()
-    check_memory(fitter, features, settings, limit_bytes=memory_limit_bytes)
+    check_memory(fitter, features, settings)
     if checkpoints is not None:
         try:
             checkpoints.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class FaissLloyd(KMeansFitter):
-    """`faiss.Kmeans`, a pass at a time.
-
-    Args:
-        use_gpu: compute on all GPUs that faiss sees (needs a faiss built for them).
+    """`faiss.Kmeans` on the CPU, a pass at a time.
 
     Raises:
         MissingExtraError: faiss is not installed.
@@ -29,12 +26,12 @@ class FaissLloyd(KMeansFitter):
 
     name = "faiss"
 
-    def __init__(self, *, use_gpu: bool = False) -> None:
+    def __init__(self) -> None:
         try:
             import faiss
         except ImportError as error:
             raise MissingExtraError.for_extra("faiss", "faiss") from error
-        self._faiss, self._use_gpu = faiss, use_gpu
+        self._faiss = faiss
         self.identity: Mapping[str, Any] = {"mode": self.name}
 
     def memory_bytes(self, features: Features, settings: KMeansSettings) -> int:
@@ -47,7 +44,7 @@ class FaissLloyd(KMeansFitter):
     def fit(
         self, features: Features, settings: KMeansSettings, *, checkpoint: Path | None = None
     ) -> KMeansFit:
-        """Fit centroids, see `KMeansFitter.fit`."""
+        """Fit centroids to features held in memory."""
         identity = {
             **self.identity,
             **settings.to_dict(),
@@ -85,7 +82,6 @@ class FaissLloyd(KMeansFitter):
             settings.num_codes,
             niter=1,
             seed=settings.seed + 1,
-            gpu=self._use_gpu,
             min_points_per_centroid=1,
             max_points_per_centroid=len(array),
         )

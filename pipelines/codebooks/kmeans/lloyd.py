@@ -79,7 +79,7 @@ class TorchLloyd(KMeansFitter):
     def fit(
         self, features: Features, settings: KMeansSettings, *, checkpoint: Path | None = None
     ) -> KMeansFit:
-        """Fit centroids, see `KMeansFitter.fit`."""
+        """Fit centroids to all features, block by block."""
         processes = Processes()
         start, total = processes.place(features.num_rows)
         state = self._begin(features, settings, processes, start, total, checkpoint)

@@ -19,25 +19,22 @@ from pipelines.codebooks.kmeans.initialization import SAMPLE_ROWS_A_CODE, first_
 from pipelines.codebooks.kmeans.sampling import stratified_rows
 from pipelines.runs.checkpoint import load_checkpoint, save_checkpoint
 
+BATCH_ROWS = 10_000
+
 logger = logging.getLogger(__name__)
 
 
 class MiniBatch(KMeansFitter):
-    """`MiniBatchKMeans.partial_fit` over batches.
-
-    Args:
-        batch_rows: rows of a batch, at least the number of codes.
-    """
+    """`MiniBatchKMeans.partial_fit` over batches of `BATCH_ROWS`, or of one row a code."""
 
     name = "minibatch"
 
-    def __init__(self, *, batch_rows: int = 10_000) -> None:
-        self._batch_rows = batch_rows
-        self.identity: Mapping[str, Any] = {"mode": self.name, "batch_rows": batch_rows}
+    def __init__(self) -> None:
+        self.identity: Mapping[str, Any] = {"mode": self.name, "batch_rows": BATCH_ROWS}
 
     def memory_bytes(self, features: Features, settings: KMeansSettings) -> int:
         """Return the bytes for the sample, two copies of a batch, and its distances."""
-        rows = min(max(self._batch_rows, settings.num_codes), features.num_rows)
+        rows = min(max(BATCH_ROWS, settings.num_codes), features.num_rows)
         sample = min(features.num_rows, SAMPLE_ROWS_A_CODE * settings.num_codes)
         row = 4 * features.dim
         return 3 * max(sample, rows) * row + settings.num_codes * row * 6 + 64_000_000
@@ -45,7 +42,7 @@ class MiniBatch(KMeansFitter):
     def fit(
         self, features: Features, settings: KMeansSettings, *, checkpoint: Path | None = None
     ) -> KMeansFit:
-        """Fit centroids, see `KMeansFitter.fit`."""
+        """Fit centroids to batches, each a sample of all features."""
         identity = {
             **self.identity,
             **settings.to_dict(),
@@ -74,8 +71,8 @@ class MiniBatch(KMeansFitter):
         self, features: Features, settings: KMeansSettings, state: dict[str, Any]
     ) -> dict[str, Any]:
         number = len(state["history"])
-        estimator = _estimator(state, settings.seed + number, self._batch_rows)
-        rows = max(self._batch_rows, settings.num_codes)
+        estimator = _estimator(state, settings.seed + number)
+        rows = max(BATCH_ROWS, settings.num_codes)
         num_batches = max(1, features.num_rows // rows)
         inertia, seen = 0.0, 0
         for turn in range(num_batches):
@@ -101,13 +98,13 @@ class MiniBatch(KMeansFitter):
         }
 
 
-def _estimator(state: Mapping[str, Any], seed: int, batch_rows: int) -> Any:
+def _estimator(state: Mapping[str, Any], seed: int) -> Any:
     """Return an estimator that goes on from a state (scikit-learn itself can only pickle one)."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
     centroids = state["centroids"].numpy().copy()
-    estimator = MiniBatchKMeans(len(centroids), batch_size=batch_rows, compute_labels=True)
+    estimator = MiniBatchKMeans(len(centroids), batch_size=BATCH_ROWS, compute_labels=True)
     vars(estimator).update(
         cluster_centers_=centroids,
         n_features_in_=centroids.shape[1],
@@ -115,7 +112,7 @@ def _estimator(state: Mapping[str, Any], seed: int, batch_rows: int) -> Any:
         _counts=state["counts"].numpy().copy(),
         _n_since_last_reassign=0,
         _n_threads=_openmp_effective_n_threads(),
-        _batch_size=batch_rows,
+        _batch_size=BATCH_ROWS,
         _random_state=np.random.RandomState(seed),
     )
     return estimator

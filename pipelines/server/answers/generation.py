@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from dvse.encoding import Encoding
 from dvse.items import Item
 from pipelines.answering.prompts import too_long
-from pipelines.server.answers.answer import Answer, Outbox
+from pipelines.server.answers.answer_stream import AnswerStream, Outbox
 from pipelines.server.answers.json_constraint import JsonConstraints
 from pipelines.server.answers.prompt_encoder import PromptEncoder
-from pipelines.server.batching.engine import FinishReason, GenerationRequest, Sampling, Token
+from pipelines.server.batching.batcher import FinishReason, GenerationRequest, Sampling, Token
 from pipelines.server.metrics import Metrics
 from pipelines.server.schemas.base import (
     CompletionDetails,
@@ -37,7 +37,7 @@ class Generation:
     """
 
     prompt: Encoding
-    answers: list[Answer]
+    answers: list[AnswerStream]
     numbers: list[int] = field(default_factory=list)
 
     def usage(self) -> Usage:
@@ -73,11 +73,11 @@ class WholeAnswer:
     finish_reason: FinishReason
 
     @classmethod
-    async def of(cls, answer: Answer) -> "WholeAnswer":
+    async def of(cls, answer: AnswerStream) -> "WholeAnswer":
         """Wait for the end of an answer.
 
         Raises:
-            EngineError: it was given up.
+            BatcherError: it was given up.
         """
         deltas = [delta async for delta in answer.deltas()]
         reason = deltas[-1].finish_reason
@@ -94,7 +94,7 @@ class Generator:
     """What the endpoints ask for answers.
 
     Args:
-        model: tokenizer, legal tokens, engine.
+        model: tokenizer, legal tokens, batcher.
         settings: defaults and limits.
         encoder: makes prompts.
         metrics: counts.
@@ -132,16 +132,16 @@ class Generator:
 
         Raises:
             InputError: an item that cannot be read, a prompt that is too long, a bad format.
-            EngineError: the engine takes no more.
+            BatcherError: the batcher takes no more.
         """
         started = time.perf_counter()
         prompt = await self._encoder.run(lambda: self._encoder.encode(row()))
-        engine = self._model.engine
-        if len(prompt) >= engine.context:
-            raise too_long(len(prompt), engine.context)
+        batcher = self._model.batcher
+        if len(prompt) >= batcher.context:
+            raise too_long(len(prompt), batcher.context)
         num_answers = fields.n or 1
         answers = [
-            Answer(
+            AnswerStream(
                 text=self._model.tokenizer.text,
                 legal=self._model.legal,
                 stops=fields.stops,
@@ -155,14 +155,14 @@ class Generator:
         try:
             for index, answer in enumerate(answers):
                 request = self._request(ids, fields, index, client, num_logprobs)
-                generation.numbers.append(engine.submit(request, answer))
+                generation.numbers.append(batcher.submit(request, answer))
             self._metrics.prompt_tokens.inc(len(prompt))
-            self._metrics.batch_size.observe(engine.stats().running)
+            self._metrics.batch_size.observe(batcher.stats().running)
             yield generation
         finally:
             for number, answer in zip(generation.numbers, answers, strict=False):
                 if not answer.is_over:
-                    engine.cancel(number)
+                    batcher.cancel(number)
                 self._metrics.observe(answer, started=started)
 
     def _request(

@@ -1,4 +1,4 @@
-"""Runs the steps of a plan: the only file of the engine that calls the model."""
+"""Runs the steps of a plan: the only file of the batcher that calls the model."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
@@ -70,7 +70,7 @@ class LocalRunner(Runner):
 
     @torch.inference_mode()
     def step(self, plan: StepPlan) -> torch.Tensor:
-        """See `Runner.step`."""
+        """Run the rows of a step side by side, filled up to the block."""
         self._cache.copy(plan.copies)
         if not plan.ids:
             return torch.zeros(0, 1)

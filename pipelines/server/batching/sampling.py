@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from pipelines.answering.legal_tokens import LegalTokens, Phase
-from pipelines.server.batching.engine import GenerationRequest, Token
+from pipelines.server.batching.batcher import GenerationRequest, Token
 
 _COLDEST = 1e-6
 

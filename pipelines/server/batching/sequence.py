@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipelines.server.batching.engine import GenerationRequest, Sink
+from pipelines.server.batching.batcher import GenerationRequest, Sink
 from pipelines.server.batching.sampling import Chooser
 from pipelines.server.batching.step_plan import StepPlan
 
@@ -12,7 +12,7 @@ class Sequence:
     """A request in the batch.
 
     Attributes:
-        number: the engine's name for it.
+        number: the batcher's name for it.
         length: tokens that its span holds: the prompt and all it may generate.
         start: where its span begins.
         computed: tokens whose keys and values are in the cache.

@@ -28,7 +28,7 @@ class LeadingRunner(Runner):
         self.device = local.device
 
     def step(self, plan: StepPlan) -> torch.Tensor:
-        """See `Runner.step`."""
+        """Send the plan to the followers and run it here."""
         dist.broadcast_object_list([plan], src=0, group=self._group)
         return self._local.step(plan)
 

@@ -1,7 +1,7 @@
 """uvicorn's protocol, with an end to its patience: headers have to arrive in time.
 
 uvicorn waits for ever for a client that opens a connection and sends its request one byte at a
-time (slow loris). Here such a connection is closed; bodies are bounded by the gate.
+time (slow loris). Here such a connection is closed; bodies are bounded by `admission`.
 """
 
 import asyncio

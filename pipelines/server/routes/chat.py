@@ -10,14 +10,14 @@ from fastapi import APIRouter, Request
 
 from dvse.chat import render
 from dvse.text.tokenizer import TextTokenizer
-from pipelines.server.answers.answer import Answer, Delta
+from pipelines.server.answers.answer_stream import AnswerStream, Delta
 from pipelines.server.answers.event_stream import DONE, EventStream, event, until_hangup
 from pipelines.server.answers.generation import WholeAnswer
-from pipelines.server.batching.engine import Token
+from pipelines.server.batching.batcher import Token
 from pipelines.server.errors import ApiError
 from pipelines.server.schemas.base import ERROR_RESPONSES
 from pipelines.server.schemas.chat import (
-    AnswerMessage,
+    AssistantMessage,
     ChatCompletion,
     ChatRequest,
     Choice,
@@ -59,7 +59,7 @@ async def _answer(body: ChatRequest, serving: Serving, client: str) -> ChatCompl
             choices=[
                 Choice(
                     index=index,
-                    message=AnswerMessage(
+                    message=AssistantMessage(
                         content=answer.content,
                         reasoning_content=answer.reasoning if _wants_reasoning(body) else None,
                     ),
@@ -110,7 +110,7 @@ async def _events(body: ChatRequest, serving: Serving, client: str) -> AsyncGene
     yield DONE
 
 
-async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, Delta]]:
+async def merged(answers: Sequence[AnswerStream]) -> AsyncIterator[tuple[int, Delta]]:
     """Yield the deltas of several answers as they come, each with its answer's index."""
     if len(answers) == 1:
         async for delta in answers[0].deltas():
@@ -118,7 +118,7 @@ async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, Delta]]:
         return
     queue: asyncio.Queue[tuple[int, Delta | Exception | None]] = asyncio.Queue()
 
-    async def forward(index: int, answer: Answer) -> None:
+    async def forward(index: int, answer: AnswerStream) -> None:
         try:
             async for delta in answer.deltas():
                 queue.put_nowait((index, delta))

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from pipelines.server.errors import unavailable
-from pipelines.server.schemas.base import ErrorAnswer
+from pipelines.server.schemas.base import ErrorResponse
 from pipelines.server.serving import Current
 
 router = APIRouter(tags=["operation"])
@@ -32,11 +32,11 @@ async def health() -> Health:
     return Health()
 
 
-@router.get("/ready", responses={503: {"model": ErrorAnswer, "description": "Not ready"}})
+@router.get("/ready", responses={503: {"model": ErrorResponse, "description": "Not ready"}})
 async def ready(serving: Current) -> Ready:
     """Answer as soon as the model is loaded, until the server stops."""
-    if not serving.model.engine.is_well:
-        raise unavailable("the engine does not run; the server's log says why")
+    if not serving.model.batcher.is_well:
+        raise unavailable("the batcher does not run; the server's log says why")
     return Ready(model=serving.settings.name)
 
 

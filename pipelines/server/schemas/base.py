@@ -17,13 +17,13 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class AnswerModel(BaseModel):
+class ResponseModel(BaseModel):
     """An answer."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class WithReasoning(AnswerModel):
+class WithReasoning(ResponseModel):
     """Carries `reasoning_content`, left out of the JSON where it was not asked for."""
 
     reasoning_content: str | None = None
@@ -110,7 +110,7 @@ class GenerationFields(RequestModel):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
-class PromptDetails(AnswerModel):
+class PromptDetails(ResponseModel):
     """Of the prompt's tokens, those of media and those that an earlier prompt had computed."""
 
     image_tokens: int = 0
@@ -119,13 +119,13 @@ class PromptDetails(AnswerModel):
     cached_tokens: int = 0
 
 
-class CompletionDetails(AnswerModel):
+class CompletionDetails(ResponseModel):
     """Of the answer's tokens, those that were thought."""
 
     reasoning_tokens: int = 0
 
 
-class Usage(AnswerModel):
+class Usage(ResponseModel):
     """Exact counts; the token that ends an answer is not counted."""
 
     prompt_tokens: int
@@ -135,7 +135,7 @@ class Usage(AnswerModel):
     completion_tokens_details: CompletionDetails
 
 
-class ErrorBody(AnswerModel):
+class ErrorBody(ResponseModel):
     """What went wrong."""
 
     message: str
@@ -144,14 +144,14 @@ class ErrorBody(AnswerModel):
     code: str | None = None
 
 
-class ErrorAnswer(AnswerModel):
+class ErrorResponse(ResponseModel):
     """An error in OpenAI's shape."""
 
     error: ErrorBody
 
 
 ERROR_RESPONSES: dict[int | str, dict] = {
-    status: {"model": ErrorAnswer, "description": text}
+    status: {"model": ErrorResponse, "description": text}
     for status, text in {
         400: "The request cannot be understood or done",
         401: "No key, or one that is not known",

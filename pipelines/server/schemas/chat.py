@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from pipelines.server.schemas.base import (
-    AnswerModel,
     GenerationFields,
     RequestModel,
+    ResponseModel,
     Usage,
     WithReasoning,
 )
@@ -75,7 +75,7 @@ class ChatRequest(GenerationFields):
     service_tier: Literal["auto", "default"] | None = None
 
 
-class TopLogprob(AnswerModel):
+class TopLogprob(ResponseModel):
     """One of the likeliest tokens."""
 
     token: str
@@ -89,14 +89,14 @@ class TokenLogprob(TopLogprob):
     top_logprobs: list[TopLogprob] = Field(default_factory=list)
 
 
-class ChoiceLogprobs(AnswerModel):
+class ChoiceLogprobs(ResponseModel):
     """Of each token of the answer, reasoning left out."""
 
     content: list[TokenLogprob] | None = None
     refusal: None = None
 
 
-class AnswerMessage(WithReasoning):
+class AssistantMessage(WithReasoning):
     """The answer; `reasoning_content` where it was asked for."""
 
     role: Literal["assistant"] = "assistant"
@@ -104,16 +104,16 @@ class AnswerMessage(WithReasoning):
     refusal: None = None
 
 
-class Choice(AnswerModel):
+class Choice(ResponseModel):
     """One of `n` answers."""
 
     index: int
-    message: AnswerMessage
+    message: AssistantMessage
     logprobs: ChoiceLogprobs | None = None
     finish_reason: Literal["stop", "length"]
 
 
-class ChatCompletion(AnswerModel):
+class ChatCompletion(ResponseModel):
     """The answer to a `ChatRequest`."""
 
     id: str

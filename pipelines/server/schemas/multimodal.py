@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipelines.server.schemas.base import (
-    AnswerModel,
     GenerationFields,
     RequestModel,
+    ResponseModel,
     Usage,
     WithReasoning,
 )
@@ -52,7 +52,7 @@ class MultimodalChoice(WithReasoning):
     finish_reason: Literal["stop", "length"]
 
 
-class MultimodalCompletion(AnswerModel):
+class MultimodalCompletion(ResponseModel):
     """The answer to a `MultimodalRequest`."""
 
     id: str
@@ -70,7 +70,7 @@ class TokenizeRequest(RequestModel):
     inputs: Inputs
 
 
-class TokenizedItem(AnswerModel):
+class TokenizedItem(ResponseModel):
     """Where one input stands in the ids.
 
     Attributes:
@@ -90,7 +90,7 @@ class TokenizedItem(AnswerModel):
     durations: list[int] | None = None
 
 
-class Tokenized(AnswerModel):
+class Tokenized(ResponseModel):
     """The ids of the row, the modality of each (0 text, 1 image, 2 audio), and its items."""
 
     model: str
@@ -108,7 +108,7 @@ class DetokenizeRequest(RequestModel):
     render: bool = False
 
 
-class DetokenizedItem(AnswerModel):
+class DetokenizedItem(ResponseModel):
     """What a stretch of ids says."""
 
     modality: Literal["text", "special", "image", "audio"]
@@ -120,7 +120,7 @@ class DetokenizedItem(AnswerModel):
     png: str | None = Field(default=None, description="base64")
 
 
-class Detokenized(AnswerModel):
+class Detokenized(ResponseModel):
     """The items, and all text among them."""
 
     model: str
@@ -128,14 +128,14 @@ class Detokenized(AnswerModel):
     text: str
 
 
-class Transcription(AnswerModel):
+class Transcription(ResponseModel):
     """What was said."""
 
     text: str
     usage: dict | None = None
 
 
-class VerboseTranscription(AnswerModel):
+class VerboseTranscription(ResponseModel):
     """What was said, and how long the recording is."""
 
     task: Literal["transcribe"] = "transcribe"
@@ -144,7 +144,7 @@ class VerboseTranscription(AnswerModel):
     text: str
 
 
-class ModelEntry(AnswerModel):
+class ModelEntry(ResponseModel):
     """A model that is served."""
 
     id: str
@@ -153,7 +153,7 @@ class ModelEntry(AnswerModel):
     owned_by: Literal["dvse"] = "dvse"
 
 
-class ModelList(AnswerModel):
+class ModelList(ResponseModel):
     """All models that are served."""
 
     object: Literal["list"] = "list"

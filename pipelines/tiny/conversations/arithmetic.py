@@ -10,7 +10,7 @@ _CHINESE = ("零", "一", "二", "三", "四", "五", "六", "七", "八", "九"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Solution:
     """An answer, and the reasoning that stands before it where thinking is on."""
 
     text: str
@@ -27,38 +27,40 @@ def said(digits: Sequence[int], language: Language) -> str:
     return " ".join(words[digit] for digit in digits)
 
 
-def added(digits: Sequence[int], language: Language) -> Answer:
+def added(digits: Sequence[int], language: Language) -> Solution:
     """Return the sum; the reasoning names each digit and adds one after another.
 
     >>> added([3, 1, 4], "en")
-    Answer(text='8', reasoning='three is 3, one is 1, four is 4, 3+1=4, 4+4=8')
+    Solution(text='8', reasoning='three is 3, one is 1, four is 4, 3+1=4, 4+4=8')
     """
     steps, total = [], digits[0]
     for digit in digits[1:]:
         steps.append(f"{total}+{digit}={total + digit}")
         total += digit
-    return Answer(text=str(total), reasoning=_joined([*_named(digits, language), *steps], language))
+    return Solution(
+        text=str(total), reasoning=_joined([*_named(digits, language), *steps], language)
+    )
 
 
-def largest(digits: Sequence[int], language: Language) -> Answer:
+def largest(digits: Sequence[int], language: Language) -> Solution:
     """Return the largest digit.
 
     >>> largest([3, 1], "zh")
-    Answer(text='3', reasoning='三是3,一是1,最大的是3')
+    Solution(text='3', reasoning='三是3,一是1,最大的是3')
     """
     most = max(digits)
     end = f"the largest is {most}" if language == "en" else f"最大的是{most}"
-    return Answer(text=str(most), reasoning=_joined([*_named(digits, language), end], language))
+    return Solution(text=str(most), reasoning=_joined([*_named(digits, language), end], language))
 
 
-def counted(digits: Sequence[int], language: Language) -> Answer:
+def counted(digits: Sequence[int], language: Language) -> Solution:
     """Return how many digits were said.
 
     >>> counted([3, 1], "en")
-    Answer(text='2', reasoning='three, one: 2')
+    Solution(text='2', reasoning='three, one: 2')
     """
     words = _joined(said(digits, language).split(" "), language)
-    return Answer(text=str(len(digits)), reasoning=f"{words}{_colon(language)}{len(digits)}")
+    return Solution(text=str(len(digits)), reasoning=f"{words}{_colon(language)}{len(digits)}")
 
 
 def heard(reasoning: str) -> list[int]:

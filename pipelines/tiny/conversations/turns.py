@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.tiny.conversations.arithmetic import Answer, added, counted, largest, said
+from pipelines.tiny.conversations.arithmetic import Solution, added, counted, largest, said
 from pipelines.tiny.conversations.questions import QUESTIONS
 from pipelines.tiny.conversations.scene import Language, Scene, name_of
 
@@ -59,7 +59,7 @@ def recording_turn(
 def text_turn(kind: str, answers: dict[Language, str], rng: np.random.Generator) -> Turn:
     """Return a turn without media; `answers` has one a language."""
     language, question = _ask(kind, rng)
-    return _turn(question, Answer(text=answers[language], reasoning=""), False)
+    return _turn(question, Solution(text=answers[language], reasoning=""), False)
 
 
 def messages(
@@ -78,7 +78,7 @@ def messages(
     return rows
 
 
-def _about_picture(scene: Scene, kind: str, language: Language) -> Answer:
+def _about_picture(scene: Scene, kind: str, language: Language) -> Solution:
     names = [name_of(label, language) for label in scene.labels]
     count = len(names)
     if language == "en":
@@ -86,10 +86,10 @@ def _about_picture(scene: Scene, kind: str, language: Language) -> Answer:
     else:
         told = f"{count}张图片:{','.join(names)}"
     text = scene.describe(language) if kind == "picture" else str(count)
-    return Answer(text=text, reasoning=told)
+    return Solution(text=text, reasoning=told)
 
 
-def _about_recording(digits: Sequence[int], kind: str, language: Language) -> Answer:
+def _about_recording(digits: Sequence[int], kind: str, language: Language) -> Solution:
     match kind:
         case "sum":
             return added(digits, language)
@@ -97,7 +97,7 @@ def _about_recording(digits: Sequence[int], kind: str, language: Language) -> An
             return largest(digits, language)
         case "how_many_digits":
             return counted(digits, language)
-    return Answer(text=said(digits, language), reasoning=counted(digits, language).reasoning)
+    return Solution(text=said(digits, language), reasoning=counted(digits, language).reasoning)
 
 
 def _ask(kind: str, rng: np.random.Generator) -> tuple[Language, str]:
@@ -107,7 +107,7 @@ def _ask(kind: str, rng: np.random.Generator) -> tuple[Language, str]:
     return language, choices[0 if plain else rng.integers(len(choices))]
 
 
-def _turn(question: str, answer: Answer, is_thinking: bool) -> Turn:
+def _turn(question: str, answer: Solution, is_thinking: bool) -> Turn:
     return Turn(
         question=question, answer=answer.text, reasoning=answer.reasoning if is_thinking else ""
     )

@@ -48,7 +48,7 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Material:
     """Which pictures and recordings conversations are made of.
 
     Attributes:
@@ -75,13 +75,13 @@ class Conversation:
     shown: dict[str, Any] | None = None
 
 
-TRAINING = Part(rows="0:45000", split="train", num_synthetic=120)
-HELD_OUT = Part(rows="45000:50000", split="known")
+TRAINING = Material(rows="0:45000", split="train", num_synthetic=120)
+HELD_OUT = Material(rows="45000:50000", split="known")
 """For losses of answers; `scoring` makes its own inputs of the same rows."""
 
 
 def write_conversations(
-    data: Path, output: Path, *, counts: Counts, part: Part = TRAINING, seed: int = 0
+    data: Path, output: Path, *, counts: Counts, material: Material = TRAINING, seed: int = 0
 ) -> Path:
     """Write `conversations.jsonl` and `media/` into `output`; return the JSONL's path.
 
@@ -95,12 +95,14 @@ def write_conversations(
     pictures = load_pictures(
         data / "cifar10-train.parquet",
         size=SIDE,
-        rows=parse_rows(part.rows),
+        rows=parse_rows(material.rows),
         image_column="image",
         label_column="label",
         num_threads=1,
     )
-    voices = load_voices(data / "fsdd", part.split, num_synthetic=part.num_synthetic, seed=seed)
+    voices = load_voices(
+        data / "fsdd", material.split, num_synthetic=material.num_synthetic, seed=seed
+    )
     written = [
         *_picture_rows(pictures, counts, output, seed),
         *_recording_rows(voices, counts, output, seed),
@@ -192,8 +194,12 @@ def main() -> int:
     args = parser.parse_args()
     full = Counts()
     counts = Counts(**{name: int(n * args.share) for name, n in vars(full).items()})
-    part = HELD_OUT if args.held_out else TRAINING
-    print(write_conversations(args.data, args.output, counts=counts, part=part, seed=args.seed))
+    material = HELD_OUT if args.held_out else TRAINING
+    print(
+        write_conversations(
+            args.data, args.output, counts=counts, material=material, seed=args.seed
+        )
+    )
     return 0
 
 

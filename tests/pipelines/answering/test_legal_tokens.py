@@ -50,14 +50,13 @@ def test_phases_of_an_answer(legal):
 
 @pytest.mark.parametrize("thinking", [True, False])
 def test_the_processor_agrees_with_the_table_row_by_row(legal, thinking):
-    prompt = [END, USER, 3]
     answers = {
         True: [[THINK, 1, 2, END_THINK, 4], [THINK, 1, END_THINK, 4, END], [THINK, 1, 2, 3, 4]],
         False: [[1, 2, 3, 4, 5], [9, 9, END, END, END]],
     }[thinking]
     for length in range(6):
-        processor = LegalAnswer(legal, prompt_length=3, thinking=thinking)
-        rows = torch.tensor([prompt + answer[:length] for answer in answers])
+        processor = LegalAnswer(legal, thinking=thinking)
+        rows = torch.tensor([answer[:length] for answer in answers], dtype=torch.long)
         out = processor(rows, torch.zeros(len(rows), 9600))
         for row, answer in zip(out, answers, strict=True):
             expected = legal.allowed[legal.phase(answer[:length], thinking=thinking)]
@@ -72,19 +71,19 @@ def test_a_random_decoder_writes_only_legal_tokens(legal, thinking):
     model = make_decoder()
     prompt = torch.randint(0, 9480, (6, 12))
     processors = LogitsProcessorList(
-        [LegalAnswer(legal, prompt_length=12, thinking=thinking)],
+        [LegalAnswer(legal, thinking=thinking)],
     )
     with torch.no_grad():
         free = model.generate(prompt, do_sample=True, max_new_tokens=40)[:, 12:]
         out = model.generate(
-            prompt,
+            inputs_embeds=model.get_input_embeddings()(prompt),
             attention_mask=torch.ones_like(prompt),
             do_sample=True,
             max_new_tokens=40,
             eos_token_id=legal.stop_ids,
             pad_token_id=END,
             logits_processor=processors,
-        )[:, 12:]
+        )
     assert (free >= 8000).any()
     for row in out.tolist():
         phase = legal.phase([], thinking=thinking)

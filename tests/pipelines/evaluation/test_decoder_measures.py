@@ -52,7 +52,7 @@ def test_every_figure_is_there(random_model, data, tmp_path):
     found = evaluate(
         captioner.tokenizer,
         data,
-        gate={"captions.image.validation.accuracy": {"at_least": 0.5}},
+        thresholds={"captions.image.validation.accuracy": {"at_least": 0.5}},
         captioner=captioner,
         settings=EvaluationSettings(codes=False),
     )

@@ -72,9 +72,9 @@ def data(tmp_path_factory):
     return folder
 
 
-def test_figures_page_and_gate(tokenizer, data, tmp_path):
-    gate = {"image.psnr_db": {"at_least": 5}, "audio.usage.0.share_used": {"at_least": 0.99}}
-    found = evaluate(tokenizer, data, gate=gate)
+def test_figures_page_and_verdicts(tokenizer, data, tmp_path):
+    thresholds = {"image.psnr_db": {"at_least": 5}, "audio.usage.0.share_used": {"at_least": 0.99}}
+    found = evaluate(tokenizer, data, thresholds=thresholds)
     write_evaluation(tokenizer, found, tmp_path / "out")
     assert [verdict.is_met for verdict in found.verdicts] == [True, False]
 
@@ -111,7 +111,7 @@ def test_what_cannot_be_judged(tokenizer, data, tmp_path):
 
     def judge_with(changes):
         layout.write_text(json.dumps(changes))
-        evaluate(tokenizer, data, gate={}, layout=layout, settings=settings)
+        evaluate(tokenizer, data, thresholds={}, layout=layout, settings=settings)
 
     image = LAYOUT["image"]
     with pytest.raises(TrainingError, match="holds no rows"):

@@ -34,7 +34,7 @@ def records(*inputs, template=None, start=0):
 def described(record):
     if record.failure is not None:
         return f"{record.failure.type}: {record.failure.reason}"
-    return [(p.kind, p.place.read()) for p in record.parts]
+    return [(p.kind, p.place.read()) for p in record.refs]
 
 
 def make_tar(path, members, *, mode="w"):
@@ -125,7 +125,7 @@ def test_a_pipe_is_never_opened(tmp_path):
     os.mkfifo(tmp_path / "p.png")
     (record,) = records(tmp_path)
     with pytest.raises(Exception, match="expected a regular file, received a pipe"):
-        record.parts[0].place.read()
+        record.refs[0].place.read()
 
 
 def test_files_of_one_stem_make_a_row_with_a_template(tmp_path):
@@ -269,7 +269,7 @@ def test_text_and_conversation_columns(tmp_path):
     messages = [[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]]
     (chat,) = records(write_parquet(tmp_path / "b.parquet", {"messages": messages}))
     assert (b"yes", True) in [
-        (p.place.read(), a) for p, a in zip(chat.parts, chat.is_answer, strict=True)
+        (p.place.read(), a) for p, a in zip(chat.refs, chat.is_answer, strict=True)
     ]
 
 
@@ -413,10 +413,10 @@ def test_nemo_and_lhotse_lines(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
     nemo, segment, whole, cut, url = records(path)
-    assert (nemo.id, nemo.text, nemo.parts[0].start_s) == ("a.wav", "seven", None)
-    assert (segment.parts[0].start_s, segment.parts[0].duration_s) == (0.5, 1.0)
-    assert (whole.id, whole.parts[0].start_s) == ("r", None)
-    assert (cut.id, cut.text, cut.parts[0].start_s) == ("c", "one two", 0.5)
+    assert (nemo.id, nemo.text, nemo.refs[0].start_s) == ("a.wav", "seven", None)
+    assert (segment.refs[0].start_s, segment.refs[0].duration_s) == (0.5, 1.0)
+    assert (whole.id, whole.refs[0].start_s) == ("r", None)
+    assert (cut.id, cut.text, cut.refs[0].start_s) == ("c", "one two", 0.5)
     assert "source is a file" in url.failure.reason
 
 
@@ -499,4 +499,4 @@ def test_slices_that_are_cut_short_are_failures_not_short_files(tmp_path):
     (record,) = records(path)
     path.write_bytes(path.read_bytes()[:513])
     with pytest.raises(DecodeError, match="cut short"):
-        record.parts[0].place.read()
+        record.refs[0].place.read()

@@ -5,11 +5,11 @@ import sys
 
 import torch
 import torch.distributed as dist
-from engine_handle import Handle
+from batcher_handle import Handle
 
 from dvse.vocabulary import Vocabulary
 from pipelines.answering.legal_tokens import LegalTokens
-from pipelines.server.batching.batching_engine import BatchingConfig, BatchingEngine
+from pipelines.server.batching.continuous_batcher import BatchingConfig, ContinuousBatcher
 from pipelines.server.batching.runner import LocalRunner
 from pipelines.server.batching.tensor_parallel import LeadingRunner, follow, load_split
 
@@ -23,12 +23,12 @@ def main() -> None:
         follow(local)
     else:
         legal = LegalTokens(Vocabulary.create(text_size=200), vocab_size=model.config.vocab_size)
-        engine = BatchingEngine(LeadingRunner(local), legal=legal, context=256, config=config)
-        engine.start()
-        handle = Handle(engine, model, legal)
+        batcher = ContinuousBatcher(LeadingRunner(local), legal=legal, context=256, config=config)
+        batcher.start()
+        handle = Handle(batcher, model, legal)
         sinks = [handle.submit(list(range(2, 2 + n)), 10) for n in (3, 40, 17, 40)]
         print("RESULT", [sink.wait().ids for sink in sinks], flush=True)
-        engine.stop(5)
+        batcher.stop(5)
     dist.barrier()
     dist.destroy_process_group()
 

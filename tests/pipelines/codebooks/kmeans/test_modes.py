@@ -34,11 +34,12 @@ def inertia(rows: np.ndarray, centroids: torch.Tensor) -> float:
 def fitter_of(mode: str) -> KMeansFitter:
     if mode == "faiss":
         pytest.importorskip("faiss")
-    return make_fitter(mode, **({"batch_rows": 300} if mode == "minibatch" else {}))
+    return make_fitter(mode)
 
 
 @pytest.fixture(params=sorted(MODES))
-def fitter(request) -> KMeansFitter:
+def fitter(request, monkeypatch) -> KMeansFitter:
+    monkeypatch.setattr("pipelines.codebooks.kmeans.mini_batch.BATCH_ROWS", 300)
     return fitter_of(request.param)
 
 

@@ -1,13 +1,13 @@
-"""A small decoder in a batching engine."""
+"""A small decoder in a batcher."""
 
 import pytest
 import torch
-from engine_handle import Handle
+from batcher_handle import Handle
 
 from dvse.vocabulary import Vocabulary
 from model import DvseConfig, DvseForCausalLM
 from pipelines.answering.legal_tokens import LegalTokens
-from pipelines.server.batching.batching_engine import BatchingConfig, BatchingEngine
+from pipelines.server.batching.continuous_batcher import BatchingConfig, ContinuousBatcher
 from pipelines.server.batching.runner import LocalRunner
 
 VOCABULARY = Vocabulary.create(text_size=200)
@@ -31,7 +31,7 @@ def decoder_fields():
 @pytest.fixture
 def make_engine(decoder_fields):
     """Call it with fields of `BatchingConfig`, and `decoder=` fields of the model."""
-    engines = []
+    batchers = []
 
     def make(*, decoder=None, endless=True, start=True, **fields):
         torch.manual_seed(0)
@@ -43,14 +43,14 @@ def make_engine(decoder_fields):
         sizes = {"cache_tokens": 2048, "prefix_pages": 8, "chunk": 16, "step_tokens": 64}
         batching = BatchingConfig(**{**sizes, **fields})
         runner = LocalRunner(model, cache_tokens=batching.total_tokens)
-        engine = BatchingEngine(
+        batcher = ContinuousBatcher(
             runner, legal=legal, context=config.max_position_embeddings, config=batching
         )
         if start:
-            engine.start()
-        engines.append(engine)
-        return Handle(engine, model, legal)
+            batcher.start()
+        batchers.append(batcher)
+        return Handle(batcher, model, legal)
 
     yield make
-    for engine in engines:
-        engine.stop(0)
+    for batcher in batchers:
+        batcher.stop(0)

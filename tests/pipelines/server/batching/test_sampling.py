@@ -4,7 +4,7 @@ from scipy.stats import chisquare
 
 from dvse.vocabulary import Vocabulary
 from pipelines.answering.legal_tokens import LegalTokens, Phase
-from pipelines.server.batching.engine import GenerationRequest, Sampling
+from pipelines.server.batching.batcher import GenerationRequest, Sampling
 from pipelines.server.batching.sampling import Chooser, Sampler
 
 LEGAL = LegalTokens(Vocabulary.create(text_size=6), vocab_size=384)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import torch
 
 from pipelines.answering.legal_tokens import LegalTokens
-from pipelines.server.batching.engine import (
-    Engine,
-    EngineError,
-    EngineFullError,
-    EngineStats,
-    EngineStoppedError,
+from pipelines.server.batching.batcher import (
+    Batcher,
+    BatcherError,
+    BatcherStats,
+    BatcherStoppedError,
     GenerationRequest,
+    QueueFullError,
     Sink,
     Token,
 )
@@ -38,7 +38,7 @@ _LOG = logging.getLogger("dvse.serve")
 
 @dataclass(frozen=True, kw_only=True)
 class BatchingConfig:
-    """Sizes of a `BatchingEngine`.
+    """Sizes of a `ContinuousBatcher`.
 
     Attributes:
         max_running: answers in the batch.
@@ -62,8 +62,8 @@ class BatchingConfig:
         return self.cache_tokens + self.prefix_pages * self.chunk
 
 
-class BatchingEngine(Engine):
-    """See the module.
+class ContinuousBatcher(Batcher):
+    """One step after another: a token of every answer under way, then parts of prompts.
 
     Args:
         runner: computes the steps; holds `config.total_tokens`.
@@ -91,20 +91,20 @@ class BatchingEngine(Engine):
         self._lock = threading.Condition()
         self._stop_at: float | None = None
         self._number = self._steps = self._reused = 0
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._failure: Exception | None = None
 
     @property
     def is_well(self) -> bool:
-        """See `Engine.is_well`."""
+        """Whether its thread works and takes requests."""
         return self._thread.is_alive() and self._stop_at is None
 
     def start(self) -> None:
-        """See `Engine.start`."""
+        """Start the thread."""
         self._thread.start()
 
     def submit(self, request: GenerationRequest, sink: Sink) -> int:
-        """See `Engine.submit`.
+        """Queue a request and return its number.
 
         Raises:
             ValueError: a prompt that is empty or fills the context.
@@ -118,9 +118,9 @@ class BatchingEngine(Engine):
         chooser = Chooser(request, self._legal)
         with self._lock:
             if self._failure is not None or self._stop_at is not None:
-                raise EngineStoppedError("the server is stopping; try another one")
+                raise BatcherStoppedError("the server is stopping; try another one")
             if len(self._waiting) >= self._config.max_waiting:
-                raise EngineFullError(f"{len(self._waiting)} requests wait already; try later")
+                raise QueueFullError(f"{len(self._waiting)} requests wait already; try later")
             self._number += 1
             sequence = Sequence(
                 number=self._number, request=request, sink=sink, chooser=chooser, length=length
@@ -130,15 +130,15 @@ class BatchingEngine(Engine):
             return self._number
 
     def cancel(self, number: int) -> None:
-        """See `Engine.cancel`."""
+        """Drop a request before the next step."""
         with self._lock:
             self._cancelled.add(number)
             self._lock.notify()
 
-    def stats(self) -> EngineStats:
-        """See `Engine.stats`."""
+    def stats(self) -> BatcherStats:
+        """Count what runs, waits and is cached."""
         with self._lock:
-            return EngineStats(
+            return BatcherStats(
                 running=len(self._running),
                 waiting=len(self._waiting),
                 cached_tokens=self._config.cache_tokens - self._spans.num_free,
@@ -148,7 +148,7 @@ class BatchingEngine(Engine):
             )
 
     def stop(self, deadline_s: float) -> None:
-        """See `Engine.stop`; returns when all is done."""
+        """Finish or fail what runs; return when the thread has ended."""
         with self._lock:
             self._stop_at = time.monotonic() + deadline_s
             self._lock.notify()
@@ -164,8 +164,8 @@ class BatchingEngine(Engine):
                 self._take(logits, sequences)
         except Exception as error:  # whoever waits has to be told
             self._failure = error
-            _LOG.exception("the engine failed")
-            self._fail_all(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
+            _LOG.exception("the batcher failed")
+            self._fail_all(BatcherError(f"the batcher failed: {type(error).__name__}: {error}"))
         finally:
             self._runner.close()
 
@@ -182,7 +182,7 @@ class BatchingEngine(Engine):
                 if self._running:
                     return True
                 self._lock.wait()
-        self._fail_all(EngineStoppedError("the server stopped before the answer was complete"))
+        self._fail_all(BatcherStoppedError("the server stopped before the answer was complete"))
         return False
 
     def _drop_cancelled(self) -> None:
@@ -275,7 +275,7 @@ class BatchingEngine(Engine):
                 return False
         except Exception as error:  # one broken answer must not cost the others
             _LOG.exception("an answer could not be taken")
-            sequence.sink.fail(EngineError(f"the answer could not be written: {error}"))
+            sequence.sink.fail(BatcherError(f"the answer could not be written: {error}"))
         return True
 
     def _leave(self, sequence: Sequence) -> None:
@@ -286,10 +286,10 @@ class BatchingEngine(Engine):
 
     def _fail_waiting(self) -> None:
         for sequence in self._waiting:
-            sequence.sink.fail(EngineStoppedError("the server is stopping; try another one"))
+            sequence.sink.fail(BatcherStoppedError("the server is stopping; try another one"))
         self._waiting.remove(lambda sequence: True)
 
-    def _fail_all(self, error: EngineError) -> None:
+    def _fail_all(self, error: BatcherError) -> None:
         with self._lock:
             for sequence in [*self._running, *self._waiting]:
                 sequence.sink.fail(error)

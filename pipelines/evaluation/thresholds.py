@@ -1,4 +1,4 @@
-"""The gate: thresholds on the figures, and whether a bundle passes them."""
+"""Thresholds on the figures, and whether a bundle passes them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from dvse.errors import ConfigError
 
-DEFAULT_GATE = Path(__file__).with_name("default_gate.json")
+DEFAULT_THRESHOLDS = Path(__file__).with_name("default_thresholds.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Verdict:
     is_met: bool
 
 
-def judge(metrics: Mapping[str, Any], gate: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
+def judge(metrics: Mapping[str, Any], thresholds: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
     """Hold figures against thresholds.
 
     A threshold is `{"at_least": x}` or `{"at_most": x}`; with `"required": true` it is missed
@@ -39,7 +39,7 @@ def judge(metrics: Mapping[str, Any], gate: Mapping[str, Mapping[str, Any]]) -> 
     (True, 'at least 22')
     """
     verdicts = []
-    for metric, rule in gate.items():
+    for metric, rule in thresholds.items():
         value = _find(metrics, metric)
         bounds = [name for name in ("at_least", "at_most") if name in rule]
         is_met = value is not None or not rule.get("required", False)
@@ -52,16 +52,16 @@ def judge(metrics: Mapping[str, Any], gate: Mapping[str, Mapping[str, Any]]) -> 
     return verdicts
 
 
-def read_gate(path: Path | None = None) -> dict[str, dict[str, Any]]:
+def read_thresholds(path: Path | None = None) -> dict[str, dict[str, Any]]:
     """Read thresholds from a file, by default the ones that come with DVSE.
 
     Raises:
-        ConfigError: no such file, or not a gate.
+        ConfigError: no such file, or not thresholds.
     """
-    path = path or DEFAULT_GATE
+    path = path or DEFAULT_THRESHOLDS
     try:
-        gate = json.loads(path.read_text(encoding="utf-8"))
-        for metric, rule in gate.items():
+        thresholds = json.loads(path.read_text(encoding="utf-8"))
+        for metric, rule in thresholds.items():
             bounds = {k: v for k, v in rule.items() if k in ("at_least", "at_most")}
             numbers = all(type(v) in (int, float) for v in bounds.values())
             if not bounds or not numbers or set(rule) - {"at_least", "at_most", "required"}:
@@ -70,7 +70,7 @@ def read_gate(path: Path | None = None) -> dict[str, dict[str, Any]]:
         raise ConfigError(
             f'{path}: expected thresholds like {{"image.psnr_db": {{"at_least": 22}}}}; {error}'
         ) from error
-    return gate
+    return thresholds
 
 
 def is_passed(verdicts: Sequence[Verdict]) -> bool:

@@ -1,13 +1,13 @@
 import pytest
 
 from dvse.errors import ConfigError
-from pipelines.evaluation.gate import is_passed, judge, read_gate
+from pipelines.evaluation.thresholds import is_passed, judge, read_thresholds
 
 METRICS = {"image": {"psnr_db": 21.0, "usage": [{"share_used": 0.5}]}, "text": {"unknown": 0}}
 
 
 @pytest.mark.parametrize(
-    ("gate", "is_met"),
+    ("thresholds", "is_met"),
     [
         ({"image.psnr_db": {"at_least": 21}}, True),
         ({"image.psnr_db": {"at_least": 21.01}}, False),
@@ -19,23 +19,23 @@ METRICS = {"image": {"psnr_db": 21.0, "usage": [{"share_used": 0.5}]}, "text": {
         ({"image.usage.1.share_used": {"at_least": 0.5}}, True),
     ],
 )
-def test_thresholds(gate, is_met):
-    verdicts = judge(METRICS, gate)
+def test_thresholds(thresholds, is_met):
+    verdicts = judge(METRICS, thresholds)
     assert is_passed(verdicts) is is_met
     assert len(verdicts) == 1
 
 
-def test_the_gate_that_comes_along_can_be_read():
-    assert "text.round_trip_failures" in read_gate()
+def test_the_thresholds_that_come_along_can_be_read():
+    assert "text.round_trip_failures" in read_thresholds()
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"a": {}}', '{"a": {"at_least": "x"}}', '{"a": {"min": 1}}']
 )
-def test_files_that_are_no_gate(tmp_path, text):
-    path = tmp_path / "gate.json"
+def test_files_that_are_no_thresholds(tmp_path, text):
+    path = tmp_path / "thresholds.json"
     path.write_text(text)
     with pytest.raises(ConfigError, match="expected thresholds"):
-        read_gate(path)
+        read_thresholds(path)
     with pytest.raises(ConfigError, match="expected thresholds"):
-        read_gate(tmp_path / "none.json")
+        read_thresholds(tmp_path / "none.json")

@@ -1,8 +1,8 @@
-"""A sink that remembers, and short words for an engine under test."""
+"""A sink that remembers, and short words for a batcher under test."""
 
 import threading
 
-from pipelines.server.batching.engine import GenerationRequest, Sampling, Sink
+from pipelines.server.batching.batcher import GenerationRequest, Sampling, Sink
 
 
 class Remembered(Sink):
@@ -29,15 +29,15 @@ class Remembered(Sink):
         self.over.set()
 
     def wait(self):
-        assert self.over.wait(60), "the engine did not answer"
+        assert self.over.wait(60), "the batcher did not answer"
         return self
 
 
 class Handle:
-    """An engine under test."""
+    """A batcher under test."""
 
-    def __init__(self, engine, model, legal):
-        self.engine, self.model, self.legal = engine, model, legal
+    def __init__(self, batcher, model, legal):
+        self.batcher, self.model, self.legal = batcher, model, legal
 
     def submit(self, ids, max_new_tokens=12, *, sink=None, **fields):
         sink = sink or Remembered()
@@ -45,7 +45,7 @@ class Handle:
         request = GenerationRequest(
             prompt_ids=ids, max_new_tokens=max_new_tokens, sampling=Sampling(**sampling), **fields
         )
-        sink.number = self.engine.submit(request, sink)
+        sink.number = self.batcher.submit(request, sink)
         return sink
 
     def answer(self, ids, max_new_tokens=12, **fields):

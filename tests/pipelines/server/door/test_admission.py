@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pipelines.server.door.gate import Gate
+from pipelines.server.door.admission import Admission
 from pipelines.server.metrics import Metrics
 from pipelines.server.settings import ServerSettings
 
@@ -58,7 +58,7 @@ def call(gate, *, headers=(), parts=(b"{}",), path="/v1/tokenize", method="POST"
 
 def gate(app, **fields):
     settings = ServerSettings(served_names=("m",), **fields)
-    return Gate(app, settings, Metrics(lambda: None))
+    return Admission(app, settings, Metrics(lambda: None))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pipelines.server.metrics import Metrics
 from pipelines.server.settings import ServerSettings
 
 
-class Gate:
+class Admission:
     """ASGI middleware around the whole app.
 
     Args:

@@ -1,4 +1,4 @@
-"""An answer as it comes: tokens from the engine's thread become text in the event loop.
+"""An answer as it comes: tokens from the batcher's thread become text in the event loop.
 
 Reasoning is told apart from content, half characters and halves of stop strings are held back.
 Wake-ups are collected: however many tokens a step brings, the loop is woken once.
@@ -15,7 +15,7 @@ from dvse.text.tokenizer import TextTokenizer
 from pipelines.answering.incremental_text import IncrementalText
 from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.server.answers.stop_strings import StopStrings
-from pipelines.server.batching.engine import EngineError, FinishReason, Sink, Token
+from pipelines.server.batching.batcher import BatcherError, FinishReason, Sink, Token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ class Outbox:
             event.set()
 
 
-class Answer(Sink):
-    """Takes tokens in the engine's thread, gives deltas in the event loop.
+class AnswerStream(Sink):
+    """Takes tokens in the batcher's thread, gives deltas in the event loop.
 
     Args:
         text: decodes ids of text.
@@ -98,10 +98,10 @@ class Answer(Sink):
         self._is_thinking = False
         self._deltas: deque[Delta] = deque()
         self._news = asyncio.Event()
-        self._error: EngineError | None = None
+        self._error: BatcherError | None = None
 
     def push(self, token: Token) -> bool:
-        """See `Sink.push`."""
+        """Take a token; return whether a stop string ends the answer."""
         self.num_tokens += 1
         self.last_at = time.perf_counter()
         self.first_at = self.first_at or self.last_at
@@ -120,7 +120,7 @@ class Answer(Sink):
         return self._stops.has_ended
 
     def finish(self, reason: FinishReason) -> None:
-        """See `Sink.finish`."""
+        """Give out what was held back."""
         rest = "" if self._stops.has_ended else self._growing.finish()
         if self._is_thinking:
             self._deltas.append(Delta(reasoning=rest, finish_reason=reason))
@@ -129,8 +129,8 @@ class Answer(Sink):
             self._deltas.append(Delta(content=rest, finish_reason=reason))
         self._end()
 
-    def fail(self, error: EngineError) -> None:
-        """See `Sink.fail`."""
+    def fail(self, error: BatcherError) -> None:
+        """Raise `error` where the deltas are read."""
         self._error = error
         self._end()
 
@@ -138,7 +138,7 @@ class Answer(Sink):
         """Yield what comes, as it comes.
 
         Raises:
-            EngineError: the answer was given up.
+            BatcherError: the answer was given up.
         """
         while True:
             self._news.clear()

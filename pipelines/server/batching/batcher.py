@@ -1,4 +1,4 @@
-"""The contract of an engine: prompts of ids in, tokens out, one by one, from a thread of its own.
+"""The contract of a batcher: prompts of ids in, tokens out, one by one, from a thread of its own.
 
 Knows ids and numbers. It refuses to know text, media, HTTP and JSON.
 """
@@ -13,16 +13,16 @@ from pipelines.server.batching.constraint import Constraint
 FinishReason = Literal["stop", "length"]
 
 
-class EngineError(Exception):
-    """A request that the engine does not take or cannot finish."""
+class BatcherError(Exception):
+    """A request that the batcher does not take or cannot finish."""
 
 
-class EngineFullError(EngineError):
+class QueueFullError(BatcherError):
     """As many requests wait as may wait."""
 
 
-class EngineStoppedError(EngineError):
-    """The engine stops, or has stopped, before the request was answered."""
+class BatcherStoppedError(BatcherError):
+    """The batcher stops, or has stopped, before the request was answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Token:
 
 
 class Sink(ABC):
-    """Takes the tokens of one answer. Called in the engine's thread; has to be quick."""
+    """Takes the tokens of one answer. Called in the batcher's thread; has to be quick."""
 
     @abstractmethod
     def push(self, token: Token) -> bool:
@@ -90,13 +90,13 @@ class Sink(ABC):
         """Learn that no token follows."""
 
     @abstractmethod
-    def fail(self, error: EngineError) -> None:
+    def fail(self, error: BatcherError) -> None:
         """Learn that the answer was given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineStats:
-    """What an engine is doing right now.
+class BatcherStats:
+    """What a batcher is doing right now.
 
     Attributes:
         running: answers in the batch, waiting: in the queue.
@@ -113,7 +113,7 @@ class EngineStats:
     steps: int
 
 
-class Engine(ABC):
+class Batcher(ABC):
     """Generates for many requests at once.
 
     Attributes:
@@ -136,8 +136,8 @@ class Engine(ABC):
         """Queue a request and return its number.
 
         Raises:
-            EngineFullError: too many wait.
-            EngineStoppedError: it takes no more requests.
+            QueueFullError: too many wait.
+            BatcherStoppedError: it takes no more requests.
         """
 
     @abstractmethod
@@ -145,7 +145,7 @@ class Engine(ABC):
         """Drop a request: its place is free before the next step. Unknown numbers are ignored."""
 
     @abstractmethod
-    def stats(self) -> EngineStats:
+    def stats(self) -> BatcherStats:
         """Return what is going on."""
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The engine against `generate`, and what may not depend on the rest of the batch."""
+"""The batcher against `generate`, and what may not depend on the rest of the batch."""
 
 import random
 import time
@@ -6,10 +6,10 @@ from copy import deepcopy
 
 import pytest
 import torch
-from engine_handle import Remembered
+from batcher_handle import Remembered
 
 from model import DvseForCausalLM
-from pipelines.server.batching.engine import EngineFullError, EngineStoppedError
+from pipelines.server.batching.batcher import BatcherStoppedError, QueueFullError
 
 GATE = {"use_token_gate": True}
 EXPERTS = {
@@ -77,12 +77,12 @@ def test_equal_beginnings_are_computed_once_and_change_nothing(make_engine):
     handle = make_engine()
     start = prompts(1, longest=60)[0][:40] + [5] * 40
     first = handle.answer([*start, 7]).ids
-    before = handle.engine.stats().reused_tokens
+    before = handle.batcher.stats().reused_tokens
     assert handle.answer([*start, 7]).ids == first
-    assert handle.engine.stats().reused_tokens - before == len([*start, 7]) // 16 * 16
+    assert handle.batcher.stats().reused_tokens - before == len([*start, 7]) // 16 * 16
     fresh = make_engine(prefix_pages=0)
     assert fresh.answer([*start, 7]).ids == first
-    assert fresh.engine.stats().reused_tokens == 0
+    assert fresh.batcher.stats().reused_tokens == 0
 
 
 def test_ends(make_engine):
@@ -109,24 +109,24 @@ def test_an_ending_token_ends_an_answer_and_is_no_part_of_it(make_engine):
 def test_cancelled_requests_give_their_place_back(make_engine):
     handle = make_engine(max_running=2)
     sinks = [handle.submit([3, 4], 500) for _ in range(4)]
-    while handle.engine.stats().running < 2:
+    while handle.batcher.stats().running < 2:
         time.sleep(0.001)
     for sink in sinks:
-        handle.engine.cancel(sink.number)
+        handle.batcher.cancel(sink.number)
     deadline = time.monotonic() + 1.0
-    while handle.engine.stats().running or handle.engine.stats().waiting:
+    while handle.batcher.stats().running or handle.batcher.stats().waiting:
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    assert handle.engine.stats().cached_tokens == 0
+    assert handle.batcher.stats().cached_tokens == 0
     assert handle.answer([3, 4]).reason == "length"
-    handle.engine.cancel(10_000)  # unknown numbers are ignored
+    handle.batcher.cancel(10_000)  # unknown numbers are ignored
 
 
 def test_a_full_queue_says_so(make_engine):
     handle = make_engine(max_running=1, max_waiting=2, start=False)
     handle.submit([3])
     handle.submit([3])
-    with pytest.raises(EngineFullError, match="2 requests wait"):
+    with pytest.raises(QueueFullError, match="2 requests wait"):
         handle.submit([3])
 
 
@@ -134,7 +134,7 @@ def test_a_cache_that_is_full_makes_requests_wait_not_fail(make_engine):
     handle = make_engine(cache_tokens=64, prefix_pages=0)
     sinks = [handle.submit([3] * 20, 30) for _ in range(6)]
     assert {len(sink.wait().tokens) for sink in sinks} == {30}
-    assert handle.engine.context == 64
+    assert handle.batcher.context == 64
 
 
 def test_short_prompts_pass_long_ones(make_engine):
@@ -151,13 +151,13 @@ def test_an_answer_under_way_gets_a_token_in_each_step_of_a_long_prompt(make_eng
     running = handle.submit([3, 4], 500)
     while len(running.tokens) < 3:
         time.sleep(0.001)
-    seen, steps = len(running.tokens), handle.engine.stats().steps
+    seen, steps = len(running.tokens), handle.batcher.stats().steps
     long = handle.submit([5] * 400, 1).wait()
     assert long.reason == "length"
-    passed = handle.engine.stats().steps - steps
+    passed = handle.batcher.stats().steps - steps
     assert len(running.tokens) - seen >= 20  # 400 tokens in parts of 16
     assert len(running.tokens) - seen >= passed - 3
-    handle.engine.cancel(running.number)
+    handle.batcher.cancel(running.number)
 
 
 def test_a_sink_that_breaks_costs_only_itself(make_engine, caplog):
@@ -176,10 +176,10 @@ def test_stopping_finishes_what_runs_and_fails_what_waits(make_engine):
     running, waiting = handle.submit([3], 40), handle.submit([3], 40)
     while not running.tokens:
         time.sleep(0.001)
-    handle.engine.stop(30)
+    handle.batcher.stop(30)
     assert (running.reason, len(running.tokens)) == ("length", 40)
-    assert isinstance(waiting.error, EngineStoppedError)
-    with pytest.raises(EngineStoppedError):
+    assert isinstance(waiting.error, BatcherStoppedError)
+    with pytest.raises(BatcherStoppedError):
         handle.submit([3])
 
 
@@ -189,16 +189,16 @@ def test_stopping_fails_what_runs_past_the_deadline(make_engine):
     while not running.tokens:
         time.sleep(0.001)
     started = time.monotonic()
-    handle.engine.stop(0)
+    handle.batcher.stop(0)
     assert time.monotonic() - started < 5
-    assert isinstance(running.error, EngineStoppedError) or running.reason == "length"
+    assert isinstance(running.error, BatcherStoppedError) or running.reason == "length"
 
 
 def test_a_model_that_fails_tells_whoever_waits(make_engine):
     handle = make_engine(start=False)
     waiting = handle.submit([3])
-    handle.engine._runner.step = lambda plan: 1 / 0
-    handle.engine.start()
+    handle.batcher._runner.step = lambda plan: 1 / 0
+    handle.batcher.start()
     assert "ZeroDivisionError" in str(waiting.wait().error)
-    with pytest.raises(EngineStoppedError):
+    with pytest.raises(BatcherStoppedError):
         handle.submit([3])
