@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.runs.processes import started_processes
-
 if TYPE_CHECKING:
     from pipelines.codebooks.clustering import Clustering
 
@@ -120,6 +118,8 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     if args.encoder:
+        from pipelines.runs.processes import started_processes
+
         with started_processes(args.device) as is_first:
             part = train_units(
                 args.data,

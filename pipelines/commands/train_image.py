@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from pipelines.runs.processes import started_processes
-
 HELP = "train an image codebook on pictures"
 EXAMPLES = """\
 dvse train image --data cifar10.parquet --rows 0:45000 --validation-rows 45000:50000 \\
@@ -201,6 +199,8 @@ def _run_frozen(args: argparse.Namespace) -> int:
         clustering=clustering,
         threads=args.threads,
     )
+    from pipelines.runs.processes import started_processes
+
     with started_processes(device) as is_first:
         part = train_frozen_image(recipe, args.output)
         if is_first:

@@ -1,5 +1,6 @@
 """Units of an existing speech encoder: its features, clustered, as an audio part."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from dvse.storage.part import Part
 from pipelines.codebooks.clustering import Clustering, cluster, remove_progress
 from pipelines.codebooks.kmeans import KMeansSettings
 from pipelines.runs.processes import Processes
-from pipelines.training.audio.digit_units import logger
 from pipelines.training.audio.draft import UnitSettings, draft_tokenizer, with_codebook
 from pipelines.training.audio.part import write_audio_part
 from pipelines.training.parts import hash_files
+
+logger = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".au", ".caf")
 
