@@ -14,7 +14,7 @@ Importing this package is fast and loads no torch; names are fetched when they a
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dvse import autoprocessor
+from dvse import auto_classes
 from dvse.version import __version__
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ __all__ = [
     "load",
 ]
 
-autoprocessor.register()
+auto_classes.register()
 
 
 def __getattr__(name: str) -> Any:

@@ -54,6 +54,7 @@ def render(
     messages: Sequence[Mapping[str, Any]],
     *,
     add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
     enable_thinking: bool = False,
     allow_files: bool = True,
 ) -> RenderedChat:
@@ -66,11 +67,13 @@ def render(
             `{"type": "image"|"audio", …: path, bytes or array}`. An assistant message may carry
             `reasoning_content`.
         add_generation_prompt: end with `<|assistant|>`.
+        continue_final_message: leave the last answer open, so that a decoder goes on with it.
         enable_thinking: do not close `<think>` in that prompt.
         allow_files: let parts name files; a server says no.
 
     Raises:
-        InputError: messages of another form, or an address that is not data or a file.
+        InputError: messages of another form, an address that is not data or a file, or an answer
+            to be gone on with where the last message is none or a new one was asked for.
 
     >>> chat = render([{"role": "user", "content": "Hi"}], add_generation_prompt=True)
     >>> [getattr(item, "name", None) or item.text for item in chat.items]
@@ -90,7 +93,13 @@ def render(
         row.append((Special(_ROLES[role]), answered))
         answered = is_answer
         row += _turn(message, number, is_answer, allow_files)
-    if add_generation_prompt:
+    if continue_final_message:
+        if add_generation_prompt or not answered:
+            raise InputError(
+                "continue_final_message: expected the last message to be the assistant's and no "
+                "add_generation_prompt"
+            )
+    elif add_generation_prompt:
         row += [(item, False) for item in opening(thinking=enable_thinking)]
     elif answered:
         row.append((Special(END_OF_TEXT), True))

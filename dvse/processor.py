@@ -5,20 +5,24 @@ After `import dvse` the class is known to `AutoProcessor`; without it a bundle n
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from transformers import BatchFeature, ProcessorMixin
 
-from dvse.batch import TokenBatch
-from dvse.encoding import AudioSegment, ImageSegment, Segment, SpecialSegment, TextSegment
-from dvse.errors import ConfigError, InputError, ItemTypeError
+from dvse.batch import PaddingSide, TokenBatch
+from dvse.chat import render
+from dvse.errors import ConfigError, IdRangeError, InputError, ItemTypeError
 from dvse.items import Audio, Image, Item, Text
-from dvse.storage.bundle import write_processor_files
+from dvse.pretrained_tokenizer import DvseTokenizer
+from dvse.storage.bundle import save_for_transformers
 from dvse.tokenizer import Tokenizer, load
 
 _LOAD_OPTIONS = ("device", "threads", "revision", "token")
-_CALL_OPTIONS = {"padding_side", "max_length", "truncation"}
+_CALL_OPTIONS = {"max_length", "truncation"}
+_CHAT_OPTIONS = {*_CALL_OPTIONS, "padding_side"}
+_UNKNOWN_TO_CHATS = ("tools", "documents", "chat_template")
 
 
 class DvseProcessor(ProcessorMixin):
@@ -26,8 +30,11 @@ class DvseProcessor(ProcessorMixin):
 
     Row i holds the i-th picture (or pictures), then the i-th recording, then the i-th text.
 
+    Rows are padded on the left, for a decoder goes on at the right.
+
     Attributes:
         dvse: the `dvse.Tokenizer` that does the work.
+        tokenizer: its text part as transformers calls it.
 
     >>> processor = DvseProcessor.from_pretrained("tiny")
     >>> features = processor(text=["hello", "good day"], padding=True, return_tensors="pt")
@@ -39,6 +46,11 @@ class DvseProcessor(ProcessorMixin):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.dvse = tokenizer
+
+    @cached_property
+    def tokenizer(self) -> DvseTokenizer:
+        """The text part of the bundle, see `DvseTokenizer`."""
+        return DvseTokenizer(self.dvse.text, self.dvse.vocabulary)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -60,14 +72,10 @@ class DvseProcessor(ProcessorMixin):
             The files written.
         """
         folder = Path(save_directory)
-        is_checkpoint = (folder / "config.json").is_file() and not (folder / "dvse.json").is_file()
-        target = folder / "bundle" if is_checkpoint else folder
-        self.dvse.save(target)
-        if target != folder:
-            write_processor_files(folder)
+        files = save_for_transformers(self.dvse.save, None, folder)
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", folder.name), **kwargs)
-        return [str(path) for path in sorted(target.rglob("*")) if path.is_file()]
+        return list(files)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:  # type: ignore[override]
         """Upload the bundle, see `dvse.Tokenizer.push_to_hub`."""
@@ -82,6 +90,7 @@ class DvseProcessor(ProcessorMixin):
         *,
         sampling_rate: int | None = None,
         padding: bool | str = True,
+        padding_side: PaddingSide = "left",
         return_tensors: str | None = "pt",
         **options: Any,
     ) -> BatchFeature:
@@ -89,13 +98,14 @@ class DvseProcessor(ProcessorMixin):
 
         Args:
             images: a picture or a list, one (or a list) a row; whatever `dvse.Image` takes.
-            text: a string or a list, one a row.
+            text: a list of strings, one a row; a string alone makes one row of all that is given.
             videos: not supported.
             audio: a recording or a list, one (or a list) a row; whatever `dvse.Audio` takes.
             sampling_rate: of recordings given as arrays, Hz.
             padding: `True` or `"longest"`, `"max_length"`, or `False` (rows must be equally long).
+            padding_side: `"left"` or `"right"`.
             return_tensors: `"pt"`, `"np"`, or `None` for lists.
-            **options: `padding_side`, `max_length`, `truncation`.
+            **options: `max_length`, `truncation`.
 
         Raises:
             InputError: nothing given, lists of different lengths, or an input that cannot be read.
@@ -109,19 +119,19 @@ class DvseProcessor(ProcessorMixin):
         batch = self.dvse(
             _rows(images, text, audio, sampling_rate),
             padding="max_length" if padding == "max_length" else "longest",
+            padding_side=padding_side,
             **options,
         )
         if padding is False and not bool(batch.attention_mask.all()):
             raise InputError("rows have different lengths; pass padding=True")
         return _features(batch, return_tensors)
 
-    def decode(self, ids: Any, skip_special_tokens: bool = True, **_: Any) -> str:
+    def decode(self, ids: Any, skip_special_tokens: bool = True, **options: Any) -> str:
         """Return the text of one row; media print as `<|image_17|>…` unless they are skipped."""
-        parts = []
-        for segment in self.dvse.decode(ids, render=False):
-            if isinstance(segment, TextSegment) or not skip_special_tokens:
-                parts.append(self._printed(segment))
-        return "".join(parts)
+        text = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **options)
+        if not isinstance(text, str):
+            raise IdRangeError("expected one row of ids [T], received several; call batch_decode")
+        return text
 
     def batch_decode(self, rows: Any, **options: Any) -> list[str]:
         """`decode` each row of `[B, T]`."""
@@ -132,29 +142,59 @@ class DvseProcessor(ProcessorMixin):
         conversation: Sequence[Any],
         *,
         add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
         enable_thinking: bool = False,
         tokenize: bool = True,
+        return_dict: bool = True,
         return_tensors: str | None = "pt",
+        processor_kwargs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
-        """Return the features of one conversation or a list, or its text with `tokenize=False`.
+        """Return the features of one conversation or a list, see `dvse.chat.render`.
 
-        Options that are about loading or returning, and that other processors know, are ignored.
+        Args:
+            conversation: messages.
+            add_generation_prompt, continue_final_message, enable_thinking: see `dvse.chat.render`.
+            tokenize: `False` returns the text.
+            return_dict: `False` returns the ids alone.
+            return_tensors: as for a call.
+            processor_kwargs, **options: `padding_side`, `max_length`, `truncation`, `padding`.
+
+        Raises:
+            ConfigError: tools, documents or another template, which this format does not know.
+            InputError: messages of another form.
         """
-        options = {k: v for k, v in options.items() if k in _CALL_OPTIONS}
-        batch = self.dvse.apply_chat_template(
-            conversation,
-            add_generation_prompt=add_generation_prompt,
-            enable_thinking=enable_thinking,
-            **options,
-        )
+        options = {**options, **(processor_kwargs or {})}
+        for name in _UNKNOWN_TO_CHATS:
+            if options.pop(name, None) is not None:
+                raise ConfigError(f"{name}: expected none; the chat format does not know it")
+        if options.pop("padding", True) == "max_length":
+            options["padding"] = "max_length"
+        unknown = set(options) - _CHAT_OPTIONS - {"padding"}
+        if unknown:
+            raise ConfigError(
+                f"expected {sorted(_CHAT_OPTIONS)}, received {sorted(unknown)}; a pipeline takes "
+                "settings of the generation as generate_kwargs={…}"
+            )
+        single = not conversation or isinstance(conversation[0], Mapping)
+        rows = [
+            render(
+                messages,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
+                enable_thinking=enable_thinking,
+            ).items
+            for messages in ([conversation] if single else conversation)
+        ]
+        batch = self.dvse(rows, **{"padding_side": "left", **options})
         if tokenize:
-            return _features(batch, return_tensors)
+            features = _features(batch, return_tensors)
+            return features if return_dict else features["input_ids"]
         texts = self.batch_decode(
             [row[mask] for row, mask in zip(batch.input_ids, batch.attention_mask, strict=True)],
             skip_special_tokens=False,
         )
-        return texts[0] if isinstance(conversation[0], Mapping) else texts
+        return texts[0] if single else texts
 
     @property
     def model_input_names(self) -> list[str]:
@@ -164,27 +204,11 @@ class DvseProcessor(ProcessorMixin):
     def __repr__(self) -> str:
         return f"DvseProcessor({self.dvse!r})"
 
-    def _printed(self, segment: Segment) -> str:
-        match segment:
-            case TextSegment():
-                return segment.text
-            case SpecialSegment():
-                return segment.name
-            case ImageSegment():
-                codes = segment.codes.reshape(-1, segment.codes.shape[-1])
-            case AudioSegment():
-                codes = segment.units
-        vocabulary, modality = self.dvse.vocabulary, segment.modality
-        names = [
-            vocabulary.name_of(int(vocabulary.code_ids(modality, code, level=level)))
-            for place in codes
-            for level, code in enumerate(place)
-        ]
-        return f"<|begin_of_{modality}|>{''.join(names)}<|end_of_{modality}|>"
-
 
 def _rows(images: Any, text: Any, audio: Any, sampling_rate: int | None) -> list[list[Item]]:
     columns: dict[str, list[list[Item]]] = {}
+    if isinstance(text, str):  # one row, whatever stands beside it
+        images, audio = (v if v is None else [v] for v in (images, audio))
     if images is not None:
         columns["images"] = [[Image(i) for i in _as_list(cell)] for cell in _as_list(images)]
     if audio is not None:

@@ -242,6 +242,7 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
         logits_to_keep: int | torch.Tensor | str = 0,
         output_router_logits: bool | None = None,
         output_gate_logits: bool | None = None,
+        modality_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits of the next token after each token; with `labels` `[B, T]` (-100: none) a loss.
@@ -256,6 +257,8 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
             logits_to_keep: positions that get logits: 0 is all, a number the last ones, an array
                 those. `"labelled"` is only those that have a label, `[N, vocab_size]`: the loss is
                 the same and the head, the widest product, runs for answers alone.
+            modality_ids: `[B, T]`, taken so that `model(**batch)` and `generate(**batch)` work on
+                a tokenizer's output as it is; not read, the ids say it themselves.
         """
         config = self.config
         wants_router = self.has_experts and _first(output_router_logits, config, "router")

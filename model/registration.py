@@ -1,9 +1,9 @@
 """Making the model known to transformers' Auto classes without importing transformers.
 
-`AutoConfig`, `AutoModel` and `AutoModelForCausalLM` keep tables of names and import a model's
-classes when somebody asks for them; the public `register` wants the classes themselves, and so
-torch and seconds. Here the names are written into those tables, with this package as the place to
-import from: at once where transformers' tables are loaded, otherwise as soon as they are.
+`AutoConfig`, `AutoModel`, `AutoModelForCausalLM` and its kin keep tables of names and import
+a model's classes when somebody asks for them; the public `register` wants the classes themselves,
+and so torch and seconds. Here the names are written into those tables, with this package as the
+place to import from: at once where transformers' tables are loaded, otherwise as soon as they are.
 """
 
 import sys
@@ -34,6 +34,8 @@ def _write_models(tables: ModuleType) -> None:
     for table, model_class in (
         (tables.MODEL_MAPPING, "DvseModel"),
         (tables.MODEL_FOR_CAUSAL_LM_MAPPING, "DvseForCausalLM"),
+        (tables.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, "DvseForCausalLM"),
+        (tables.MODEL_FOR_MULTIMODAL_LM_MAPPING, "DvseForCausalLM"),
     ):
         table._model_mapping[_MODEL_TYPE] = model_class
         table._reverse_config_mapping[_CONFIG_CLASS] = _MODEL_TYPE

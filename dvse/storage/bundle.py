@@ -3,7 +3,8 @@
     dvse.json              format version, name, fingerprint, a section a modality, hashes of files
     vocabulary.json        blocks and special tokens
     text/ image/ audio/    the files that the specs name
-    processor_config.json  so that transformers' AutoProcessor finds DVSE
+    processor_config.json, tokenizer_config.json
+                           so that transformers' AutoProcessor and AutoTokenizer find DVSE
 
 A decoder (config.json, *.safetensors) may lie beside it: then the directory is a model.
 
@@ -14,9 +15,10 @@ Nothing in a bundle is ever executed or unpickled.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dvse.errors import (
@@ -38,11 +40,16 @@ _PROCESSOR = {
     "processor_class": "DvseProcessor",
     "auto_map": {"AutoProcessor": "processing_dvse.DvseProcessor"},
 }
-_PROCESSOR_CODE = '''"""Lets transformers find DVSE's processor; the dvse package holds the code."""
+_TOKENIZER = {
+    "tokenizer_class": "DvseTokenizer",
+    "auto_map": {"AutoTokenizer": ["processing_dvse.DvseTokenizer", None]},
+}
+_PROCESSOR_CODE = '''"""Lets transformers find processor and tokenizer; dvse has the code."""
 
+from dvse.pretrained_tokenizer import DvseTokenizer
 from dvse.processor import DvseProcessor
 
-__all__ = ["DvseProcessor"]
+__all__ = ["DvseProcessor", "DvseTokenizer"]
 '''
 
 
@@ -162,9 +169,37 @@ def write_bundle(
 
 
 def write_processor_files(folder: Path) -> None:
-    """Write what transformers' `AutoProcessor` looks for; a model directory needs it too."""
+    """Write what `AutoProcessor` and `AutoTokenizer` look for; a model directory needs it too."""
     _write_json(folder / "processor_config.json", _PROCESSOR)
+    _write_json(folder / "tokenizer_config.json", _TOKENIZER)
     (folder / "processing_dvse.py").write_text(_PROCESSOR_CODE, encoding="utf-8")
+
+
+def save_for_transformers(
+    write: Callable[[Path], object], source: Path | None, folder: Path
+) -> tuple[str, ...]:
+    """Save a bundle as `save_pretrained` of a processor or tokenizer is expected to.
+
+    Beside a training checkpoint it goes into a `bundle/` of its own: a checkpoint holds pickles,
+    which no bundle may have.
+
+    Args:
+        write: fills a new directory with the bundle.
+        source: where the bundle lies already, if it does; nothing is written over it.
+        folder: as the caller of `save_pretrained` gave it.
+
+    Returns:
+        The files of the bundle.
+    """
+    is_checkpoint = (folder / "config.json").is_file() and not (folder / "dvse.json").is_file()
+    target = folder / "bundle" if is_checkpoint else folder
+    if source is None or not target.exists() or not target.samefile(source):
+        with TemporaryDirectory() as temporary:
+            write(Path(temporary))
+            install_bundle(Path(temporary), target)
+    if target != folder:
+        write_processor_files(folder)
+    return tuple(str(path) for path in sorted(target.rglob("*")) if path.is_file())
 
 
 def install_bundle(draft: Path, folder: Path) -> Path:

@@ -47,6 +47,8 @@ _AUTO_MAP = {
     "AutoConfig": "modeling_dvse.DvseConfig",
     "AutoModel": "modeling_dvse.DvseModel",
     "AutoModelForCausalLM": "modeling_dvse.DvseForCausalLM",
+    "AutoModelForImageTextToText": "modeling_dvse.DvseForCausalLM",
+    "AutoModelForMultimodalLM": "modeling_dvse.DvseForCausalLM",
 }
 
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
 import dvse
-from dvse.errors import ConfigError, InputError, ItemTypeError
+from dvse.errors import ConfigError, IdRangeError, InputError, ItemTypeError
 from dvse.processor import DvseProcessor
 from dvse.storage.bundle import Bundle
 
@@ -38,7 +38,8 @@ def test_the_usual_call(processor, tokenizer):
         [
             [dvse.Image(picture(i + 1)), dvse.Text(t)]
             for i, t in enumerate(["What?", "And this picture?"])
-        ]
+        ],
+        padding_side="left",
     )
     assert torch.equal(features["input_ids"], expected.input_ids)
     assert torch.equal(features["modality_ids"], expected.modality_ids)
@@ -96,9 +97,12 @@ def test_other_calls_are_refused(processor, options, error, message):
 def test_decode(processor):
     features = processor(text=["hello", "a <|user|> b"], images=[picture(1), picture(2)])
     assert processor.batch_decode(features["input_ids"]) == ["hello", "a <|user|> b"]
-    assert processor.decode(features["input_ids"][0], skip_special_tokens=False) == (
-        "<|begin_of_image|><|image_1|><|image_l1_1|><|end_of_image|>hello"
+    first = features["input_ids"][0][features["attention_mask"][0] == 1]
+    assert processor.decode(first, skip_special_tokens=False) == (
+        "<|begin_of_image|><|grid_1|><|grid_1|><|image_1|><|image_l1_1|><|end_of_image|>hello"
     )
+    with pytest.raises(IdRangeError, match="batch_decode"):
+        processor.decode(features["input_ids"])
 
 
 def test_chat_template(processor, tokenizer):
@@ -115,7 +119,8 @@ def test_chat_template(processor, tokenizer):
     assert torch.equal(features["input_ids"], expected.input_ids)
     assert features["attention_mask"].dtype == torch.int64
     assert processor.apply_chat_template(messages, tokenize=False) == (
-        "[gMASK]<sop><|user|>\n<|begin_of_image|><|image_3|><|image_l1_3|><|end_of_image|>?"
+        "[gMASK]<sop><|user|>\n<|begin_of_image|><|grid_1|><|grid_1|><|image_3|><|image_l1_3|>"
+        "<|end_of_image|>?"
     )
     assert len(processor.apply_chat_template([messages, messages], tokenize=False)) == 2
 

@@ -1,5 +1,6 @@
-"""Lets transformers find DVSE's processor; the dvse package holds the code."""
+"""Lets transformers find processor and tokenizer; dvse has the code."""
 
+from dvse.pretrained_tokenizer import DvseTokenizer
 from dvse.processor import DvseProcessor
 
-__all__ = ["DvseProcessor"]
+__all__ = ["DvseProcessor", "DvseTokenizer"]

@@ -1,0 +1,159 @@
+"""What users of transformers type, on the shipped directory as it is; answers are judged.
+
+The Captioner is the yardstick: it has its own way from files to words.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, pipeline
+
+import dvse
+from dvse.errors import ConfigError
+from pipelines import Captioner
+
+SHIPPED = Path(dvse.__file__).parent / "bundles" / "tiny"
+REPOSITORY = Path(dvse.__file__).parents[1]
+WHO = [{"role": "user", "content": "Who are you?"}]
+GREEDY = {"max_new_tokens": 64, "do_sample": False}
+
+
+@pytest.fixture(scope="module")
+def captioner() -> Captioner:
+    return Captioner.load("tiny", threads=1)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return AutoProcessor.from_pretrained(SHIPPED, threads=1)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory) -> Path:
+    """Blue above, sandy below, something dark in the middle: some class of ten it must name."""
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:16], pixels[16:], pixels[12:20, 6:26] = (110, 160, 220), (190, 170, 130), (40, 40, 50)
+    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    t = np.arange(8000) / 16000
+    path = tmp_path_factory.mktemp("sounds") / "sound.wav"
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * (200 + 300 * t) * t), 16000)
+    return path
+
+
+def asked(kind: str, value: object, question: str) -> list[dict]:
+    content = [{"type": kind, kind: value}, {"type": "text", "text": question}]
+    return [{"role": "user", "content": content}]
+
+
+def test_generate_takes_a_chat_as_the_processor_gives_it(captioner, processor):
+    chats = [WHO, [{"role": "user", "content": "你是谁？"}]]
+    features = processor.apply_chat_template(
+        chats, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    assert "modality_ids" in features
+    ids = captioner.model.generate(**features, **GREEDY)
+    answers = processor.batch_decode(ids[:, features["input_ids"].shape[1] :])
+    assert answers == captioner([dvse.Text("Who are you?"), dvse.Text("你是谁？")])
+    assert answers[0].startswith("I am tiny")
+
+
+def test_generate_takes_a_call_as_the_processor_gives_it(captioner, processor, picture):
+    features = processor(images=[picture, picture], text=["What is", "It"])
+    ids = captioner.model.generate(**features, **GREEDY)
+    for row, text in enumerate(["What is", "It"]):  # alone: no padding, the same answer
+        alone = processor(images=picture, text=text)
+        wanted = captioner.model.generate(**alone, **GREEDY)[0, alone["input_ids"].shape[1] :]
+        found = ids[row, features["input_ids"].shape[1] :]
+        assert found[: len(wanted)].tolist() == wanted.tolist()
+    loss = captioner.model(**features, labels=features["input_ids"]).loss
+    assert torch.isfinite(loss)
+
+
+def test_text_generation(captioner):
+    answers = pipeline("text-generation", model=str(SHIPPED))(
+        [WHO, WHO], batch_size=2, return_full_text=False, **GREEDY
+    )
+    assert answers[1][0]["generated_text"] == captioner([dvse.Text("Who are you?")])[0]
+
+
+def test_text_generation_goes_on_with_an_answer(captioner):
+    whole = captioner([dvse.Text("Who are you?")])[0]
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    pipe = pipeline("text-generation", model=captioner.model, tokenizer=tokenizer)
+    chat = pipe([*WHO, {"role": "assistant", "content": "I am"}], **GREEDY)[0]["generated_text"]
+    assert [turn["role"] for turn in chat] == ["user", "assistant"]
+    assert chat[-1]["content"] == whole
+
+
+def test_image_text_to_text(captioner, picture):
+    expected = captioner([picture], prompt="What is this?")[0]
+    assert expected.startswith("a photo of")
+    pipe = pipeline("image-text-to-text", model=str(SHIPPED))
+    for value in (str(picture), Image.open(picture)):
+        (found,) = pipe(text=asked("image", value, "What is this?"), generate_kwargs=GREEDY)
+        assert found["generated_text"][-1] == {"role": "assistant", "content": expected}
+    (found,) = pipe(
+        images=str(picture), text="a photo of", return_full_text=False, generate_kwargs=GREEDY
+    )
+    assert isinstance(found["generated_text"], str)
+    with pytest.raises(ConfigError, match="as generate_kwargs="):
+        pipe(text=asked("image", str(picture), "What is this?"), do_sample=False)
+
+
+def test_any_to_any_hears(captioner, sound):
+    question = "Write down what you hear."
+    (expected,) = captioner([sound], prompt=question)
+    pipe = pipeline("any-to-any", model=str(SHIPPED))
+    (found,) = pipe(
+        text=asked("audio", str(sound), question), return_full_text=False, generate_kwargs=GREEDY
+    )
+    assert found["generated_text"] == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "options"), [("import dvse\n", ""), ("", ", trust_remote_code=True")]
+)
+def test_every_auto_class_opens_the_directory_after_import_dvse_or_with_trust(
+    first, options, tmp_path
+):
+    program = (
+        f"{first}from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer\n"
+        f"made = [a.from_pretrained({str(SHIPPED)!r}{options}) for a in "
+        "(AutoProcessor, AutoTokenizer, AutoModelForCausalLM)]\n"
+        "print(*(type(m).__name__ for m in made))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "HF_HUB_OFFLINE": "1",
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        },
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["DvseProcessor", "DvseTokenizer", "DvseForCausalLM"]
+    assert "custom code" not in done.stderr
+
+
+def test_the_model_itself_by_its_auto_class(captioner):
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED)
+    assert type(model) is type(captioner.model)
