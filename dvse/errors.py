@@ -21,7 +21,8 @@ to do next.
     │   ├── BundleFormatError               unknown version, missing or unknown field
     │   ├── BundleIntegrityError            a file does not have the recorded hash
     │   ├── UnsafeFileError                 a pickle where only safetensors and JSON may be
-    │   └── ModelMismatchError              a decoder made for another bundle
+    │   ├── ModelMismatchError              a decoder made for another bundle
+    │   └── WeightsFormatError              published weights that cannot be taken in
     ├── ConfigError (ValueError)            a setting outside its range, or an unknown one
     ├── TrainingError (ValueError)          data or a checkpoint that cannot be trained on
     ├── JobError (RuntimeError)             a batch job cannot start or go on
@@ -104,6 +105,10 @@ class UnsafeFileError(BundleError):
 
 class ModelMismatchError(BundleError):
     """A decoder and a bundle that do not belong together."""
+
+
+class WeightsFormatError(BundleError):
+    """Published weights or centroids of another kind, damaged, or that do not fit together."""
 
 
 class ConfigError(DvseError, ValueError):

@@ -1,0 +1,1 @@
+"""Published weights become parts: centroids, encoders, tokenizers, without running a pickle."""

@@ -1,0 +1,184 @@
+"""Dumps of many versions bit for bit, and hostile ones without anything being run."""
+
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans, MiniBatchKMeans
+
+from dvse.errors import BundleError, UnsafeFileError, WeightsFormatError
+from pipelines.importing.joblib_dump import read_joblib_kmeans
+
+CASES = Path(__file__).parent / "km"
+RNG = np.random.default_rng(0)
+
+
+def fitted(kind=MiniBatchKMeans, dtype=np.float32, num_codes=5, dim=7):
+    return kind(n_clusters=num_codes, n_init=1, random_state=0).fit(
+        RNG.standard_normal((60, dim)).astype(dtype)
+    )
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*Means_*.bin")), ids=lambda path: path.stem)
+def test_dumps_of_older_versions(path):
+    read = read_joblib_kmeans(path)
+    wanted = np.load(path.with_suffix(".npy"))
+    assert read.centroids.dtype == wanted.dtype
+    assert read.centroids.tobytes() == wanted.tobytes()
+    assert read.class_name.endswith(path.stem.split("_")[0])
+    assert f"sklearn{read.sklearn_version}" in path.name
+
+
+@pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "compress", [0, 3, ("zlib", 1), ("gzip", 1), ("bz2", 1), ("xz", 1), ("lzma", 1)], ids=str
+)
+def test_dumps_of_the_installed_version(tmp_path, kind, dtype, compress):
+    model = fitted(kind, dtype)
+    joblib.dump(model, tmp_path / "km.bin", compress=compress)
+    read = read_joblib_kmeans(tmp_path / "km.bin")
+    assert read.centroids.dtype == model.cluster_centers_.dtype
+    assert read.centroids.tobytes() == model.cluster_centers_.tobytes()
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol(tmp_path, protocol):
+    model = fitted()
+    joblib.dump(model, tmp_path / "km.bin", protocol=protocol)
+    assert (read_joblib_kmeans(tmp_path / "km.bin").centroids == model.cluster_centers_).all()
+
+
+def test_a_fortran_array_keeps_its_rows(tmp_path):
+    model = fitted()
+    model.cluster_centers_ = np.asfortranarray(model.cluster_centers_)
+    joblib.dump(model, tmp_path / "km.bin")
+    assert (read_joblib_kmeans(tmp_path / "km.bin").centroids == model.cluster_centers_).all()
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("hostile_*.bin")), ids=lambda path: path.stem)
+def test_hostile_dumps_are_refused(path):
+    with pytest.raises(BundleError, match=path.name):
+        read_joblib_kmeans(path)
+
+
+class Runs:
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        (eval, "print('run')"),
+        (exec, "print('run')"),
+        (getattr, "a", "upper"),
+        (subprocess.Popen, ["true"]),
+        (__import__, "os"),
+        (np.load, "x.npy"),  # inside numpy, and it can run pickles
+        (joblib.load, "x"),
+        (bytearray, 1 << 40),
+    ],
+    ids=lambda call: call[0].__name__,
+)
+def test_a_call_hidden_in_an_estimator_is_never_made(tmp_path, call):
+    model = fitted()
+    model.extra = Runs(*call)
+    joblib.dump(model, tmp_path / "km.bin")
+    with pytest.raises(UnsafeFileError, match="was not run"):
+        read_joblib_kmeans(tmp_path / "km.bin")
+
+
+@pytest.mark.parametrize("compress", ["zlib", "gzip", "bz2", "xz"])
+def test_a_bomb_costs_no_memory(tmp_path, compress):
+    model = fitted()
+    model.extra = np.zeros(100 << 20, np.int8)  # packs to next to nothing, and nobody asks for it
+    joblib.dump(model, tmp_path / "km.bin", compress=(compress, 1))
+    del model
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from pipelines.importing.joblib_dump import read_joblib_kmeans\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"read_joblib_kmeans(Path({str(tmp_path / 'km.bin')!r}))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 40_000  # KiB
+
+
+def test_a_codebook_that_claims_to_be_huge(tmp_path):
+    model = fitted()
+    joblib.dump(model, tmp_path / "km.bin")
+    data = (tmp_path / "km.bin").read_bytes()
+    # The shape (5, 7) as two one-byte numbers becomes (5, 2 GiB).
+    huge = data.replace(b"K\x05K\x07\x86", b"K\x05J\xff\xff\xff\x7f\x86", 1)
+    assert huge != data
+    (tmp_path / "km.bin").write_bytes(huge)
+    with pytest.raises(WeightsFormatError, match=r"at most 1024 MB"):
+        read_joblib_kmeans(tmp_path / "km.bin")
+
+
+def test_an_estimator_that_was_never_fitted(tmp_path):
+    joblib.dump(KMeans(), tmp_path / "km.bin")
+    with pytest.raises(WeightsFormatError, match="before it was fitted"):
+        read_joblib_kmeans(tmp_path / "km.bin")
+
+
+def test_not_a_number(tmp_path):
+    model = fitted()
+    model.cluster_centers_[0, 0] = np.nan
+    joblib.dump(model, tmp_path / "km.bin")
+    with pytest.raises(WeightsFormatError, match="finite"):
+        read_joblib_kmeans(tmp_path / "km.bin")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"hello", b"\x80\x04N.", b"(" * 100_000])
+def test_no_dump_at_all(tmp_path, content):
+    (tmp_path / "km.bin").write_bytes(content)
+    with pytest.raises(WeightsFormatError, match=r"km\.bin: expected"):
+        read_joblib_kmeans(tmp_path / "km.bin")
+
+
+def test_fuzz(tmp_path):
+    """Flipped, cut and joined bytes end in one of two errors, or in centroids; nothing else."""
+    joblib.dump(fitted(), tmp_path / "seed.bin")
+    seed = (tmp_path / "seed.bin").read_bytes()
+    rng = random.Random(0)
+    path = tmp_path / "km.bin"
+    for _ in range(500):
+        data = bytearray(seed)
+        for _ in range(rng.randint(1, 6)):
+            at = rng.randrange(len(data))
+            how = rng.randrange(3)
+            if how == 0:
+                data[at] = rng.randrange(256)
+            elif how == 1:
+                del data[at : at + rng.randint(1, 40)]
+            else:
+                data[at:at] = data[rng.randrange(len(data)) :][: rng.randint(1, 40)]
+            data = data or bytearray(b"x")
+        path.write_bytes(data)
+        try:
+            assert np.isfinite(read_joblib_kmeans(path).centroids).all()
+        except (UnsafeFileError, WeightsFormatError) as error:
+            assert "km.bin" in str(error)
+
+
+def test_neither_joblib_nor_scikit_learn_is_imported():
+    path = next(CASES.glob("MiniBatch*.bin"))
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from pipelines.importing.joblib_dump import read_joblib_kmeans\n"
+        f"read_joblib_kmeans(Path({str(path)!r}))\n"
+        "print(sorted({'joblib', 'sklearn', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
