@@ -31,7 +31,6 @@ _ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel]]] 
     "hubert": (HubertConfig, HubertModel),
     "wavlm": (WavLMConfig, WavLMModel),
 }
-_VARIANCE_FLOOR = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +44,18 @@ class EncoderConfig:
         normalize: scale each window to mean 0 and variance 1 first (`do_normalize` of the
             published feature extractors).
         config: fields of the transformers config that differ from its defaults.
+        variance_floor: added to the variance when normalising: 1e-7 in transformers' feature
+            extractors, 1e-5 in fairseq (torch's `layer_norm`).
+        final_norm: whether the last layer of a pre-norm encoder passes its final norm. It does in
+            transformers; fairseq leaves it out where a layer is named, also the last.
     """
 
     architecture: str
     layer: int
     normalize: bool
     config: Mapping[str, Any] = field(default_factory=dict)
+    variance_floor: float = 1e-7
+    final_norm: bool = True
 
     def __post_init__(self) -> None:
         if self.architecture not in _ARCHITECTURES:
@@ -62,6 +67,11 @@ class EncoderConfig:
             raise ConfigError(f"expected a whole number as layer, received {self.layer!r}")
         if not isinstance(self.normalize, bool) or not isinstance(self.config, Mapping):
             raise ConfigError("expected normalize as true or false and config as an object")
+        if not isinstance(self.final_norm, bool) or not 0 < self.variance_floor < 1:
+            raise ConfigError(
+                f"expected final_norm as true or false and a variance_floor in 0..1, received "
+                f"{self.final_norm!r} and {self.variance_floor!r}"
+            )
 
     def build(self) -> PreTrainedModel:
         """Return the cut-off model with random weights.
@@ -82,7 +92,7 @@ class EncoderConfig:
             raise
         except Exception as error:  # transformers and torch refuse in many ways
             raise ConfigError(f"encoder: {' '.join(str(error).split())[:300]}") from error
-        return _cut(model, self.layer, depth)
+        return _cut(model, self.layer, depth, final_norm=self.final_norm)
 
 
 class AudioEncoder(nn.Module):
@@ -106,11 +116,19 @@ class AudioEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, layer: int, revision: str | None = None
+        cls,
+        source: str | Path,
+        *,
+        layer: int,
+        revision: str | None = None,
+        normalize: bool | None = None,
+        variance_floor: float = 1e-7,
+        final_norm: bool = True,
     ) -> "AudioEncoder":
         """Load a published encoder from a directory of transformers or by its Hub name.
 
-        Whether to normalise comes from its `preprocessor_config.json` (no such file: no).
+        Whether to normalise comes from its `preprocessor_config.json` (no such file: no), unless it
+        is said; for the other two see `EncoderConfig`.
 
         Raises:
             BundleNotFoundError: it is not there and cannot be fetched.
@@ -141,10 +159,26 @@ class AudioEncoder(nn.Module):
             raise BundleNotFoundError(
                 f"{name}: its weights cannot be loaded; {' '.join(str(error).split())[:200]}"
             ) from error
-        return cls.of(model, layer=layer, normalize=_normalizes(name, revision))
+        if normalize is None:
+            normalize = bool(recorded_normalization(name, revision))
+        return cls.of(
+            model,
+            layer=layer,
+            normalize=normalize,
+            variance_floor=variance_floor,
+            final_norm=final_norm,
+        )
 
     @classmethod
-    def of(cls, model: PreTrainedModel, *, layer: int, normalize: bool) -> "AudioEncoder":
+    def of(
+        cls,
+        model: PreTrainedModel,
+        *,
+        layer: int,
+        normalize: bool,
+        variance_floor: float = 1e-7,
+        final_norm: bool = True,
+    ) -> "AudioEncoder":
         """Wrap a model of transformers, which is cut off in place.
 
         Raises:
@@ -154,9 +188,15 @@ class AudioEncoder(nn.Module):
         for name in ("model_type", "architectures", "dtype", "transformers_version"):
             fields.pop(name, None)
         config = EncoderConfig(
-            architecture=model.config.model_type, layer=layer, normalize=normalize, config=fields
+            architecture=model.config.model_type,
+            layer=layer,
+            normalize=normalize,
+            config=fields,
+            variance_floor=variance_floor,
+            final_norm=final_norm,
         )
-        return cls(config, _cut(model, layer, model.config.num_hidden_layers))
+        depth = model.config.num_hidden_layers
+        return cls(config, _cut(model, layer, depth, final_norm=final_norm))
 
     @property
     def dim(self) -> int:
@@ -172,7 +212,7 @@ class AudioEncoder(nn.Module):
         """Return features fp32 `[B, frames, dim]` of samples fp32 `[B, n]`, no padding in them."""
         if self.config.normalize:
             variance, mean = torch.var_mean(samples, dim=-1, correction=0, keepdim=True)
-            samples = (samples - mean) / torch.sqrt(variance + _VARIANCE_FLOOR)
+            samples = (samples - mean) / torch.sqrt(variance + self.config.variance_floor)
         return self.model(samples).last_hidden_state
 
 
@@ -181,11 +221,11 @@ def _check_layer(layer: int, depth: int) -> None:
         raise ConfigError(f"expected a layer of 0..{depth}, received {layer}")
 
 
-def _cut(model: Any, layer: int, depth: int) -> Any:
+def _cut(model: Any, layer: int, depth: int, *, final_norm: bool) -> Any:
     _check_layer(layer, depth)
     encoder = model.encoder
     encoder.layers = encoder.layers[:layer]
-    if layer < depth and model.config.do_stable_layer_norm:
+    if (layer < depth or not final_norm) and model.config.do_stable_layer_norm:
         # Pre-norm encoders normalise once more at the very end; hidden states in between are not.
         encoder.layer_norm = nn.Identity()
     # Only training masks features; the vector has no part in encoding and is often not published.
@@ -193,11 +233,12 @@ def _cut(model: Any, layer: int, depth: int) -> Any:
     return model
 
 
-def _normalizes(name: str, revision: str | None) -> bool:
+def recorded_normalization(name: str, revision: str | None = None) -> bool | None:
+    """Return `do_normalize` of a published encoder's feature extractor, `None` without one."""
     from transformers import FeatureExtractionMixin
 
     try:
         settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(name, revision=revision)
     except OSError:
-        return False
+        return None
     return bool(settings.get("do_normalize", False))

@@ -3,13 +3,14 @@
 Needs torch (through torchaudio) only for a recording whose rate is not the bundle's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from dvse.audio.decoding import Recording, opened
 from dvse.audio.resampling import resample_stream
+from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.windows import FrameGrid, Window, Windowing
 from dvse.chunk import Chunk
 from dvse.errors import ConfigError, InputError, ItemTypeError, TooShortError
@@ -26,6 +27,7 @@ class AudioPreparer(Preparer):
         grid: how the encoder's frames lie over samples.
         windowing: how long recordings are cut.
         max_duration_s: longer recordings are refused.
+        pad_samples: zeros before and after, at the encoder's rate (slamkit pads 40: 50 Hz exactly).
 
     >>> preparer = AudioPreparer(
     ...     sample_rate_hz=8000,
@@ -39,8 +41,9 @@ class AudioPreparer(Preparer):
 
     sample_rate_hz: int
     grid: FrameGrid
-    windowing: Windowing
+    windowing: Windowing | SampleChunks
     max_duration_s: float = 86_400.0
+    pad_samples: int = 0
 
     def __post_init__(self) -> None:
         if not 1_000 <= self.sample_rate_hz <= 200_000 or not self.max_duration_s > 0:
@@ -48,6 +51,9 @@ class AudioPreparer(Preparer):
                 f"expected a sample_rate_hz of 1000..200000 and a max_duration_s above 0, received "
                 f"{self.sample_rate_hz} and {self.max_duration_s}"
             )
+        whole = isinstance(self.pad_samples, int) and not isinstance(self.pad_samples, bool)
+        if not whole or self.pad_samples < 0:
+            raise ConfigError(f"expected pad_samples of at least 0, received {self.pad_samples!r}")
 
     def prepare(self, item: Item, *, part: int = 0) -> Iterator[Chunk]:
         """Yield a chunk for each window, holding about a window and a hop in memory.
@@ -69,7 +75,7 @@ class AudioPreparer(Preparer):
                 num_samples += len(block)
                 yield block
 
-        resampled = resample_stream(counted(), rate_hz, self.sample_rate_hz)
+        resampled = self._padded(resample_stream(counted(), rate_hz, self.sample_rate_hz))
         told_s = 0.0
         waiting: Window | None = None
         try:
@@ -90,6 +96,14 @@ class AudioPreparer(Preparer):
             raise
         assert waiting is not None
         yield _chunk(waiting, num_samples / rate_hz - told_s, part)
+
+    def _padded(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        silence = np.zeros(self.pad_samples, np.float32)
+        if self.pad_samples:
+            yield silence
+        yield from blocks
+        if self.pad_samples:
+            yield silence
 
 
 def _chunk(window: Window, duration_s: float, part: int) -> Chunk:

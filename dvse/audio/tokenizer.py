@@ -18,6 +18,7 @@ from dvse.audio.encoder import AudioEncoder, EncoderConfig
 from dvse.audio.hub_weights import HubWeights
 from dvse.audio.merging import Merged, merge_repeats
 from dvse.audio.preparer import AudioPreparer
+from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.windows import Windowing
 from dvse.chunk import Chunk
 from dvse.codebook import Codebook
@@ -40,6 +41,7 @@ _SPEC_FIELDS = {
     "encoder",
     "weights",
 }
+_LATER_FIELDS = {"pad_samples"}  # written only where they are set
 
 
 class AudioTokenizer(MediaTokenizer):
@@ -51,6 +53,7 @@ class AudioTokenizer(MediaTokenizer):
         windowing: how long recordings are cut.
         merge_repeats: a run of equal codes becomes one unit with its duration.
         max_duration_s: longer recordings are refused.
+        pad_samples: zeros before and after a recording, at the encoder's rate.
         hub_weights: where the encoder's weights come from, if they are not saved with it.
 
     Raises:
@@ -63,9 +66,10 @@ class AudioTokenizer(MediaTokenizer):
         encoder: AudioEncoder,
         codebook: Codebook,
         sample_rate_hz: int,
-        windowing: Windowing,
+        windowing: Windowing | SampleChunks,
         merge_repeats: bool = False,
         max_duration_s: float = 86_400.0,
+        pad_samples: int = 0,
         hub_weights: HubWeights | None = None,
         device: str = "cpu",
     ) -> None:
@@ -84,6 +88,7 @@ class AudioTokenizer(MediaTokenizer):
             grid=encoder.grid,
             windowing=windowing,
             max_duration_s=max_duration_s,
+            pad_samples=pad_samples,
         )
 
     @property
@@ -125,10 +130,10 @@ class AudioTokenizer(MediaTokenizer):
 
     def batch_rows(self, num_samples: int) -> int:
         """Return the rows of every forward pass over chunks of `num_samples`."""
-        frames = self._preparer.windowing.window_frames
-        if num_samples != self._preparer.grid.num_samples(frames):
+        windowing, grid = self._preparer.windowing, self._preparer.grid
+        if num_samples != windowing.full_samples(grid):
             return 1
-        return max(1, _BATCH_FRAMES[self.device.type] // frames)
+        return max(1, _BATCH_FRAMES[self.device.type] // windowing.full_frames(grid))
 
     def _map_batches(
         self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]
@@ -157,13 +162,15 @@ class AudioTokenizer(MediaTokenizer):
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description from which `from_spec` makes this tokenizer again."""
+        pad_samples = self._preparer.pad_samples
         return {
             "sample_rate_hz": self.sample_rate_hz,
             "max_duration_s": self._preparer.max_duration_s,
             "merge_repeats": self.merge_repeats,
             "windows": write_fields(self._preparer.windowing),
-            "encoder": write_fields(self.encoder.config),
+            "encoder": write_fields(self.encoder.config, omit=("variance_floor", "final_norm")),
             "weights": None if self.hub_weights is None else write_fields(self.hub_weights),
+            **({"pad_samples": pad_samples} if pad_samples else {}),
         }
 
     def save_files(self, folder: Path) -> None:
@@ -181,7 +188,7 @@ class AudioTokenizer(MediaTokenizer):
             BundleFormatError: a missing, unknown or ill-typed field, or files that do not fit.
             BundleIntegrityError: weights from the Hub that are not those of the bundle.
         """
-        if not isinstance(spec, Mapping) or set(spec) != _SPEC_FIELDS:
+        if not isinstance(spec, Mapping) or set(spec) - _LATER_FIELDS != _SPEC_FIELDS:
             found = sorted(spec) if isinstance(spec, Mapping) else type(spec).__name__
             raise BundleFormatError(
                 f"audio: expected fields {sorted(_SPEC_FIELDS)}, received {found}"
@@ -196,13 +203,20 @@ class AudioTokenizer(MediaTokenizer):
                 codebook=Codebook.load(folder / _CODEBOOK_FILE),
                 sample_rate_hz=_number(spec, "sample_rate_hz", int),
                 max_duration_s=_number(spec, "max_duration_s", float),
-                windowing=read_fields(Windowing, spec["windows"], where="audio windows"),
+                windowing=_read_windows(spec["windows"]),
+                pad_samples=_number(spec, "pad_samples", int) if "pad_samples" in spec else 0,
                 merge_repeats=_number(spec, "merge_repeats", bool),
                 hub_weights=hub_weights,
                 device=device,
             )
         except ConfigError as error:
             raise BundleFormatError(f"audio: {error}") from error
+
+
+def _read_windows(description: Any) -> Windowing | SampleChunks:
+    if isinstance(description, Mapping) and "chunk_samples" in description:
+        return read_fields(SampleChunks, description, where="audio windows")
+    return read_fields(Windowing, description, where="audio windows")
 
 
 def _load_encoder(
@@ -213,7 +227,10 @@ def _load_encoder(
         read_module(encoder.model, folder / _ENCODER_FILE)
         return encoder
     encoder = AudioEncoder.from_pretrained(
-        hub_weights.repo, layer=config.layer, revision=hub_weights.revision
+        hub_weights.repo,
+        layer=config.layer,
+        revision=hub_weights.revision,
+        final_norm=config.final_norm,
     )
     hub_weights.check(encoder.model)
     return AudioEncoder(config, encoder.model)

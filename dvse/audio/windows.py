@@ -74,6 +74,14 @@ class Windowing:
                 f"{self.hop_frames} and window_frames {self.window_frames}"
             )
 
+    def full_samples(self, grid: FrameGrid) -> int:
+        """Return the samples of a full window."""
+        return grid.num_samples(self.window_frames)
+
+    def full_frames(self, grid: FrameGrid) -> int:
+        """Return the frames of a full window."""
+        return self.window_frames
+
     def cut(self, blocks: Iterable[np.ndarray], grid: FrameGrid) -> Iterator[Window]:
         """Yield the windows of a stream of float32 blocks; holds about one window and a hop.
 

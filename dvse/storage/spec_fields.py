@@ -1,6 +1,6 @@
 """Reading the JSON description of a part strictly: unknown, missing and ill-typed fields fail."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
 
@@ -41,9 +41,16 @@ def read_fields(cls: type[T], description: Any, *, where: str) -> T:
         raise BundleFormatError(f"{where}: {error}") from error
 
 
-def write_fields(config: Any) -> dict[str, Any]:
-    """Return the fields of a config dataclass as plain JSON values."""
+def write_fields(config: Any, *, omit: Collection[str] = ()) -> dict[str, Any]:
+    """Return the fields of a config dataclass as plain JSON values.
+
+    Args:
+        omit: fields that are left out while they have their default. Fields that came after the
+            first release are, so that what was written before reads the same when written again.
+    """
+    defaults = {field.name: field.default for field in fields(config)}
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(config).items()
+        if name not in omit or value != defaults[name]
     }

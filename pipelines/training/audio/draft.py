@@ -69,5 +69,6 @@ def with_codebook(draft: AudioTokenizer, codebook: Codebook) -> AudioTokenizer:
         sample_rate_hz=draft.sample_rate_hz,
         windowing=draft.preparer.windowing,
         merge_repeats=draft.merge_repeats,
+        pad_samples=draft.preparer.pad_samples,
         hub_weights=draft.hub_weights,
     )
