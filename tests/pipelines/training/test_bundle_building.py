@@ -110,6 +110,7 @@ def test_a_bundle_holds_what_its_parts_say_and_nothing_else(small, text_part):
         "processing_dvse.py",
         "processor_config.json",
         "text/spiece.model",
+        "tokenizer_config.json",
         "vocabulary.json",
     ]
     v = bundle.vocabulary
