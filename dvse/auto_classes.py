@@ -3,7 +3,7 @@
 transformers is slow to import and has no plug-in mechanism, so the classes are registered when,
 and only if, transformers' own registry modules are loaded. The decoder is another package, which
 this one never imports: the modules that `pyproject.toml` lists as entry points `dvse.transformers`
-are loaded just before transformers' table of configurations, so that they can write into it.
+are loaded just before transformers' package of tables, so that they can write into any of them.
 """
 
 import sys
@@ -16,12 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_CONFIGURATIONS = "transformers.models.auto.configuration_auto"
+_PACKAGE = "transformers.models.auto"
 
 
 def register() -> None:
     """Register what DVSE has with transformers now, or as soon as transformers is loaded."""
-    if _CONFIGURATIONS in sys.modules:
+    if _PACKAGE in sys.modules:
         _load_models()
     for name, add in _TABLES.items():
         if name in sys.modules:
@@ -66,7 +66,7 @@ class _Waiting(MetaPathFinder):
     """Waits for transformers' registry modules, each once."""
 
     def __init__(self) -> None:
-        self._names = {_CONFIGURATIONS, *_TABLES} - sys.modules.keys()
+        self._names = {_PACKAGE, *_TABLES} - sys.modules.keys()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -74,7 +74,7 @@ class _Waiting(MetaPathFinder):
         if fullname not in self._names:
             return None
         self._names.remove(fullname)
-        if fullname == _CONFIGURATIONS:
+        if fullname == _PACKAGE:
             _load_models()
         spec = find_spec(fullname)
         if spec is not None and spec.loader is not None and fullname in _TABLES:
