@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 
 from dvse.codebook import Codebook
-from dvse.errors import ConfigError, TrainingError
+from dvse.errors import TrainingError
 from pipelines.codebooks.kmeans import (
     ArrayFeatures,
     Features,
     FeatureStore,
     FeatureStoreWriter,
     KMeansFitter,
-    KMeansSettings,
     Reservoir,
     check_memory,
     make_fitter,
     train_codebook,
 )
 from pipelines.codebooks.kmeans.feature_store import MANIFEST
+from pipelines.codebooks.settings import Clustering
 from pipelines.codebooks.usage import count_codes
 from pipelines.runs.processes import Processes
 
@@ -37,39 +37,6 @@ logger = logging.getLogger(__name__)
 
 FEATURES_FOLDER = "features"
 CHECKPOINTS_FOLDER = "kmeans"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clustering:
-    """How units are fitted.
-
-    Attributes:
-        kmeans: codes, levels, passes, initialization, seed.
-        mode: `lloyd`, `minibatch` or `faiss`, see `pipelines.codebooks.kmeans`.
-        options: keyword arguments of the mode's fitter (`device`, `product`).
-        max_frames: bound of the sample in memory, all processes together.
-        keep_features: spill all frames to files instead.
-    """
-
-    kmeans: KMeansSettings
-    mode: str = "lloyd"
-    options: Mapping[str, Any] | None = None
-    max_frames: int = 100_000
-    keep_features: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_frames < self.kmeans.num_codes and not self.keep_features:
-            raise ConfigError(
-                f"expected a sample of at least {self.kmeans.num_codes} frames, one a code, "
-                f"received {self.max_frames}"
-            )
-
-    def fitter(self) -> KMeansFitter:
-        """Return the fitter of the mode."""
-        try:
-            return make_fitter(self.mode, **dict(self.options or {}))
-        except TypeError as error:
-            raise ConfigError(f"k-means mode {self.mode!r}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +68,7 @@ def cluster(
             needs more memory than there is, a checkpoint or kept features of something else, or a
             full disk.
     """
-    processes, fitter = Processes(), clustering.fitter()
+    processes, fitter = Processes(), _fitter(clustering)
     checkpoints = output / CHECKPOINTS_FOLDER
     features: Features
     if clustering.keep_features:
@@ -109,7 +76,7 @@ def cluster(
         num_seen = features.num_rows
     else:
         sample = Reservoir(
-            capacity=max(1, clustering.max_frames // processes.count), seed=clustering.kmeans.seed
+            capacity=max(1, clustering.max_features // processes.count), seed=clustering.kmeans.seed
         )
         for block in frames():
             sample.add(block)
@@ -145,6 +112,13 @@ def cluster(
 def remove_progress(output: Path) -> None:
     """Delete the checkpoints of a codebook that is saved; kept features stay."""
     shutil.rmtree(output / CHECKPOINTS_FOLDER, ignore_errors=True)
+
+
+def _fitter(clustering: Clustering) -> KMeansFitter:
+    if clustering.mode != "lloyd":
+        return make_fitter(clustering.mode)
+    device = "cpu" if clustering.device == "auto" else clustering.device
+    return make_fitter("lloyd", device=device, product="bfloat16" if clustering.bf16 else "float32")
 
 
 def _store_folder(output: Path, processes: Processes) -> Path:

@@ -20,8 +20,7 @@ from pipelines.training.image import loop
 from pipelines.training.image.codec import CodecConfig, ImageCodec
 from pipelines.training.image.loop import open_accelerator
 from pipelines.training.image.pictures import Pictures
-from pipelines.training.image.quantizers import QuantizerConfig
-from pipelines.training.image.settings import ImageTrainingConfig
+from pipelines.training.image.settings import DecoderShape, ImageTrainingConfig, QuantizerConfig
 from pipelines.training.image.step import take_step
 
 _BATCH, _STEPS, _THREADS = 64, 4, 1
@@ -117,8 +116,7 @@ def _codec(dim: int, size: int, with_teacher: bool) -> ImageCodec:
                 stem_widths=(32, 48),
             ),
             quantizer=QuantizerConfig(),
-            decoder_widths=(128, 48, 24),
-            decoder_blocks=0,
+            decoder=DecoderShape(),
         ),
         teacher=teacher,
     )

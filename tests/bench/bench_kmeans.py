@@ -33,6 +33,7 @@ from pipelines.codebooks.kmeans.lloyd import TorchLloyd
 from pipelines.codebooks.kmeans.partial_sums import PartialSums
 
 ROWS, DIM, CODES = 100_000, 768, 500
+PASSES = 6
 SEEDS = (0, 1, 2)
 FAIRSEQ = {
     "init": "k-means++",
@@ -141,7 +142,8 @@ def _base_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     from dvse.audio.encoder import AudioEncoder
-    from pipelines.training.audio.draft import UnitSettings
+    from pipelines.codebooks.settings import Clustering
+    from pipelines.training.audio.settings import PublishedEncoder, UnitRecipe
     from pipelines.training.audio.units import train_units
 
     rate_hz = 16_000
@@ -155,13 +157,14 @@ def _base_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
             soundfile.write(folder / "wav" / f"{number}.wav", samples, rate_hz)
         encoder = AudioEncoder.from_pretrained(folder / "base", layer=6)
 
+        recipe = UnitRecipe(
+            data=(folder / "wav",),
+            encoder=PublishedEncoder(name=str(folder / "base")),
+            clustering=Clustering(kmeans=KMeansSettings(num_codes=CODES, num_passes=PASSES)),
+        )
+
         def ours() -> None:
-            train_units(
-                [folder / "wav"],
-                folder / "units",
-                encoder=folder / "base",
-                settings=UnitSettings(layer=6, num_codes=CODES),
-            )
+            train_units(recipe, folder / "units")
             shutil.rmtree(folder / "units")
 
         def peer() -> None:
@@ -192,7 +195,7 @@ def _tiny_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
         sample = Reservoir(capacity=100_000, seed=0)
         for chunk in chunks:
             sample.add(audio.embed([chunk])[0])
-        settings = KMeansSettings(num_codes=audio.num_codes)
+        settings = KMeansSettings(num_codes=audio.num_codes, num_passes=PASSES)
         TorchLloyd().fit(ArrayFeatures(sample.vectors), settings)
 
     def peer() -> None:
@@ -238,7 +241,7 @@ def _from_disk(num_codes: int = 2000, factor: int = 10) -> Iterator[Row]:
 
 
 def _lloyd(features: np.ndarray, seed: int) -> np.ndarray:
-    settings = KMeansSettings(num_codes=CODES, seed=seed)
+    settings = KMeansSettings(num_codes=CODES, num_passes=PASSES, seed=seed)
     return TorchLloyd().fit(ArrayFeatures(features), settings).centroids.numpy()
 
 

@@ -14,8 +14,9 @@ from pipelines.codebooks.kmeans.codebook_training import (
 )
 from pipelines.codebooks.kmeans.feature_store import FeatureStore, FeatureStoreWriter
 from pipelines.codebooks.kmeans.features import ArrayFeatures, Features
-from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter, KMeansSettings
+from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter
 from pipelines.codebooks.kmeans.reservoir import Reservoir
+from pipelines.codebooks.settings import KMeansSettings
 
 __all__ = [
     "MODES",

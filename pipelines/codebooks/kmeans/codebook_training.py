@@ -14,10 +14,11 @@ from dvse.codebook import Codebook
 from dvse.errors import ConfigError, TrainingError
 from pipelines.codebooks.kmeans.faiss_lloyd import FaissLloyd
 from pipelines.codebooks.kmeans.features import Features, ResidualFeatures
-from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter, KMeansSettings
+from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter
 from pipelines.codebooks.kmeans.lloyd import TorchLloyd
 from pipelines.codebooks.kmeans.mini_batch import MiniBatch
 from pipelines.codebooks.kmeans.partial_sums import PartialSums
+from pipelines.codebooks.settings import KMeansSettings
 
 MODES: Mapping[str, Callable[..., KMeansFitter]] = MappingProxyType(
     {"lloyd": TorchLloyd, "minibatch": MiniBatch, "faiss": FaissLloyd}

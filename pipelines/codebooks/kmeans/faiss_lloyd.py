@@ -10,8 +10,9 @@ import torch
 
 from dvse.errors import MissingExtraError, TrainingError
 from pipelines.codebooks.kmeans.features import ArrayFeatures, Features
-from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter, KMeansSettings
+from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter
 from pipelines.codebooks.kmeans.initialization import SAMPLE_ROWS_A_CODE, first_centroids, sample_of
+from pipelines.codebooks.settings import KMeansSettings
 from pipelines.runs.checkpoint import load_checkpoint, save_checkpoint
 
 logger = logging.getLogger(__name__)

@@ -2,57 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dvse.errors import ConfigError
 from pipelines.codebooks.kmeans.features import Features
-
-Initialization = Literal["kmeans++", "reservoir"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class KMeansSettings:
-    """What every way of fitting understands.
-
-    Attributes:
-        num_codes: centroids of a level.
-        num_levels: residual levels.
-        num_passes: most passes over all features, for each level.
-        tolerance: stop once a pass lowers the inertia by less than this share.
-        initialization: `kmeans++`, or `reservoir` for rows drawn uniformly.
-        seed: the same seed, features and threads give the same centroids.
-
-    Raises:
-        ConfigError: a setting outside its range.
-    """
-
-    num_codes: int
-    num_levels: int = 1
-    num_passes: int = 6
-    tolerance: float = 1e-3
-    initialization: Initialization = "kmeans++"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("num_codes", "num_levels", "num_passes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"expected {name} of at least 1, received {getattr(self, name)}")
-        if not 0 <= self.tolerance < 1:
-            raise ConfigError(f"expected a tolerance in 0 … 1, received {self.tolerance}")
-        if self.initialization not in ("kmeans++", "reservoir"):
-            raise ConfigError(
-                f"expected initialization 'kmeans++' or 'reservoir', received "
-                f"{self.initialization!r}"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return asdict(self)
+from pipelines.codebooks.settings import KMeansSettings
 
 
 @dataclass(frozen=True, kw_only=True)

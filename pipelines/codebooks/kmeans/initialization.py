@@ -19,8 +19,8 @@ from torch import Tensor
 
 from dvse.errors import TrainingError
 from pipelines.codebooks.kmeans.features import Features
-from pipelines.codebooks.kmeans.fitter import KMeansSettings
 from pipelines.codebooks.kmeans.sampling import stratified_rows
+from pipelines.codebooks.settings import KMeansSettings
 
 SAMPLE_ROWS_A_CODE = 32
 """Size of the sample that first centroids are drawn from."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dvse.errors import TrainingError
 from pipelines.codebooks.kmeans.features import ArrayFeatures, Features, RowSubset
-from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter, KMeansSettings
+from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter
 from pipelines.codebooks.kmeans.initialization import (
     SAMPLE_ROWS_A_CODE,
     first_centroids,
@@ -30,6 +30,7 @@ from pipelines.codebooks.kmeans.initialization import (
 )
 from pipelines.codebooks.kmeans.partial_sums import PartialSums, Product
 from pipelines.codebooks.kmeans.sampling import stratified_rows
+from pipelines.codebooks.settings import KMeansSettings
 from pipelines.runs.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.runs.processes import Processes, device_of_process
 

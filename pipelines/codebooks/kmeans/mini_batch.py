@@ -14,9 +14,10 @@ import torch
 
 from dvse.errors import TrainingError
 from pipelines.codebooks.kmeans.features import Features
-from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter, KMeansSettings
+from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter
 from pipelines.codebooks.kmeans.initialization import SAMPLE_ROWS_A_CODE, first_centroids, sample_of
 from pipelines.codebooks.kmeans.sampling import stratified_rows
+from pipelines.codebooks.settings import KMeansSettings
 from pipelines.runs.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH_ROWS = 10_000

@@ -15,7 +15,8 @@ from pipelines.speech.espeak import SILENCE, Span
 from pipelines.speech.joining import digit_sequence, join, stretch
 from pipelines.speech.phones import phone_index
 from pipelines.speech.word_lists import DIGIT_WORDS
-from pipelines.training.audio.encoder import IGNORED, NO_DIGIT, UnitEncoder, UnitEncoderTraining
+from pipelines.training.audio.encoder import IGNORED, NO_DIGIT, UnitEncoder
+from pipelines.training.audio.settings import UnitEncoderTraining
 
 KINDS = ("digits", "sequences", "synthetic", "synthetic")
 """What the batches of a step are made of."""

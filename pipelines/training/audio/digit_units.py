@@ -1,12 +1,12 @@
-"""Trains the audio part of a bundle: an encoder or a published one, then its units.
+"""Units of a small encoder that is trained here: the audio part of the shipped `tiny`.
 
-Two ways lead to a part. `train_units` takes a published encoder and any folder of recordings.
-`train_digit_units` trains the small encoder of the shipped `tiny` as well, from the spoken digits
-and from speech made by espeak-ng, and measures the result on recordings it has never heard.
+The encoder learns from the spoken digits and from speech made by espeak-ng; its units are measured
+on recordings that it has never heard.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,20 @@ import torch
 from dvse.audio.encoder import AudioEncoder
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.codebook import Codebook
-from dvse.errors import ConfigError
 from dvse.items import Audio
 from dvse.storage.part import Part
 from dvse.storage.weights import round_to_half
-from pipelines.codebooks.kmeans.reservoir import sample_frames
+from pipelines.codebooks.kmeans import Reservoir
 from pipelines.codebooks.kmeans.restarts import fit_codebook
 from pipelines.codebooks.near_duplicates import separate
+from pipelines.codebooks.settings import Clustering
 from pipelines.codebooks.usage import count_codes
 from pipelines.speech.clips import Clip, digit_paths, load_digits, synthesize_words
 from pipelines.speech.joining import digit_sequence
-from pipelines.training.audio.draft import UnitSettings, draft_tokenizer, encoder_of, with_codebook
-from pipelines.training.audio.encoder import UnitEncoderTraining
+from pipelines.training.audio.draft import draft_tokenizer, encoder_of, with_codebook
 from pipelines.training.audio.encoder_loop import train_unit_encoder
 from pipelines.training.audio.part import write_audio_part
+from pipelines.training.audio.settings import DigitUnitRecipe
 from pipelines.training.audio.unit_figures import evaluate_units
 from pipelines.training.parts import hash_files
 
@@ -38,40 +38,28 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
-def train_digit_units(
-    data: Path,
-    output: Path,
-    *,
-    training: UnitEncoderTraining,
-    hours: float,
-    synthetic_share: float,
-    settings: UnitSettings,
-    start: Path | None = None,
-) -> Part:
+def train_digit_units(recipe: DigitUnitRecipe, output: Path) -> Part:
     """Train a small encoder on spoken digits and synthetic speech, then its units.
 
-    Args:
-        data: the Free Spoken Digit Dataset with its `manifest.jsonl`.
-        training: settings of the encoder's training; its checkpoint in `output` is resumed.
-        hours: synthetic speech to train on.
-        synthetic_share: share of synthetic speech among the frames that are clustered.
-        start: an audio part, whose encoder is trained on.
+    A checkpoint of the encoder's training in `output` is resumed.
 
     Raises:
         TrainingError: the data is not there, or a checkpoint of another configuration.
         MissingExtraError: espeak-ng is not installed.
     """
-    if not 0 <= synthetic_share < 1:
-        raise ConfigError(f"expected a synthetic share in 0..1, received {synthetic_share}")
-    rate_hz = training.sample_rate_hz
+    data, small = recipe.data[0], recipe.small
+    training = replace(small.training, longest_s=recipe.units.window_s)
+    rate_hz, seed = training.sample_rate_hz, recipe.clustering.kmeans.seed
     splits = {
         name: load_digits(data, name, sample_rate_hz=rate_hz)
         for name in ("train", "known", "unknown")
     }
     output.mkdir(parents=True, exist_ok=True)
-    logger.info("speaking %.2f hours of words", hours)
-    synthetic = list(synthesize_words(hours=hours, sample_rate_hz=rate_hz, seed=training.seed))
-    begun = None if start is None else Part.load(start, modality="audio")
+    logger.info("speaking %.2f hours of words", small.hours)
+    synthetic = list(
+        synthesize_words(hours=small.hours, sample_rate_hz=rate_hz, seed=training.seed)
+    )
+    begun = None if small.start is None else Part.load(small.start, modality="audio")
     model = train_unit_encoder(
         training,
         splits["train"],
@@ -80,22 +68,27 @@ def train_digit_units(
         checkpoint=output / CHECKPOINT_FILE,
     )
     round_to_half(model)
-    draft = draft_tokenizer(
-        AudioEncoder.of(model, layer=settings.layer, normalize=True), rate_hz, settings, None
-    )
-    rng = np.random.default_rng(settings.seed)
+    encoder = AudioEncoder.of(model, layer=recipe.units.layer, normalize=True)
+    draft = draft_tokenizer(encoder, rate_hz, recipe.units, None)
+    rng = np.random.default_rng(seed)
     sequences = [
         digit_sequence(splits["train"], rng, rate_hz=rate_hz)
         for _ in range(len(splits["train"]) // 4)
     ]
-    clips = _mixed([*splits["train"], *sequences], synthetic, synthetic_share)
-    tokenizer, figures = _fitted(draft, _clip_features(draft, clips), settings)
-    figures |= evaluate_units(tokenizer, splits, seed=settings.seed)
+    clips = _mixed([*splits["train"], *sequences], synthetic, small.synthetic_share)
+    tokenizer, figures = _fitted(draft, _clip_features(draft, clips), recipe.clustering)
+    figures |= evaluate_units(tokenizer, splits, seed=seed)
+    provenance = _provenance(recipe, data, begun)
+    return write_audio_part(tokenizer, output, metrics=figures, provenance=provenance)
+
+
+def _provenance(recipe: DigitUnitRecipe, data: Path, begun: Part | None) -> dict[str, Any]:
+    small, training = recipe.small, recipe.small.training
     paths = [path for path, _, _ in digit_paths(data, "train")]
-    provenance = {
-        "command": f"dvse train audio --steps {training.steps} --hours {hours:g} "
-        f"--synthetic-share {synthetic_share:g} --layer {settings.layer} "
-        f"--num-codes {settings.num_codes} --seed {training.seed} "
+    return {
+        "command": f"dvse train audio --steps {training.steps} --hours {small.hours:g} "
+        f"--synthetic-share {small.synthetic_share:g} --layer {recipe.units.layer} "
+        f"--num-codes {recipe.clustering.kmeans.num_codes} --seed {training.seed} "
         f"--learning-rate {training.learning_rate:g}",
         **({} if begun is None else {"start": begun.provenance}),
         "data": [
@@ -106,19 +99,21 @@ def train_digit_units(
                 "sha256": hash_files(paths),
             },
             {
-                "name": f"words spoken by espeak-ng, {hours:g} hours",
+                "name": f"words spoken by espeak-ng, {small.hours:g} hours",
                 "licence": "output of espeak-ng (GPL-3.0 program), words listed in the recipe",
             },
         ],
         "labels": "digits and phones of the training data were used; see the recipe",
     }
-    return write_audio_part(tokenizer, output, metrics=figures, provenance=provenance)
 
 
 def _fitted(
-    draft: AudioTokenizer, features: Iterator[np.ndarray], settings: UnitSettings
+    draft: AudioTokenizer, features: Iterator[np.ndarray], clustering: Clustering
 ) -> tuple[AudioTokenizer, dict[str, Any]]:
-    sample = sample_frames(features, max_frames=settings.max_frames, seed=settings.seed)
+    kmeans = clustering.kmeans
+    sample = Reservoir(capacity=clustering.max_features, seed=kmeans.seed)
+    for block in features:
+        sample.add(block)
     vectors = sample.vectors
     logger.info(
         "clustering %d of %d frames, %.0f MB in memory",
@@ -126,10 +121,10 @@ def _fitted(
         sample.num_seen,
         vectors.nbytes / 1e6,
     )
-    codebook = fit_codebook(vectors, settings.num_codes, seed=settings.seed)
+    codebook = fit_codebook(vectors, kmeans.num_codes, seed=kmeans.seed)
     codebook = Codebook(separate(vectors, codebook.centroids[0])[None])
     tokenizer = with_codebook(draft, codebook)
-    used = count_codes(codebook.encode(torch.from_numpy(vectors))[:, 0].numpy(), settings.num_codes)
+    used = count_codes(codebook.encode(torch.from_numpy(vectors))[:, 0].numpy(), kmeans.num_codes)
     return tokenizer, {
         "clustered_frames": len(vectors),
         "clustered_codes_used": round(used.share_used, 4),

@@ -1,6 +1,5 @@
 """An audio tokenizer before it has a codebook: encoder, layer, windows; then with one."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,28 +10,7 @@ from dvse.audio.tokenizer import AudioTokenizer
 from dvse.audio.windows import Windowing
 from dvse.codebook import Codebook
 from dvse.storage.part import Part
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnitSettings:
-    """Settings of the units.
-
-    Attributes:
-        layer: hidden layer to cluster, see `dvse.audio.encoder.EncoderConfig`.
-        num_codes: size of the codebook.
-        max_frames: bound of the sample that k-means holds in memory.
-        window_s, hop_s: windows over long recordings, see `dvse.audio.windows`.
-        merge_repeats: make one unit of a run of equal ones.
-        seed: of the sample and of k-means.
-    """
-
-    layer: int
-    num_codes: int
-    max_frames: int = 100_000
-    window_s: float = 30.0
-    hop_s: float = 25.0
-    merge_repeats: bool = False
-    seed: int = 0
+from pipelines.training.audio.settings import UnitSettings
 
 
 def encoder_of(part: Part) -> Any:

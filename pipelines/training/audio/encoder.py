@@ -1,13 +1,8 @@
-"""The small speech encoder that is trained here: its shape, its heads, its settings."""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+"""The small speech encoder that is trained here: its shape and its heads."""
 
 from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from dvse.errors import ConfigError
 from pipelines.speech.phones import PHONES
 from pipelines.speech.word_lists import DIGIT_WORDS
 
@@ -44,47 +39,6 @@ def tiny_encoder_config() -> Wav2Vec2Config:
         final_dropout=0.0,
         vocab_size=len(PHONES),
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnitEncoderTraining:
-    """Settings of a training run.
-
-    Attributes:
-        steps: optimiser steps; the learning rate falls to zero over the last `cooldown` share.
-        digits_per_step, sequences_per_step, crops_per_step: recorded digits alone, two to six of
-            them joined with pauses, and synthetic speech in a step.
-        longest_s: only stretches of this length are seen, as the tokenizer's windows will be.
-        joined_share: of the synthetic clips are several, joined with pauses.
-        digit_weight, agreement_weight: weights of the digit loss and of the two views' distance
-            against the phone loss, which counts once.
-        align_from: step from which recorded digits are aligned and their phones trained.
-        agree_from: share of the steps after which each clip is seen twice.
-    """
-
-    steps: int = 3000
-    digits_per_step: int = 8
-    sequences_per_step: int = 12
-    crops_per_step: int = 8
-    joined_share: float = 0.3
-    longest_s: float = 1.28
-    learning_rate: float = 2e-3
-    warmup: int = 200
-    cooldown: float = 0.4
-    digit_weight: float = 0.6
-    agreement_weight: float = 2.0
-    align_from: int = 200
-    agree_from: float = 0.3
-    sample_rate_hz: int = 8000
-    seed: int = 0
-    checkpoint_every: int = 250
-    encoder: Mapping[str, Any] = field(default_factory=lambda: tiny_encoder_config().to_diff_dict())
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or not 0 <= self.cooldown <= 1:
-            raise ConfigError(
-                f"expected steps >= 1 and cooldown in 0..1, received {self.steps}, {self.cooldown}"
-            )
 
 
 class UnitEncoder(nn.Module):

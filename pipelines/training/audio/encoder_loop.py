@@ -26,7 +26,8 @@ from dvse.errors import TrainingError
 from pipelines.speech.clips import Clip
 from pipelines.training.audio.alignment import align_phones
 from pipelines.training.audio.batches import KINDS, Batch, training_batches
-from pipelines.training.audio.encoder import IGNORED, UnitEncoder, UnitEncoderTraining
+from pipelines.training.audio.encoder import IGNORED, UnitEncoder
+from pipelines.training.audio.settings import UnitEncoderTraining
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from dvse.audio.tokenizer import AudioTokenizer
 from dvse.errors import InputError, TrainingError
 from dvse.items import Audio
 from dvse.storage.part import Part
-from pipelines.codebooks.clustering import Clustering, cluster, remove_progress
-from pipelines.codebooks.kmeans import KMeansSettings
+from pipelines.codebooks.clustering import Units, cluster, remove_progress
 from pipelines.runs.processes import Processes
-from pipelines.training.audio.draft import UnitSettings, draft_tokenizer, with_codebook
+from pipelines.training.audio.draft import draft_tokenizer, with_codebook
 from pipelines.training.audio.part import write_audio_part
+from pipelines.training.audio.settings import UnitRecipe
 from pipelines.training.parts import hash_files
 
 logger = logging.getLogger(__name__)
@@ -25,60 +25,79 @@ logger = logging.getLogger(__name__)
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".au", ".caf")
 
 
-def train_units(
-    paths: Sequence[Path],
-    output: Path,
-    *,
-    encoder: str | Path,
-    revision: str | None = None,
-    sample_rate_hz: int = 16_000,
-    settings: UnitSettings,
-    clustering: Clustering | None = None,
-) -> Part:
+def train_units(recipe: UnitRecipe, output: Path) -> Part:
     """Cluster a layer of a published encoder over recordings and write the part into `output`.
 
     Under `torch.distributed` each process reads its share of the files, and the first one writes.
-
-    Args:
-        paths: files, or folders that are searched for audio files.
-        encoder: a directory of transformers, or a Hub name (then `revision` pins it).
-        clustering: by default one level of Lloyd's algorithm over a sample in memory.
 
     Raises:
         BundleNotFoundError: no such encoder.
         TrainingError: no recordings, none that can be read, fewer different frames than codes, or
             a disk that is full: see `pipelines.codebooks.clustering.cluster`.
     """
-    clustering = clustering or Clustering(
-        kmeans=KMeansSettings(num_codes=settings.num_codes, seed=settings.seed),
-        max_frames=settings.max_frames,
+    files = audio_files(recipe.data)
+    draft = _draft(recipe)
+    data_sha256 = hash_files(files)
+    units = _clustered(recipe, draft, files, output, data_sha256=data_sha256)
+    tokenizer = with_codebook(draft, units.codebook)
+    metrics = {**units.figures, "files": len(files)}
+    if Processes().rank:
+        return Part(modality="audio", folder=output, spec=tokenizer.spec(), metrics=metrics)
+    kmeans, wanted = recipe.clustering.kmeans, recipe.encoder
+    provenance = {
+        "command": f"dvse train audio --encoder {Path(wanted.name).name} "
+        f"--layer {recipe.units.layer} --num-codes {kmeans.num_codes}",
+        "clustering": {
+            **kmeans.to_dict(),
+            "mode": recipe.clustering.mode,
+            "frames": "all" if recipe.clustering.keep_features else recipe.clustering.max_features,
+        },
+        "data": {"files": len(files), "sha256": data_sha256},
+    }
+    part = write_audio_part(tokenizer, output, metrics=metrics, provenance=provenance)
+    remove_progress(output)
+    return part
+
+
+def _draft(recipe: UnitRecipe) -> AudioTokenizer:
+    wanted = recipe.encoder
+    encoder = AudioEncoder.from_pretrained(
+        wanted.name, layer=recipe.units.layer, revision=wanted.revision
     )
-    files = audio_files(paths)
-    loaded = AudioEncoder.from_pretrained(encoder, layer=settings.layer, revision=revision)
-    weights = weights_sha256(loaded.model)
     hub_weights = None
-    if not Path(encoder).is_dir():
-        hub_weights = HubWeights(repo=str(encoder), revision=revision, sha256=weights)
-    draft = draft_tokenizer(loaded, sample_rate_hz, settings, hub_weights)
+    if not Path(wanted.name).is_dir():
+        hub_weights = HubWeights(
+            repo=wanted.name, revision=wanted.revision, sha256=weights_sha256(encoder.model)
+        )
+    return draft_tokenizer(encoder, wanted.sample_rate_hz, recipe.units, hub_weights)
+
+
+def _clustered(
+    recipe: UnitRecipe,
+    draft: AudioTokenizer,
+    files: Sequence[Path],
+    output: Path,
+    *,
+    data_sha256: str,
+) -> Units:
     processes = Processes()
     if len(files) < processes.count:
         raise TrainingError(
             f"expected a recording for each of {processes.count} processes, received {len(files)}"
         )
-    data_sha256 = hash_files(files)
     made_here = not output.exists()
     try:
-        units = cluster(
+        return cluster(
             lambda: _file_features(draft, files[processes.rank :: processes.count]),
             output,
-            clustering,
-            dim=loaded.dim,
+            recipe.clustering,
+            dim=draft.encoder.dim,
             about={
-                "encoder": weights,
-                "layer": settings.layer,
+                "encoder": weights_sha256(draft.encoder.model),
+                "layer": recipe.units.layer,
                 "data": data_sha256,
-                "sample_rate_hz": sample_rate_hz,
-                "windows": [settings.window_s, settings.hop_s],
+                "sample_rate_hz": recipe.encoder.sample_rate_hz,
+                "windows": [recipe.units.window_s, recipe.units.hop_s],
             },
         )
     except TrainingError:
@@ -86,23 +105,6 @@ def train_units(
         if made_here:
             _remove_empty_folders(output)
         raise
-    tokenizer = with_codebook(draft, units.codebook)
-    metrics = {**units.figures, "files": len(files)}
-    provenance = {
-        "command": f"dvse train audio --encoder {Path(encoder).name} --layer {settings.layer} "
-        f"--num-codes {settings.num_codes}",
-        "clustering": {
-            **clustering.kmeans.to_dict(),
-            "mode": clustering.mode,
-            "frames": "all" if clustering.keep_features else clustering.max_frames,
-        },
-        "data": {"files": len(files), "sha256": data_sha256},
-    }
-    if processes.rank:
-        return Part(modality="audio", folder=output, spec=tokenizer.spec(), metrics=metrics)
-    part = write_audio_part(tokenizer, output, metrics=metrics, provenance=provenance)
-    remove_progress(output)
-    return part
 
 
 def audio_files(paths: Sequence[Path]) -> list[Path]:

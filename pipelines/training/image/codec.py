@@ -19,7 +19,8 @@ from pipelines.training.image.objective import (
     ImageObjective,
     PixelReconstruction,
 )
-from pipelines.training.image.quantizers import QuantizerConfig, make_quantizer
+from pipelines.training.image.quantizers import make_quantizer
+from pipelines.training.image.settings import DecoderShape, QuantizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +30,13 @@ class CodecConfig:
     Attributes:
         encoder: the ViT.
         quantizer: the codebook or lattice.
-        decoder_widths: channels of the pixel decoder, from the grid to full resolution.
-        decoder_blocks: residual blocks of the decoder to pixels, or to a teacher's features.
+        decoder: the way back to pixels, or to a teacher's features.
         num_labels: classes of the label head, 0 for none.
     """
 
     encoder: EncoderConfig
     quantizer: QuantizerConfig
-    decoder_widths: tuple[int, ...]
-    decoder_blocks: int
+    decoder: DecoderShape
     num_labels: int = 0
 
     def __post_init__(self) -> None:
@@ -85,11 +84,11 @@ class ImageCodec(nn.Module):
         self.objective: ImageObjective
         if teacher is None:
             self.objective = PixelReconstruction(
-                self.encoder, widths=config.decoder_widths, num_blocks=config.decoder_blocks
+                self.encoder, widths=config.decoder.widths, num_blocks=config.decoder.num_blocks
             )
         else:
             self.objective = FeatureDistillation(
-                self.encoder.dim, teacher, num_blocks=config.decoder_blocks
+                self.encoder.dim, teacher, num_blocks=config.decoder.num_blocks
             )
         # A label is voted for by each code alone, so that what a class looks like must be in the
         # codes themselves and not in how a head combines them.

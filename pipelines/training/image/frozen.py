@@ -7,7 +7,6 @@ is one of its layers. There is no way back to pixels. Clustering is that of spee
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,37 +21,14 @@ from dvse.image.quantizer import CodebookQuantizer
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.part import Part
-from pipelines.codebooks.clustering import Clustering, cluster, remove_progress
+from pipelines.codebooks.clustering import cluster, remove_progress
 from pipelines.runs.processes import Processes
 from pipelines.training.image.objective import load_teacher
 from pipelines.training.image.part import write_tokenizer_part
-from pipelines.training.image.pictures import Pictures, load_pictures, parse_rows
+from pipelines.training.image.pictures import load_rows
+from pipelines.training.image.settings import FrozenImageRecipe
 
 _TOGETHER = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrozenImageRecipe:
-    """Settings.
-
-    Attributes:
-        data, rows, validation_rows, image_column: see `pipelines.training.image.pictures`.
-        encoder, weights, layer: a timm ViT, its safetensors file, the block that is clustered.
-        picture_size: side in pixels that pictures are brought to, before and after training.
-        clustering: codes, levels, mode.
-    """
-
-    data: Path
-    rows: str = ":"
-    validation_rows: str | None = None
-    image_column: str = "image"
-    data_licence: str = ""
-    encoder: str
-    weights: Path
-    layer: int = -1
-    picture_size: int = 224
-    clustering: Clustering
-    threads: int = 2
 
 
 def train_frozen_image(recipe: FrozenImageRecipe, output: Path) -> Part:
@@ -62,17 +38,20 @@ def train_frozen_image(recipe: FrozenImageRecipe, output: Path) -> Part:
         ConfigError: an encoder that timm does not know, or pictures that its patches do not fill.
         TrainingError: see `pipelines.codebooks.clustering.cluster`.
     """
-    torch.set_num_threads(recipe.threads)
-    encoder = load_teacher(recipe.encoder, recipe.weights, layer=recipe.layer)
+    threads, wanted, data = recipe.machine.threads, recipe.encoder, recipe.data
+    torch.set_num_threads(threads)
+    encoder = load_teacher(wanted.name, wanted.weights, layer=wanted.layer)
     # Parts are kept in half precision: what is clustered must be what will be tokenised.
     encoder = encoder.half().float()
-    if recipe.picture_size % encoder.patch_size:
+    if data.picture_size % encoder.patch_size:
         raise ConfigError(
             f"expected a picture size that patches of {encoder.patch_size} divide, received "
-            f"{recipe.picture_size}"
+            f"{data.picture_size}"
         )
-    train = _load(recipe, recipe.rows)
-    validation = None if recipe.validation_rows is None else _load(recipe, recipe.validation_rows)
+    train = load_rows(data, data.rows, num_threads=threads)
+    validation = None
+    if data.validation_rows is not None:
+        validation = load_rows(data, data.validation_rows, num_threads=threads)
     draft = _tokenizer(encoder, recipe, Codebook(torch.zeros(1, 1, encoder.dim)))
     processes = Processes()
     mine = train.pixels[processes.rank :: processes.count]
@@ -81,10 +60,10 @@ def train_frozen_image(recipe: FrozenImageRecipe, output: Path) -> Part:
             f"expected a picture for each of {processes.count} processes, received {len(train)}"
         )
     about = {
-        "encoder": file_sha256(recipe.weights),
-        "layer": recipe.layer,
+        "encoder": file_sha256(wanted.weights),
+        "layer": wanted.layer,
         "data": train.sha256,
-        "picture_size": recipe.picture_size,
+        "picture_size": data.picture_size,
     }
     units = cluster(
         lambda: _features(draft, mine), output, recipe.clustering, dim=encoder.dim, about=about
@@ -98,12 +77,12 @@ def train_frozen_image(recipe: FrozenImageRecipe, output: Path) -> Part:
         validation=validation,
         provenance={
             "command": "dvse train image",
-            "encoder": {"name": recipe.encoder, "layer": recipe.layer, "sha256": about["encoder"]},
+            "encoder": {"name": wanted.name, "layer": wanted.layer, "sha256": about["encoder"]},
             "clustering": {**recipe.clustering.kmeans.to_dict(), "mode": recipe.clustering.mode},
             "data": {
-                "name": recipe.data.name,
-                "licence": recipe.data_licence,
-                "rows": recipe.rows,
+                "name": data.path.name,
+                "licence": data.licence,
+                "rows": data.rows,
                 "pictures": len(train),
                 "sha256": train.sha256,
             },
@@ -114,23 +93,13 @@ def train_frozen_image(recipe: FrozenImageRecipe, output: Path) -> Part:
     return part
 
 
-def _load(recipe: FrozenImageRecipe, rows: str) -> Pictures:
-    return load_pictures(
-        recipe.data,
-        size=recipe.picture_size,
-        rows=parse_rows(rows),
-        image_column=recipe.image_column,
-        num_threads=recipe.threads,
-    )
-
-
 def _tokenizer(
     encoder: ImageEncoder, recipe: FrozenImageRecipe, codebook: Codebook
 ) -> ImageTokenizer:
     return ImageTokenizer(
         encoder=encoder,
         quantizer=CodebookQuantizer(codebook),
-        geometry=SquareGeometry(size=recipe.picture_size, patch_size=encoder.patch_size),
+        geometry=SquareGeometry(size=recipe.data.picture_size, patch_size=encoder.patch_size),
     )
 
 

@@ -20,6 +20,7 @@ from dvse.errors import InputError, TrainingError
 from dvse.image.geometry import SquareGeometry
 from dvse.image.preparer import ImagePreparer
 from dvse.items import Image
+from pipelines.training.image.settings import PictureData
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -115,6 +116,22 @@ def load_pictures(
         label_names=label_names,
         num_unreadable=int((~kept).sum()),
         sha256=digest.hexdigest(),
+    )
+
+
+def load_rows(data: PictureData, rows: str, *, num_threads: int) -> Pictures:
+    """Read some rows of the pictures that settings name.
+
+    Raises:
+        TrainingError: as `load_pictures`, or rows that are no range.
+    """
+    return load_pictures(
+        data.path,
+        size=data.picture_size,
+        rows=parse_rows(rows),
+        image_column=data.image_column,
+        label_column=data.label_column,
+        num_threads=num_threads,
     )
 
 

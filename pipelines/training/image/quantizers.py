@@ -8,10 +8,9 @@ that of codes are held here, so that all kinds share them. Quantization is fp32 
 of the network is trained in half precision.
 """
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,64 +19,7 @@ from torch.nn import functional as F
 from dvse.codebook import Codebook, Metric
 from dvse.errors import ConfigError, MissingExtraError
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer, LatticeQuantizer
-
-QuantizerKind = Literal["cosine", "ema", "simvq", "fsq"]
-KINDS: tuple[QuantizerKind, ...] = get_args(QuantizerKind)
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizerConfig:
-    """What is trained.
-
-    Attributes:
-        kind: see the module.
-        num_codes: codes of a level; of `fsq` the product of `lattice`.
-        code_dim: width in which codes are compared; of `fsq` the length of `lattice`.
-        num_levels: residual levels; one for `fsq`.
-        lattice: values of each channel of `fsq`, at least three; empty for the other kinds.
-        decay: of the moving averages.
-        revive_below: codes used less often than this (moving average over steps) start anew from a
-            random feature; 0 leaves dead codes dead.
-
-    Raises:
-        ConfigError: values outside their range, or ones that do not fit together.
-    """
-
-    kind: QuantizerKind = "cosine"
-    num_codes: int = 1024
-    code_dim: int = 16
-    num_levels: int = 1
-    lattice: tuple[int, ...] = ()
-    decay: float = 0.97
-    revive_below: float = 1.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "lattice", tuple(self.lattice))
-        if self.kind not in KINDS:
-            raise ConfigError(f"expected a quantizer of {', '.join(KINDS)}, received {self.kind!r}")
-        if (self.kind == "fsq") != bool(self.lattice):
-            raise ConfigError(
-                "expected the values of each channel (such as 8,5,5,5) with the quantizer fsq, and "
-                f"only with it; received {self.kind} with {self.lattice}"
-            )
-        if self.lattice:
-            if min(self.lattice) < 3 or self.num_levels != 1:
-                raise ConfigError(
-                    "expected at least three values in each channel of fsq, and one level; "
-                    f"received {self.lattice} and {self.num_levels} levels"
-                )
-            object.__setattr__(self, "num_codes", math.prod(self.lattice))
-            object.__setattr__(self, "code_dim", len(self.lattice))
-        if self.num_codes < 2 or self.code_dim < 1 or self.num_levels < 1:
-            raise ConfigError(
-                f"expected at least two codes of at least one channel and one level, received "
-                f"{self.num_codes} codes of {self.code_dim} and {self.num_levels} levels"
-            )
-        if not 0 < self.decay < 1 or self.revive_below < 0:
-            raise ConfigError(
-                f"expected a decay in 0..1 and a bound of at least 0 for dead codes, received "
-                f"{self.decay} and {self.revive_below}"
-            )
+from pipelines.training.image.settings import QuantizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,54 +1,193 @@
-"""Settings of the loop that trains an image codebook."""
+"""All settings of `dvse train image`, each said once; flags and the recorded recipe follow.
 
+Knows no torch, so that help comes at once.
+"""
+
+import math
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
 from dvse.errors import ConfigError
+from pipelines.codebooks.settings import Clustering, KMeansSettings
+from pipelines.settings import section, setting
 
+Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "bf16", "fp16"]
+QuantizerKind = Literal["cosine", "ema", "simvq", "fsq"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureData:
+    """Which pictures are trained on and measured with, and at what size."""
+
+    path: Path = setting(help="Parquet file or folder of pictures", name="data")
+    rows: str = setting(":", "rows or files to train on", metavar="START:STOP")
+    validation_rows: str | None = setting(
+        None, "rows or files to measure on, never trained", metavar="START:STOP"
+    )
+    image_column: str = setting("image", "of a Parquet file", metavar="NAME")
+    label_column: str | None = setting(None, "classes, for --label-weight", metavar="NAME")
+    licence: str = setting("", "recorded with the part", name="data_licence", metavar="NAME")
+    picture_size: int = setting(32, "side in pixels for training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerConfig:
+    """The codebook or lattice that is trained, see `pipelines.training.image.quantizers`.
+
+    Of `fsq`, `num_codes` becomes the product of `lattice` and `code_dim` its length.
+
+    Attributes:
+        decay: of the moving averages.
+        revive_below: codes used less often than this (moving average over steps) start anew from a
+            random feature; 0 leaves dead codes dead.
+
+    Raises:
+        ConfigError: values outside their range, or ones that do not fit together.
+    """
+
+    kind: QuantizerKind = setting(
+        "cosine",
+        "codebook of moving averages by angle or by distance, SimVQ, or a lattice (FSQ)",
+        name="quantizer",
+    )
+    num_codes: int = setting(1024, "of each level")
+    num_levels: int = setting(1, "residual levels")
+    lattice: tuple[int, ...] = setting(
+        (), "of fsq: values of each channel, at least three", metavar="N,N"
+    )
+    code_dim: int = setting(16, "width in which codes are compared")
+    decay: float = 0.97
+    revive_below: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lattice", tuple(self.lattice))
+        kinds = get_args(QuantizerKind)
+        if self.kind not in kinds:
+            raise ConfigError(f"expected a quantizer of {', '.join(kinds)}, received {self.kind!r}")
+        if (self.kind == "fsq") != bool(self.lattice):
+            raise ConfigError(
+                "expected the values of each channel (such as 8,5,5,5) with the quantizer fsq, and "
+                f"only with it; received {self.kind} with {self.lattice}"
+            )
+        if self.lattice:
+            if min(self.lattice) < 3 or self.num_levels != 1:
+                raise ConfigError(
+                    "expected at least three values in each channel of fsq, and one level; "
+                    f"received {self.lattice} and {self.num_levels} levels"
+                )
+            object.__setattr__(self, "num_codes", math.prod(self.lattice))
+            object.__setattr__(self, "code_dim", len(self.lattice))
+        if self.num_codes < 2 or self.code_dim < 1 or self.num_levels < 1:
+            raise ConfigError(
+                f"expected at least two codes of at least one channel and one level, received "
+                f"{self.num_codes} codes of {self.code_dim} and {self.num_levels} levels"
+            )
+        if not 0 < self.decay < 1 or self.revive_below < 0:
+            raise ConfigError(
+                f"expected a decay in 0..1 and a bound of at least 0 for dead codes, received "
+                f"{self.decay} and {self.revive_below}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderShape:
+    """The way back: to pixels, or to a teacher's features."""
+
+    widths: tuple[int, ...] = setting(
+        (128, 48, 24),
+        "channels of the pixel decoder, from the grid to full resolution",
+        name="decoder_widths",
+        metavar="N,N,N",
+    )
+    num_blocks: int = setting(0, "residual blocks of the decoder", name="decoder_blocks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSettings:
+    """The tokenizer: encoder, codes, and what it does with larger pictures."""
+
+    start: str | None = setting(
+        None,
+        "train this one's encoder on (--depth may be larger); its codes stay as they are",
+        metavar="PART|BUNDLE",
+    )
+    quantizer: QuantizerConfig = section(QuantizerConfig())
+    max_tokens: int = setting(256, "budget for larger pictures")
+    encoder: str = setting("vit_small_patch16_rope_224", "a timm ViT", metavar="NAME")
+    stem_widths: tuple[int, ...] = setting(
+        (32, 48),
+        "channels of the convolutions before it; each width after the first halves the picture",
+        metavar="N,N",
+    )
+    dim: int = setting(128, "width of the encoder")
+    depth: int = setting(2, "blocks of the encoder")
+    num_heads: int = setting(4, "attention heads of a block")
+    decoder: DecoderShape = section(DecoderShape())
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels: each stem width after the first resolution halves it."""
+        return 2 ** len(self.stem_widths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSettings:
+    """A frozen network whose features codes rebuild.
+
+    Raises:
+        ConfigError: a name without weights, or weights without a name.
+    """
+
+    name: str | None = setting(None, "a timm ViT, frozen", name="teacher", metavar="NAME")
+    weights: Path | None = setting(None, "its safetensors", name="teacher_weights", metavar="FILE")
+    layer: int = setting(-1, "block whose features are rebuilt", name="teacher_layer")
+
+    def __post_init__(self) -> None:
+        if (self.name is None) != (self.weights is None):
+            raise ConfigError(
+                "expected a teacher's name and its weights together; name it as timm does and give "
+                "the safetensors file that belongs to it"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTrainingConfig:
-    """Settings of the loop.
+    """The loop.
+
+    A batch is a step's pictures, of all processes together. Features give way to codes between
+    the shares `hard_from` and `hard_by` of the run: before, the codebook only follows, after it all
+    is as it will be used. Pixels are learned from fewer pictures than labels are, and the decoder
+    takes a third of a step, hence `decoded_share`.
 
     Attributes:
-        epochs, batch_size: passes over the pictures, pictures a step (of all processes together).
-        accumulate: parts that a process takes its batch in, one after the other, to fit in memory.
-        precision: `no` for fp32; `bf16` or `fp16` for everything but codes and losses.
-        learning_rate: peak of AdamW's; it rises over `warmup_steps` and falls as a cosine.
         weight_decay: of weight matrices (not of biases and norms).
-        label_weight: of the label loss beside the pixel loss; 0 trains without labels.
-        mosaic_share: share of steps that see 2x2, 1x2 or 2x1 pictures side by side, some of the
-            tiles left blank.
-        decoded_share: share of a batch that is decoded to pixels. Pixels are learned from fewer
-            pictures than labels are, and the decoder takes a third of a step.
-        hard_from, hard_by: shares of the run between which features give way to codes; before,
-            the codebook only follows, after it all is as it will be used.
-        checkpoint_steps: steps from one checkpoint to the next, beside that of every epoch; 0 for
-            none.
-        seed: of everything random.
     """
 
-    epochs: int = 4
-    batch_size: int = 64
-    accumulate: int = 1
-    precision: Precision = "no"
-    learning_rate: float = 2e-3
+    epochs: int = setting(4, "passes over the pictures")
+    batch_size: int = setting(64, "pictures a step, of all processes together")
+    accumulate: int = setting(1, "parts that a batch is taken in, to fit in memory")
+    precision: Precision = setting("no", "half precision for everything but codes and losses")
+    learning_rate: float = setting(2e-3, "peak of AdamW's; it rises and then falls as a cosine")
     weight_decay: float = 0.05
-    warmup_steps: int = 200
-    label_weight: float = 0.0
-    mosaic_share: float = 0.25
-    decoded_share: float = 1.0
-    hard_from: float = 0.0
-    hard_by: float = 0.0
-    checkpoint_steps: int = 0
-    seed: int = 0
+    warmup_steps: int = setting(200, "over which the learning rate rises")
+    label_weight: float = setting(0.0, "of the label loss beside the others; 0 is without labels")
+    mosaic_share: float = setting(
+        0.25, "share of steps that see 2x2, 1x2 or 2x1 pictures side by side, some left blank"
+    )
+    decoded_share: float = setting(1.0, "share of a batch decoded to pixels")
+    hard_from: float = setting(0.0, "share of the run before codes set in")
+    hard_by: float = setting(0.0, "share by which only codes count")
+    checkpoint_steps: int = setting(
+        0, "steps between checkpoints within an epoch; 0 for the end of each epoch alone"
+    )
+    seed: int = setting(0, "of everything random")
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
             raise ConfigError("expected epochs, batch size and learning rate above zero")
-        if self.precision not in ("no", "bf16", "fp16"):
+        if self.precision not in get_args(Precision):
             raise ConfigError(f"expected precision no, bf16 or fp16, received {self.precision!r}")
         if self.accumulate < 1 or self.checkpoint_steps < 0 or self.warmup_steps < 0:
             raise ConfigError(
@@ -63,3 +202,56 @@ class ImageTrainingConfig:
                 f"expected 0 <= hard_from <= hard_by <= 1, received {self.hard_from} and "
                 f"{self.hard_by}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a run computes."""
+
+    device: Device = setting("auto", "auto takes a GPU where there is one")
+    threads: int = setting(2, "part of what makes a run repeatable")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecipe:
+    """Everything that decides what `train_image` makes of pictures.
+
+    The same recipe, data, thread count and library versions give the same weights.
+
+    >>> ImageRecipe(data=PictureData(path=Path("photos"))).tokenizer.quantizer.num_codes
+    1024
+    """
+
+    data: PictureData = section(PictureData, "data")
+    tokenizer: TokenizerSettings = section(TokenizerSettings(), "tokenizer")
+    teacher: TeacherSettings = section(
+        TeacherSettings(), "teacher: rebuild its features instead of pixels (VQ-KD)"
+    )
+    training: ImageTrainingConfig = section(ImageTrainingConfig(), "training")
+    machine: Machine = section(Machine(), "training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenEncoder:
+    """A published ViT, and which of its blocks is clustered."""
+
+    name: str = setting(TokenizerSettings().encoder, "a timm ViT", name="encoder")
+    weights: Path = setting(
+        help="safetensors of the --encoder", name="frozen_weights", metavar="FILE"
+    )
+    layer: int = setting(-1, "block that is clustered")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenImageRecipe:
+    """Everything that decides what `train_frozen_image` makes of pictures."""
+
+    data: PictureData = section(PictureData, "data")
+    encoder: FrozenEncoder = section(
+        FrozenEncoder, "k-means over a frozen encoder's features (no network)"
+    )
+    clustering: Clustering = section(
+        Clustering(kmeans=KMeansSettings(num_codes=QuantizerConfig().num_codes)),
+        "k-means over a frozen encoder's features (no network)",
+    )
+    machine: Machine = section(Machine(), "training")

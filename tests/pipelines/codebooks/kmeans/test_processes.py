@@ -6,8 +6,8 @@ import torch.multiprocessing as mp
 
 from dvse.errors import TrainingError
 from pipelines.codebooks.kmeans.features import ArrayFeatures
-from pipelines.codebooks.kmeans.fitter import KMeansSettings
 from pipelines.codebooks.kmeans.lloyd import TorchLloyd
+from pipelines.codebooks.settings import KMeansSettings
 
 SETTINGS = KMeansSettings(num_codes=30, num_passes=5, tolerance=0.0)
 

@@ -19,10 +19,10 @@ from pipelines.training.audio.batches import Batch
 from pipelines.training.audio.encoder import (
     IGNORED,
     NO_DIGIT,
-    UnitEncoderTraining,
     tiny_encoder_config,
 )
 from pipelines.training.audio.encoder_loop import encoder_from_checkpoint, train_unit_encoder
+from pipelines.training.audio.settings import UnitEncoderTraining
 
 SMALL = tiny_encoder_config().to_diff_dict() | {
     "hidden_size": 16,

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,21 @@ from dvse.items import Audio
 from dvse.storage.part import Part
 from pipelines.cli import main
 from pipelines.codebooks.clustering import Clustering
-from pipelines.codebooks.kmeans import KMeansSettings
-from pipelines.codebooks.kmeans.reservoir import FrameSample
+from pipelines.codebooks.kmeans import KMeansSettings, Reservoir
 from pipelines.codebooks.kmeans.restarts import fit_codebook
 from pipelines.speech.clips import Clip
 from pipelines.speech.espeak import Span
 from pipelines.speech.word_lists import DIGIT_WORDS
 from pipelines.training.audio.digit_units import train_digit_units
-from pipelines.training.audio.draft import UnitSettings
-from pipelines.training.audio.encoder import UnitEncoderTraining, tiny_encoder_config
+from pipelines.training.audio.encoder import tiny_encoder_config
+from pipelines.training.audio.settings import (
+    DigitUnitRecipe,
+    PublishedEncoder,
+    SmallEncoder,
+    UnitEncoderTraining,
+    UnitRecipe,
+    UnitSettings,
+)
 from pipelines.training.audio.units import audio_files, train_units
 
 
@@ -85,29 +92,40 @@ def test_units_of_a_published_encoder(
 def test_the_same_seed_gives_the_same_centroids(
     encoder: Path, recordings: Path, tmp_path: Path
 ) -> None:
-    settings = UnitSettings(layer=2, num_codes=8, max_frames=50)
+    recipe = recipe_of(encoder, recordings, layer=2, max_features=50)
     for name in ("one", "two"):
-        train_units([recordings], tmp_path / name, encoder=encoder, settings=settings)
+        train_units(recipe, tmp_path / name)
     one, two = ((tmp_path / n / "codebook.safetensors").read_bytes() for n in ("one", "two"))
     assert one == two
 
 
 def test_data_that_cannot_be_trained_on(encoder: Path, recordings: Path, tmp_path: Path) -> None:
-    settings = UnitSettings(layer=1, num_codes=8)
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingError, match="found none"):
         audio_files([tmp_path / "empty"])
     with pytest.raises(BundleNotFoundError, match="directory with a transformers model"):
-        train_units([recordings], tmp_path / "x", encoder=tmp_path / "no", settings=settings)
+        train_units(recipe_of(tmp_path / "no", recordings), tmp_path / "x")
     with pytest.raises(TrainingError, match="none of 1 recordings could be read"):
-        train_units([recordings / "broken.ogg"], tmp_path / "x", encoder=encoder, settings=settings)
-    many = UnitSettings(layer=1, num_codes=5_000)
+        train_units(recipe_of(encoder, recordings / "broken.ogg"), tmp_path / "x")
     with pytest.raises(TrainingError, match="5000"):
-        train_units([recordings], tmp_path / "x", encoder=encoder, settings=many)
+        train_units(recipe_of(encoder, recordings, num_codes=5_000), tmp_path / "x")
     soundfile.write(tmp_path / "silence.wav", np.zeros(60_000), 16_000)
     with pytest.raises(TrainingError, match="silence"):
-        train_units([tmp_path / "silence.wav"], tmp_path / "x", encoder=encoder, settings=settings)
+        train_units(recipe_of(encoder, tmp_path / "silence.wav"), tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def recipe_of(
+    encoder: Path, data: Path, *, layer: int = 1, num_codes: int = 8, max_features: int = 100_000
+) -> UnitRecipe:
+    return UnitRecipe(
+        data=(data,),
+        encoder=PublishedEncoder(name=str(encoder)),
+        units=UnitSettings(layer=layer),
+        clustering=Clustering(
+            kmeans=KMeansSettings(num_codes=num_codes), max_features=max_features
+        ),
+    )
 
 
 def command(encoder: Path, recordings: Path, output: Path, *flags: str) -> list[str]:
@@ -187,16 +205,12 @@ def test_a_killed_run_ends_with_the_centroids_of_one_that_was_not(
     clustering = Clustering(
         kmeans=KMeansSettings(num_codes=12, num_levels=2, num_passes=8), keep_features=True
     )
-    arguments = {
-        "encoder": encoder,
-        "settings": UnitSettings(layer=1, num_codes=12),
-        "clustering": clustering,
-    }
+    recipe = replace(recipe_of(encoder, recordings), clustering=clustering)
     with pytest.raises(KeyboardInterrupt):
-        train_units([recordings], tmp_path / "killed", **arguments)
+        train_units(recipe, tmp_path / "killed")
     assert not (tmp_path / "killed" / "part.json").exists()
     monkeypatch.setattr(lloyd, "save_checkpoint", real)
-    train_units([recordings], tmp_path / "killed", **arguments)
+    train_units(recipe, tmp_path / "killed")
     assert centroids(tmp_path / "whole") == centroids(tmp_path / "killed")
 
 
@@ -251,7 +265,7 @@ def test_vectors_that_cannot_be_clustered() -> None:
     with pytest.raises(TrainingError, match="at least one code"):
         fit_codebook(np.ones((9, 2), np.float32), 0)
     with pytest.raises(TrainingError, match="received none"):
-        _ = FrameSample(max_frames=4, seed=0).vectors
+        _ = Reservoir(capacity=4, seed=0).vectors
 
 
 def test_clusters_that_stand_apart_are_found() -> None:
@@ -267,7 +281,7 @@ def test_clusters_that_stand_apart_are_found() -> None:
 def test_a_sample_is_uniform_over_the_stream() -> None:
     counts = np.zeros(40)
     for seed in range(400):
-        sample = FrameSample(max_frames=10, seed=seed)
+        sample = Reservoir(capacity=10, seed=seed)
         for start in range(0, 40, 8):
             sample.add(np.arange(start, start + 8, dtype=np.float32)[:, None])
         assert sample.num_seen == 40
@@ -305,16 +319,15 @@ def test_the_small_encoder_from_data_to_part(
         "num_conv_pos_embeddings": 4,
         "num_conv_pos_embedding_groups": 2,
     }
-    part = train_digit_units(
-        data,
-        tmp_path / "part",
-        training=UnitEncoderTraining(
-            steps=4, digits_per_step=4, crops_per_step=2, align_from=1, encoder=small
-        ),
-        hours=0.001,
-        synthetic_share=0.3,
-        settings=UnitSettings(layer=3, num_codes=12),
+    training = UnitEncoderTraining(
+        steps=4, digits_per_step=4, crops_per_step=2, align_from=1, encoder=small
     )
+    recipe = DigitUnitRecipe(
+        data=(data,),
+        clustering=Clustering(kmeans=KMeansSettings(num_codes=12)),
+        small=SmallEncoder(training=training, hours=0.001, synthetic_share=0.3),
+    )
+    part = train_digit_units(recipe, tmp_path / "part")
     figures = Part.load(tmp_path / "part", modality="audio").metrics
     assert figures == json.loads(json.dumps(part.metrics))
     assert figures["units"]["unknown"]["frames"] == 240
@@ -327,25 +340,12 @@ def test_the_small_encoder_from_data_to_part(
     assert (tmp_path / "part" / "encoder.safetensors").stat().st_size < 2.5 * sum(
         p.numel() for p in tokenizer.encoder.model.parameters()
     ) + 20_000
-    further = train_digit_units(
-        data,
-        tmp_path / "further",
-        training=UnitEncoderTraining(steps=1, learning_rate=1e-9, encoder=small),
-        hours=0.001,
-        synthetic_share=0.3,
-        settings=UnitSettings(layer=3, num_codes=12),
-        start=part.folder,
-    )
+    training = UnitEncoderTraining(steps=1, learning_rate=1e-9, encoder=small)
+    going_on = replace(recipe.small, training=training, start=part.folder)
+    further = train_digit_units(replace(recipe, small=going_on), tmp_path / "further")
     assert further.provenance["start"] == part.provenance
     begun = tokenizer.encoder.model.state_dict()
     went_on = AudioTokenizer.from_spec(further.spec, further.folder).encoder.model.state_dict()
     assert all(torch.allclose(went_on[name], value, atol=1e-3) for name, value in begun.items())
     with pytest.raises(ConfigError, match="synthetic share"):
-        train_digit_units(
-            data,
-            tmp_path / "other",
-            training=UnitEncoderTraining(steps=4, encoder=small),
-            hours=0.001,
-            synthetic_share=1.0,
-            settings=UnitSettings(layer=3, num_codes=12),
-        )
+        SmallEncoder(synthetic_share=1.0)

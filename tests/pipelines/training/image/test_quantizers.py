@@ -6,7 +6,8 @@ import torch
 pytest.importorskip("vector_quantize_pytorch")
 
 from dvse.errors import ConfigError
-from pipelines.training.image.quantizers import QuantizerConfig, make_quantizer
+from pipelines.training.image.quantizers import make_quantizer
+from pipelines.training.image.settings import QuantizerConfig
 
 CONFIGS = [
     QuantizerConfig(kind="cosine", num_codes=20, code_dim=4),

@@ -30,7 +30,7 @@ from dvse.storage.part import Part
 from pipelines.commands import train_image
 from pipelines.training.image import loop
 from pipelines.training.image.codec import CodecConfig, ImageCodec
-from pipelines.training.image.quantizers import QuantizerConfig
+from pipelines.training.image.settings import DecoderShape, QuantizerConfig
 from pipelines.training.image.start import continue_from
 
 SMALL = (
@@ -224,9 +224,7 @@ def test_added_blocks_change_no_code_at_first(data, tmp_path, flags, quantizer):
     shape = tokenizer.encoder.config
     encoder = replace(shape, options={**shape.options, "depth": 3})
     codec = ImageCodec(
-        CodecConfig(
-            encoder=encoder, quantizer=quantizer, decoder_widths=(8, 8, 4), decoder_blocks=0
-        )
+        CodecConfig(encoder=encoder, quantizer=quantizer, decoder=DecoderShape(widths=(8, 8, 4)))
     )
     continue_from(codec, tokenizer)
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)

@@ -1,0 +1,149 @@
+"""All settings of `dvse train audio`, each said once; flags follow.
+
+Knows neither torch nor transformers, so that help comes at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dvse.errors import ConfigError
+from pipelines.codebooks.settings import Clustering, KMeansSettings
+from pipelines.settings import section, setting
+
+
+def _clustering() -> Any:
+    return section(
+        Clustering(kmeans=KMeansSettings(num_codes=200)),
+        "k-means (modes, levels and kept features with --encoder only)",
+        names={"max_features": "max_frames"},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSettings:
+    """Which features become units, and over which windows (`dvse.audio.windows`)."""
+
+    layer: int = setting(6, "hidden layer to cluster")
+    window_s: float = setting(30.0, "window over long recordings")
+    hop_s: float = setting(25.0, "from one window to the next")
+    merge_repeats: bool = setting(False, "a run of equal units becomes one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedEncoder:
+    """An encoder that somebody else has trained."""
+
+    name: str = setting(
+        help="a Wav2Vec2, HuBERT or WavLM of transformers; by default a small one is trained",
+        name="encoder",
+        metavar="DIR_OR_HUB",
+    )
+    revision: str | None = setting(None, "of a Hub encoder: a commit, tag or branch")
+    sample_rate_hz: int = setting(16_000, "of the --encoder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitRecipe:
+    """Everything that decides what `train_units` makes of recordings."""
+
+    data: tuple[Path, ...] = setting(
+        help="recordings or folders of them; without --encoder the folder of the Free Spoken "
+        "Digit Dataset with its manifest.jsonl",
+        many="words",
+    )
+    encoder: PublishedEncoder = section(PublishedEncoder, "units")
+    units: UnitSettings = section(UnitSettings(), "units")
+    clustering: Clustering = _clustering()
+    threads: int = setting(1, "part of what makes a run repeatable")
+
+
+def _small_shape() -> Mapping[str, Any]:
+    from pipelines.training.audio.encoder import tiny_encoder_config
+
+    return tiny_encoder_config().to_diff_dict()
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitEncoderTraining:
+    """The training of a small encoder.
+
+    Attributes:
+        digits_per_step, sequences_per_step, crops_per_step: recorded digits alone, two to six of
+            them joined with pauses, and synthetic speech in a step.
+        longest_s: only stretches of this length are seen, as the tokenizer's windows will be.
+        joined_share: of the synthetic clips are several, joined with pauses.
+        cooldown: share of the steps over which the learning rate falls to zero.
+        digit_weight, agreement_weight: weights of the digit loss and of the two views' distance
+            against the phone loss, which counts once.
+        align_from: step from which recorded digits are aligned and their phones trained.
+        agree_from: share of the steps after which each clip is seen twice.
+        encoder: fields of its transformers configuration.
+    """
+
+    steps: int = setting(3000, "optimiser steps")
+    learning_rate: float = setting(2e-3, "peak of AdamW's")
+    digits_per_step: int = 8
+    sequences_per_step: int = 12
+    crops_per_step: int = 8
+    joined_share: float = 0.3
+    longest_s: float = 1.28
+    warmup: int = 200
+    cooldown: float = 0.4
+    digit_weight: float = 0.6
+    agreement_weight: float = 2.0
+    align_from: int = 200
+    agree_from: float = 0.3
+    sample_rate_hz: int = 8000
+    seed: int = setting(0, "of everything random")
+    checkpoint_every: int = 250
+    encoder: Mapping[str, Any] = field(default_factory=_small_shape)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 <= self.cooldown <= 1:
+            raise ConfigError(
+                f"expected steps >= 1 and cooldown in 0..1, received {self.steps}, {self.cooldown}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallEncoder:
+    """A small encoder: how it is trained, on what besides the digits, and from where.
+
+    Raises:
+        ConfigError: a share outside 0..1.
+    """
+
+    training: UnitEncoderTraining = section(UnitEncoderTraining)
+    start: Path | None = setting(None, "an audio part whose encoder is trained on", metavar="PART")
+    hours: float = setting(2.0, "synthetic speech to train on")
+    synthetic_share: float = setting(0.0, "share of synthetic speech among the clustered frames")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.synthetic_share < 1:
+            raise ConfigError(
+                f"expected a synthetic share in 0..1, received {self.synthetic_share}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitUnitRecipe:
+    """Everything that decides what `train_digit_units` makes of spoken digits.
+
+    Raises:
+        ConfigError: k-means settings that need a published encoder.
+    """
+
+    data: tuple[Path, ...] = setting(help="the Free Spoken Digit Dataset", many="words")
+    units: UnitSettings = section(UnitSettings(layer=3, window_s=1.28, hop_s=0.8), "units")
+    clustering: Clustering = _clustering()
+    small: SmallEncoder = section(
+        SmallEncoder, "small encoder (without --encoder; needs espeak-ng)"
+    )
+    threads: int = setting(1, "part of what makes a run repeatable")
+
+    def __post_init__(self) -> None:
+        rest = self.clustering
+        if rest.keep_features or rest.kmeans.num_levels != 1 or rest.mode != "lloyd":
+            raise ConfigError("--mode, --num-levels and --keep-features need an --encoder")
