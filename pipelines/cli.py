@@ -36,6 +36,8 @@ COMMANDS = (
     Command(("train", "image"), "train an image tokenizer", "train_image"),
     Command(("train", "audio"), "train speech units", "train_audio"),
     Command(("train", "decoder"), "train a decoder on token shards", "train_decoder"),
+    Command(("import", "units"), "make a part of published speech units", "import_units"),
+    Command(("import", "encoder"), "take in a published speech encoder", "import_encoder"),
     Command(("build-bundle",), "put trained parts together into a bundle", "build_bundle"),
     Command(("serve",), "answer over HTTP, as OpenAI's API does", "serve"),
     Command(("evaluate",), "judge a bundle: figures, a page, a gate", "evaluate"),

@@ -55,7 +55,7 @@ def read_centroids(path: Path) -> Centroids:
             f"{vectors.dtype} {list(vectors.shape)}"
         )
     with np.errstate(over="ignore"):
-        single = np.ascontiguousarray(vectors, dtype=np.float32)
+        single = np.array(vectors, dtype=np.float32, order="C")
     if not np.isfinite(single).all():
         raise WeightsFormatError(f"{path}: expected finite centroids, received NaN or infinity")
     return Centroids(

@@ -1,0 +1,257 @@
+"""A published speech encoder as a directory of transformers: `import_encoder`.
+
+Shapes are read off the tensors; what tensors do not say (heads, whether norms come first, whether
+the input is normalised) comes from the settings in the checkpoint, or has to be said.
+"""
+
+import ast
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dvse.errors import ConfigError, WeightsFormatError
+from dvse.storage.file_hash import file_sha256
+from pipelines.importing.checkpoint import Checkpoint, read_checkpoint
+from pipelines.importing.speech_layouts import to_transformers
+from pipelines.runs.storage import cannot_write
+
+_POSITION_WEIGHT = "encoder.pos_conv_embed.conv.parametrizations.weight.original1"
+_STRIDES = {10: 5, 3: 2, 2: 2}  # of every published encoder of the family, by kernel
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFacts:
+    """What a checkpoint may leave open; what is `None` has to stand in it.
+
+    Attributes:
+        normalize: recordings are scaled to mean 0 and variance 1 first (HuBERT base: no; large,
+            XLSR, LV-60: yes).
+        pre_norm: norms come before attention and feed-forward (base: no; large, XLSR: yes).
+        num_heads: attention heads; 64 channels each where nothing else is said.
+    """
+
+    normalize: bool | None = None
+    pre_norm: bool | None = None
+    num_heads: int | None = None
+
+
+def import_encoder(
+    source: Path, output: Path, *, facts: EncoderFacts | None = None, sample_rate_hz: int = 16_000
+) -> Path:
+    """Write `config.json`, `model.safetensors` and `preprocessor_config.json` into `output`.
+
+    Args:
+        source: a fairseq, torchaudio, SpeechBrain or transformers checkpoint file (`.pt`, `.bin`,
+            safetensors), or a directory of transformers with either.
+        output: a new or empty directory.
+
+    Raises:
+        WeightsFormatError: no such encoder, damaged, or tensors that do not fit together.
+        UnsafeFileError: it would run code.
+        ConfigError: something that decides features stands nowhere; the message says which option.
+        TrainingError: the disk is full.
+    """
+    facts = facts or EncoderFacts()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output}: expected a new or empty directory")
+    if source.is_dir():
+        checkpoint = read_checkpoint(_weights_in(source))
+        config, facts = _recorded_config(source), _recorded_facts(source, facts)
+    else:
+        checkpoint, config = read_checkpoint(source), None
+    tensors = to_transformers(checkpoint.tensors, where=str(source))
+    facts = _settled(source, checkpoint, facts, config)
+    if config is None:
+        config = _config_of(source, tensors, checkpoint, facts)
+    model = _filled(source, config, tensors)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        model.save_pretrained(draft)
+        preprocessor = {
+            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+            "do_normalize": facts.normalize,
+            "feature_size": 1,
+            "padding_value": 0.0,
+            "return_attention_mask": config["feat_extract_norm"] == "layer",
+            "sampling_rate": sample_rate_hz,
+        }
+        (draft / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
+        provenance = {**checkpoint.provenance, "weights_sha256": file_sha256(_weights_in(draft))}
+        (draft / "imported.json").write_text(json.dumps(provenance, indent=2) + "\n")
+        if output.exists():
+            output.rmdir()
+        draft.replace(output)
+    except OSError as error:
+        raise cannot_write(output, "the encoder", error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return output
+
+
+def _weights_in(folder: Path) -> Path:
+    for name in ("model.safetensors", "pytorch_model.bin", "wav2vec2.ckpt"):
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsFormatError(
+        f"{folder}: expected model.safetensors or pytorch_model.bin in one file; make one of a "
+        "checkpoint in several files first (save_pretrained with a larger max_shard_size)"
+    )
+
+
+def _recorded_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsFormatError(
+            f"{folder / 'config.json'}: expected the configuration of the encoder; {error}"
+        ) from error
+    if config.get("model_type") not in ("hubert", "wav2vec2", "wavlm"):
+        raise WeightsFormatError(
+            f"{folder}: expected model_type hubert, wav2vec2 or wavlm, received "
+            f"{config.get('model_type')!r}"
+        )
+    return {"feat_extract_norm": "group", **config}
+
+
+def _recorded_facts(folder: Path, facts: EncoderFacts) -> EncoderFacts:
+    path = folder / "preprocessor_config.json"
+    if facts.normalize is not None or not path.is_file():
+        return facts
+    recorded = json.loads(path.read_text(encoding="utf-8")).get("do_normalize")
+    return EncoderFacts(normalize=recorded, pre_norm=facts.pre_norm, num_heads=facts.num_heads)
+
+
+def _settled(
+    source: Path, checkpoint: Checkpoint, facts: EncoderFacts, config: Mapping[str, Any] | None
+) -> EncoderFacts:
+    """Fill in what the settings of the checkpoint say; refuse what stays open."""
+    settings = checkpoint.settings
+    normalize = _first(facts.normalize, settings.get("normalize"))
+    pre_norm = _first(facts.pre_norm, settings.get("layer_norm_first"))
+    if pre_norm is None and config is not None:
+        pre_norm = bool(config.get("do_stable_layer_norm", False))
+    open_facts = [
+        option
+        for option, value in (
+            ("--normalize yes|no (HuBERT base: no; large, XLSR, LV-60: yes)", normalize),
+            ("--pre-norm yes|no (base: no; large, XLSR, LV-60: yes)", pre_norm),
+        )
+        if value is None
+    ]
+    if open_facts:
+        raise ConfigError(
+            f"{source}: the checkpoint does not say all that decides its features; say "
+            f"{' and '.join(open_facts)}"
+        )
+    heads = _first(facts.num_heads, settings.get("encoder_attention_heads"))
+    return EncoderFacts(normalize=bool(normalize), pre_norm=bool(pre_norm), num_heads=heads)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _config_of(
+    source: Path, tensors: Mapping[str, Tensor], checkpoint: Checkpoint, facts: EncoderFacts
+) -> dict[str, Any]:
+    """Return the fields of transformers' configuration that the tensors show."""
+    try:
+        hidden = tensors["feature_projection.projection.weight"].shape[0]
+        position = tensors[_POSITION_WEIGHT]
+        dense = tensors["encoder.layers.0.feed_forward.intermediate_dense.weight"]
+    except KeyError as error:
+        raise WeightsFormatError(f"{source}: tensor {error} is missing") from error
+    layers = {n.split(".")[2] for n in tensors if n.startswith("encoder.layers.")}
+    convs = [
+        tensors[f"feature_extractor.conv_layers.{i}.conv.weight"]
+        for i in range(len(tensors))
+        if f"feature_extractor.conv_layers.{i}.conv.weight" in tensors
+    ]
+    kernels = [conv.shape[2] for conv in convs]
+    is_wavlm = any(name.endswith("rel_attn_embed.weight") for name in tensors)
+    is_hubert = any("label_embs" in name for name in checkpoint.tensors)
+    config = {
+        "model_type": "wavlm" if is_wavlm else "hubert" if is_hubert else "wav2vec2",
+        "hidden_size": hidden,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": facts.num_heads or hidden // 64,
+        "intermediate_size": dense.shape[0],
+        "conv_dim": [conv.shape[0] for conv in convs],
+        "conv_kernel": kernels,
+        "conv_stride": _strides(source, kernels, checkpoint.settings),
+        "conv_bias": "feature_extractor.conv_layers.0.conv.bias" in tensors,
+        "feat_extract_norm": "layer"
+        if "feature_extractor.conv_layers.1.layer_norm.weight" in tensors
+        else "group",
+        "do_stable_layer_norm": facts.pre_norm,
+        "num_conv_pos_embeddings": position.shape[2],
+        "num_conv_pos_embedding_groups": hidden // position.shape[1],
+    }
+    if is_wavlm:
+        table = next(t for n, t in tensors.items() if n.endswith("rel_attn_embed.weight"))
+        config["num_buckets"] = table.shape[0]
+        config["max_bucket_distance"] = checkpoint.settings.get("max_distance", 800)
+    return config
+
+
+def _strides(source: Path, kernels: list[int], settings: Mapping[str, Any]) -> list[int]:
+    """Return the strides that the settings name, or those of the family's one published plan."""
+    plan = settings.get("conv_feature_layers")
+    if isinstance(plan, str):
+        try:
+            named = [tuple(layer) for layer in _evaluated(ast.parse(plan, mode="eval").body)]
+            if [kernel for _, kernel, _ in named] == kernels:
+                return [stride for _, _, stride in named]
+        except (ValueError, SyntaxError, TypeError) as error:
+            raise WeightsFormatError(
+                f"{source}: expected conv_feature_layers as a list of (width, kernel, stride), "
+                f"received {plan[:80]!r}"
+            ) from error
+    if kernels != [10, 3, 3, 3, 3, 2, 2]:
+        raise WeightsFormatError(
+            f"{source}: the strides of its convolutions stand nowhere, and kernels {kernels} are "
+            "not those of the published encoders; give a directory with a config.json"
+        )
+    return [_STRIDES[kernel] for kernel in kernels]
+
+
+def _evaluated(node: ast.expr) -> list[Any]:
+    """Lists of number triples, joined by + and repeated by *; nothing else, and not much of it."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _evaluated(node.left) + _evaluated(node.right)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        times = ast.literal_eval(node.right)
+        if not isinstance(times, int) or not 0 < times <= 64:
+            raise ValueError(times)
+        return _evaluated(node.left) * times
+    return list(ast.literal_eval(node))
+
+
+def _filled(source: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    """Return transformers' model with the tensors in it, each in its place."""
+    from transformers import AutoConfig, AutoModel
+
+    fields = {name: value for name, value in config.items() if name != "model_type"}
+    model = AutoModel.from_config(AutoConfig.for_model(config["model_type"], **fields))
+    wanted = set(model.state_dict())
+    missing = wanted - set(tensors) - {"masked_spec_embed"}
+    unknown = set(tensors) - wanted - {"masked_spec_embed"}
+    if missing or unknown:
+        raise WeightsFormatError(
+            f"{source}: expected the tensors of {type(model).__name__}; missing "
+            f"{sorted(missing)[:3] or 'none'}, unknown {sorted(unknown)[:3] or 'none'}"
+        )
+    try:
+        model.load_state_dict(dict(tensors), strict=False)
+    except RuntimeError as error:
+        raise WeightsFormatError(
+            f"{source}: tensors of another shape; {' '.join(str(error).split())[:200]}"
+        ) from error
+    return model.float()

@@ -1,0 +1,244 @@
+"""Published speech units as an audio part: an encoder, one of its layers, and its centroids.
+
+A unit is decided by more than weights. Each of these settings is a field here and in the part, and
+a `Convention` says all of them at once, as one published code base has them.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dvse.audio.encoder import AudioEncoder, recorded_normalization
+from dvse.audio.hub_weights import HubWeights, weights_sha256
+from dvse.audio.sample_chunks import SampleChunks
+from dvse.audio.tokenizer import AudioTokenizer
+from dvse.codebook import Codebook
+from dvse.errors import ConfigError, WeightsFormatError
+from dvse.storage.part import Part
+from pipelines.importing.centroids import Centroids, read_centroids
+from pipelines.importing.encoder import EncoderFacts, import_encoder
+from pipelines.runs.storage import cannot_write
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSettings:
+    """What decides units beside weights; `None` where nobody has said it yet.
+
+    Attributes:
+        normalize: scale the input to mean 0 and variance 1, a stretch at a time.
+        variance_floor: added to that variance.
+        final_norm: the last layer of a pre-norm encoder passes its final norm.
+        pad_samples: zeros before and after a recording.
+        chunk_s: seconds that the encoder sees at once; longer recordings are cut, without overlap.
+        merge_repeats: a run of equal units becomes one.
+    """
+
+    normalize: bool | None = None
+    variance_floor: float | None = None
+    final_norm: bool | None = None
+    pad_samples: int | None = None
+    chunk_s: float | None = None
+    merge_repeats: bool | None = None
+
+
+CONVENTIONS: Mapping[str, UnitSettings] = {
+    # examples/hubert/simple_kmeans: 1,600,000 samples at once; `layer_norm` with torch's epsilon;
+    # `output_layer` stops before the final norm; units as they come.
+    "fairseq": UnitSettings(
+        variance_floor=1e-5, final_norm=False, pad_samples=0, chunk_s=100.0, merge_repeats=False
+    ),
+    # The same reader; its speech encoder merges repeats unless told not to.
+    "textlesslib": UnitSettings(
+        variance_floor=1e-5, final_norm=False, pad_samples=0, chunk_s=100.0, merge_repeats=True
+    ),
+    # `hidden_states[layer]` of the whole recording, scaled by the feature extractor.
+    "transformers": UnitSettings(
+        variance_floor=1e-7, final_norm=True, pad_samples=0, chunk_s=100.0, merge_repeats=False
+    ),
+    # 40 zeros at each end make exactly 50 frames a second; repeats merged with their durations.
+    "slamkit": UnitSettings(
+        variance_floor=1e-7, final_norm=True, pad_samples=40, chunk_s=100.0, merge_repeats=True
+    ),
+}
+"""Published code bases, by what they do to a recording. Whether to normalise belongs to a model."""
+
+
+def import_units(
+    output: Path,
+    *,
+    centroids: Path,
+    encoder: str | Path,
+    layer: int,
+    convention: str | None = None,
+    settings: UnitSettings | None = None,
+    facts: EncoderFacts | None = None,
+    revision: str | None = None,
+    sample_rate_hz: int = 16_000,
+    licence: str = "",
+) -> Part:
+    """Write the part into `output`, whole or not at all.
+
+    Args:
+        centroids: any file that `read_centroids` takes.
+        encoder: a directory of transformers, a checkpoint file that `import_encoder` takes, or a
+            Hub name, which `revision` pins.
+        layer: as in transformers' `hidden_states[layer]`, which is fairseq's `output_layer`.
+        convention: a name of `CONVENTIONS`; single `settings` go before it.
+
+    Raises:
+        ConfigError: a setting that nobody has said, a layer that the encoder does not have, or an
+            output folder in use.
+        BundleError: centroids or encoder that cannot be taken in, see there; centroids of another
+            width than the layer.
+        TrainingError: the disk is full.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output}: expected a new or empty directory")
+    said = _merged(settings or UnitSettings(), convention)
+    book = read_centroids(Path(centroids))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        source, name = encoder, str(encoder)
+        if Path(encoder).is_file():
+            name = Path(encoder).name
+            wanted = facts or EncoderFacts()
+            if wanted.normalize is None:
+                wanted = replace(wanted, normalize=said.normalize)
+            source = import_encoder(
+                Path(encoder), draft / "encoder", facts=wanted, sample_rate_hz=sample_rate_hz
+            )
+        said = _settled(source, said, where=name, layer=layer, revision=revision)
+        tokenizer = _tokenizer(
+            source, book, said, layer=layer, revision=revision, sample_rate_hz=sample_rate_hz
+        )
+        part = Part(
+            modality="audio",
+            folder=draft / "part",
+            spec=tokenizer.spec(),
+            provenance={
+                "command": "dvse import units",
+                "convention": convention,
+                "centroids": dict(book.provenance),
+                "encoder": {
+                    "name": Path(name).name if Path(name).exists() else name,
+                    "revision": revision,
+                    "weights_sha256": weights_sha256(tokenizer.encoder.model),
+                },
+                "layer": layer,
+                "licence": licence,
+            },
+        )
+        tokenizer.save_files(part.folder)
+        part.save()
+        if output.exists():
+            output.rmdir()
+        part.folder.replace(output)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not error.errno:
+            raise
+        raise cannot_write(output, "the part", error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Part.load(output, modality="audio")
+
+
+def _merged(settings: UnitSettings, convention: str | None) -> UnitSettings:
+    if convention is None:
+        return settings
+    if convention not in CONVENTIONS:
+        raise ConfigError(
+            f"expected a convention among {', '.join(CONVENTIONS)}, received {convention!r}"
+        )
+    base = CONVENTIONS[convention]
+    said = {
+        field.name: value
+        for field in fields(settings)
+        if (value := getattr(settings, field.name)) is not None
+    }
+    return replace(base, **said)
+
+
+def _settled(
+    source: str | Path, said: UnitSettings, *, where: str, layer: int, revision: str | None
+) -> UnitSettings:
+    """Take from the encoder's own files what they say; refuse what stays open."""
+    if said.normalize is None:
+        said = replace(said, normalize=recorded_normalization(str(source), revision))
+    if said.normalize is False and said.variance_floor is None:
+        said = replace(said, variance_floor=1e-7)  # nothing is divided by it
+    if said.final_norm is None and not _has_final_norm(source, layer, revision):
+        said = replace(said, final_norm=True)  # there is none to leave out
+    options = {
+        "normalize": "--normalize yes|no",
+        "variance_floor": "--variance-floor (1e-5 in fairseq, 1e-7 in transformers)",
+        "final_norm": "--final-norm yes|no (the last layer: fairseq no, transformers yes)",
+        "pad_samples": "--pad-samples (slamkit 40, others 0)",
+        "chunk_s": "--chunk-s (fairseq 100)",
+        "merge_repeats": "--merge-repeats yes|no",
+    }
+    if missing := [text for name, text in options.items() if getattr(said, name) is None]:
+        raise ConfigError(
+            f"{where}: units also depend on what nobody has said yet; say {'; '.join(missing)}; "
+            f"or --convention {'|'.join(CONVENTIONS)}, which says all but --normalize"
+        )
+    return said
+
+
+def _has_final_norm(source: str | Path, layer: int, revision: str | None) -> bool:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(source), revision=revision)
+    except Exception:  # loading the encoder will say what is wrong
+        return False
+    return bool(
+        getattr(config, "do_stable_layer_norm", False)
+        and layer == getattr(config, "num_hidden_layers", None)
+    )
+
+
+def _tokenizer(
+    source: str | Path,
+    book: Centroids,
+    said: UnitSettings,
+    *,
+    layer: int,
+    revision: str | None,
+    sample_rate_hz: int,
+) -> AudioTokenizer:
+    assert said.normalize is not None and said.final_norm is not None
+    assert said.variance_floor is not None and said.chunk_s is not None
+    encoder = AudioEncoder.from_pretrained(
+        source,
+        layer=layer,
+        revision=revision,
+        normalize=said.normalize,
+        variance_floor=said.variance_floor,
+        final_norm=said.final_norm,
+    )
+    if book.vectors.shape[1] != encoder.dim:
+        raise WeightsFormatError(
+            f"{book.provenance['file']}: expected centroids of {encoder.dim} channels, as layer "
+            f"{layer} has them, received {book.vectors.shape[1]}"
+        )
+    hub_weights = None
+    if not Path(source).is_dir():
+        hub_weights = HubWeights(
+            repo=str(source), revision=revision, sha256=weights_sha256(encoder.model)
+        )
+    options: dict[str, Any] = {"metric": book.provenance.get("metric", "euclidean")}
+    return AudioTokenizer(
+        encoder=encoder,
+        codebook=Codebook(torch.from_numpy(book.vectors)[None], **options),
+        sample_rate_hz=sample_rate_hz,
+        windowing=SampleChunks(chunk_samples=round(said.chunk_s * sample_rate_hz)),
+        merge_repeats=bool(said.merge_repeats),
+        pad_samples=said.pad_samples or 0,
+        hub_weights=hub_weights,
+    )
