@@ -41,6 +41,11 @@ class Chunk:
         """Shape of the array (`()` for text): chunks of one shape can share a batch."""
         return () if isinstance(self.data, str) else self.data.shape
 
+    @property
+    def is_media(self) -> bool:
+        """Whether an encoder has to run for it."""
+        return self.modality in ("image", "audio")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedChunk:

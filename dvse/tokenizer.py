@@ -5,43 +5,26 @@
 It knows the order of the steps and nothing of how a picture or a recording is read or encoded.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 
 from dvse.batch import PaddingSide, TokenBatch, collate
 from dvse.chunk import Chunk, EncodedChunk
-from dvse.encoding import (
-    AudioSegment,
-    Encoding,
-    ImageSegment,
-    Segment,
-    Span,
-    SpecialSegment,
-    TextSegment,
-)
-from dvse.errors import BundleFormatError, IdRangeError, InputError
+from dvse.encoding import Encoding, Segment
+from dvse.errors import BundleFormatError, InputError
 from dvse.grammar import Grammar
 from dvse.items import Item, as_sequence
 from dvse.media_tokenizer import MediaTokenizer
 from dvse.numerics import NumericsProfile, use_threads
 from dvse.preparers import Preparers
-from dvse.special_tokens import (
-    BEGIN_OF_AUDIO,
-    BEGIN_OF_IMAGE,
-    END_OF_AUDIO,
-    END_OF_IMAGE,
-    END_OF_TEXT,
-    grid_token,
-)
+from dvse.row_encoding import encode_rows
 from dvse.storage.bundle import Bundle, Section, install_bundle, write_bundle
 from dvse.storage.finding import find_bundle
+from dvse.stream import TokenStream
 from dvse.text.loading import load_text_tokenizer
 from dvse.text.tokenizer import TextTokenizer
 from dvse.vocabulary import Vocabulary
@@ -51,11 +34,6 @@ if TYPE_CHECKING:
     from dvse.image.tokenizer import ImageTokenizer
 
 Row: TypeAlias = Item | Sequence[Item]
-
-_MODALITY_IDS = {"text": 0, "special": 0, "image": 1, "audio": 2}
-_BRACKETS = {"image": (BEGIN_OF_IMAGE, END_OF_IMAGE), "audio": (BEGIN_OF_AUDIO, END_OF_AUDIO)}
-_MEDIA_AT_ONCE = 64  # pictures and windows of recordings, a few full forward passes
-_CHUNKS_AT_ONCE = 1024  # of any kind; text and special tokens are encoded one by one anyway
 
 
 def load(
@@ -132,6 +110,14 @@ class Tokenizer:
             fixed_grid=image.fixed_grid if image else None,
             max_image_codes=image.max_positions if image else 1,
         )
+        self._stream = TokenStream(
+            vocabulary=vocabulary,
+            grammar=self.grammar,
+            text=text,
+            image=image,
+            audio=audio,
+            profile=profile,
+        )
         self.preparer = Preparers(
             image=image.preparer if image else None,
             audio=audio.preparer if audio else None,
@@ -199,17 +185,12 @@ class Tokenizer:
             encodings.append(result)
         return collate(
             encodings,
-            pad_id=self.pad_id,
+            pad_id=self.vocabulary.pad_id,
             padding=padding,
             padding_side=padding_side,
             max_length=max_length,
             truncation=truncation,
         )
-
-    @property
-    def pad_id(self) -> int:
-        """The id that fills up short rows, `<|endoftext|>`."""
-        return self.vocabulary.special_tokens[END_OF_TEXT]
 
     def encode(self, row: Row) -> Encoding:
         """Return the tokens of one row.
@@ -228,31 +209,12 @@ class Tokenizer:
         Rows are read as they are needed and encoded several at a time; memory stays bounded
         however many rows there are and however long a recording is.
         """
-        waiting: deque[_Pending] = deque()
-        buffer: list[tuple[_Pending, Chunk]] = []
-        num_media = 0
-        for row in rows:
-            pending = _Pending()
-            waiting.append(pending)
-            try:
-                for chunk in self.preparer.chunks(as_sequence(row)):
-                    buffer.append((pending, chunk))
-                    num_media += chunk.modality in _BRACKETS
-                    if num_media >= _MEDIA_AT_ONCE or len(buffer) >= _CHUNKS_AT_ONCE:
-                        self._flush(buffer)
-                        num_media = 0
-            except InputError as error:
-                pending.error = error
-                buffer = [(p, c) for p, c in buffer if p is not pending]
-                num_media = sum(c.modality in _BRACKETS for _, c in buffer)
-            if not buffer or len(waiting) >= _MEDIA_AT_ONCE:
-                self._flush(buffer)
-                num_media = 0
-                while waiting:
-                    yield self._finish(waiting.popleft())
-        self._flush(buffer)
-        while waiting:
-            yield self._finish(waiting.popleft())
+        return encode_rows(
+            rows,
+            chunks_of=lambda row: self.preparer.chunks(as_sequence(row)),
+            encode=self.encode_chunks,
+            assemble=self.assemble,
+        )
 
     def encode_chunks(self, chunks: Sequence[Chunk]) -> list[EncodedChunk]:
         """Return the codes of chunks of any rows, in order.
@@ -272,7 +234,7 @@ class Tokenizer:
             if chunk.modality == "text":
                 codes[i] = self.text.encode(str(chunk.data))
             elif chunk.modality == "special":
-                codes[i] = np.array([self.special_id(str(chunk.data))], dtype=np.int32)
+                codes[i] = np.array([self.vocabulary.special_id(str(chunk.data))], dtype=np.int32)
         return [
             EncodedChunk(
                 modality=chunk.modality,
@@ -294,24 +256,7 @@ class Tokenizer:
 
     def assemble(self, encoded: Sequence[EncodedChunk]) -> Encoding:
         """Put the encoded chunks of one row together into its ids."""
-        runs: list[np.ndarray] = []
-        modality_ids: list[np.ndarray] = []
-        spans: list[Span] = []
-        start = 0
-        for _, group in groupby(encoded, key=lambda chunk: chunk.part):
-            ids, span = self._item_ids(list(group), start)
-            runs.append(ids)
-            modality_ids.append(np.full(len(ids), _MODALITY_IDS[span.modality], dtype=np.int8))
-            spans.append(span)
-            start = span.stop
-        media = {s.modality for s in spans} & {"image", "audio"}
-        levels = self.vocabulary.num_levels(media.pop()) if len(media) == 1 else 1
-        return Encoding(
-            ids=np.concatenate(runs) if runs else np.zeros(0, np.int64),
-            modality_ids=np.concatenate(modality_ids) if runs else np.zeros(0, np.int8),
-            spans=tuple(spans),
-            num_levels=levels,
-        )
+        return self._stream.assemble(encoded)
 
     def decode(self, ids: Any, *, render: bool = True) -> list[Segment]:
         """Return what a row of ids says: text, picture grids, recording units, special tokens.
@@ -325,27 +270,7 @@ class Tokenizer:
             IdRangeError: an id that the vocabulary does not have.
             GrammarError: ids that form no stream, such as half a picture.
         """
-        array = _as_row(self.vocabulary, ids)
-        filled = np.flatnonzero(array != self.pad_id)
-        array = array[filled[0] : filled[-1] + 1] if filled.size else array[:0]
-        self.grammar.check(array)
-        kinds = self.vocabulary.kinds(array)
-        opened = {self.special_id(begin): m for m, (begin, _) in _BRACKETS.items()}
-        segments: list[Segment] = []
-        at = 0
-        while at < len(array):
-            if kinds[at] == 0:
-                stop = at + _first(kinds[at:] != 0)
-                segments.append(TextSegment(text=self.text.decode(array[at:stop])))
-            elif modality := opened.get(int(array[at])):
-                end = self.special_id(_BRACKETS[modality][1])
-                stop = at + _first(array[at:] == end) + 1
-                segments.append(self._media_segment(modality, array[at + 1 : stop - 1], render))
-            else:
-                stop = at + 1
-                segments.append(SpecialSegment(name=self.vocabulary.name_of(array[at])))
-            at = stop
-        return segments
+        return self._stream.decode(ids, render=render)
 
     def apply_chat_template(
         self,
@@ -379,19 +304,6 @@ class Tokenizer:
             for conversation in conversations
         ]
         return self(rows, **collate_options)
-
-    def special_id(self, name: str) -> int:
-        """Return the id of a special token.
-
-        Raises:
-            IdRangeError: the vocabulary has no such token.
-        """
-        try:
-            return self.vocabulary.special_tokens[name]
-        except KeyError:
-            raise IdRangeError(
-                f"expected a special token of the vocabulary, received {name!r}"
-            ) from None
 
     def name_of(self, token_id: int) -> str:
         """Return how an id is printed: the text piece, `<|image_17|>`, or the special's name."""
@@ -448,76 +360,6 @@ class Tokenizer:
             f"{self.vocabulary.num_codes('audio')} audio codes, on {self.profile.device})"
         )
 
-    def _flush(self, buffer: list[tuple["_Pending", Chunk]]) -> None:
-        encoded = self.encode_chunks([chunk for _, chunk in buffer])
-        for (pending, _), one in zip(buffer, encoded, strict=True):
-            pending.encoded.append(one)
-        buffer.clear()
-
-    def _finish(self, pending: "_Pending") -> Encoding | InputError:
-        return pending.error or self.assemble(pending.encoded)
-
-    def _item_ids(self, chunks: list[EncodedChunk], start: int) -> tuple[np.ndarray, Span]:
-        modality = chunks[0].modality
-        codes = np.concatenate([c.codes for c in chunks])
-        if modality in ("text", "special"):
-            stop = start + len(codes)
-            return codes.astype(np.int64), Span(modality=modality, start=start, stop=stop)
-        durations = frame_rate_hz = duration_s = None
-        size: list[int] = []
-        if modality == "audio":
-            assert self.audio is not None
-            codes, durations = self.audio.merge(codes)
-            frame_rate_hz = self.audio.frame_rate_hz
-            duration_s = sum(c.duration_s or 0.0 for c in chunks)
-        elif self.grammar.fixed_grid is None:
-            assert chunks[0].grid is not None
-            size = [self.special_id(grid_token(side)) for side in chunks[0].grid]
-        ids = np.stack(
-            [
-                self.vocabulary.code_ids(modality, codes[:, level], level=level)
-                for level in range(codes.shape[1])
-            ],
-            axis=1,
-        ).reshape(-1)
-        begin, end = (self.special_id(name) for name in _BRACKETS[modality])
-        ids = np.concatenate([[begin], size, ids, [end]]).astype(np.int64)
-        span = Span(
-            modality=modality,
-            start=start,
-            stop=start + len(ids),
-            grid=chunks[0].grid,
-            duration_s=duration_s,
-            frame_rate_hz=frame_rate_hz,
-            durations=durations,
-        )
-        return ids, span
-
-    def _media_segment(self, modality: str, inner: np.ndarray, render: bool) -> Segment:
-        grid = self.grammar.fixed_grid
-        if modality == "image" and grid is None:
-            grid = self.grammar.side_of(inner[0]), self.grammar.side_of(inner[1])
-            inner = inner[2:]
-        codes, _ = self.vocabulary.codes_of(modality, inner)
-        codes = codes.reshape(-1, self.vocabulary.num_levels(modality)).astype(np.int32)
-        if modality == "audio":
-            assert self.audio is not None
-            return AudioSegment(units=codes, frame_rate_hz=self.audio.frame_rate_hz)
-        assert grid is not None
-        pixels = None
-        if render and self.image is not None and self.image.decoder is not None:
-            with self.profile.pinned():
-                pixels = self.image.decode(codes, grid)
-        return ImageSegment(codes=codes.reshape(*grid, -1), pixels=pixels)
-
-
-class _Pending:
-    """A row that waits for its chunks to be encoded."""
-
-    def __init__(self) -> None:
-        self.encoded: list[EncodedChunk] = []
-        self.error: InputError | None = None
-
 
 def _check_codebook(vocabulary: Vocabulary, modality: str, media: MediaTokenizer | None) -> None:
     expected = vocabulary.num_levels(modality), vocabulary.num_codes(modality)
@@ -527,17 +369,3 @@ def _check_codebook(vocabulary: Vocabulary, modality: str, media: MediaTokenizer
             f"{modality}: the vocabulary has {expected[0]} levels of {expected[1]} codes, the "
             f"codebook {found[0]} of {found[1]}; build the bundle again"
         )
-
-
-def _first(flags: np.ndarray) -> int:
-    """Position of the first true flag, or the length."""
-    return int(flags.argmax()) if flags.any() else len(flags)
-
-
-def _as_row(vocabulary: Vocabulary, ids: Any) -> np.ndarray:
-    row = vocabulary.check_ids(ids.numpy(force=True) if isinstance(ids, torch.Tensor) else ids)
-    if row.ndim != 1:
-        raise IdRangeError(
-            f"expected one row of ids [T], received shape {list(row.shape)}; decode row by row"
-        )
-    return row

@@ -19,7 +19,8 @@ import numpy as np
 
 from dvse.blocks import KINDS, NUM_RESERVED, Block, block_key, check_blocks, describe_block
 from dvse.errors import IdRangeError, VocabularyError
-from dvse.special_tokens import GRID_TOKENS, NAMED_TOKENS
+from dvse.id_tables import IdTables
+from dvse.special_tokens import END_OF_TEXT, GRID_TOKENS, NAMED_TOKENS, check_special_tokens
 
 FORMAT_VERSION = 1
 MULTIPLE = 128
@@ -50,7 +51,7 @@ class Vocabulary:
         self.blocks = tuple(blocks)
         self.special_tokens = dict(special_tokens)
         check_blocks(self.blocks)
-        _check_specials(self.special_tokens, self.blocks)
+        check_special_tokens(self.special_tokens, limit=self.blocks[1].stop_id)
 
     @classmethod
     def create(
@@ -142,6 +143,24 @@ class Vocabulary:
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    @property
+    def pad_id(self) -> int:
+        """The id that fills up short rows, `<|endoftext|>`."""
+        return self.special_tokens[END_OF_TEXT]
+
+    def special_id(self, name: str) -> int:
+        """Return the id of a special token.
+
+        Raises:
+            IdRangeError: the vocabulary has no such token.
+        """
+        try:
+            return self.special_tokens[name]
+        except KeyError:
+            raise IdRangeError(
+                f"expected a special token of the vocabulary, received {name!r}"
+            ) from None
+
     def num_codes(self, name: str) -> int:
         """Codes in each level of `image` or `audio`; 0 where the modality is missing."""
         return sum(b.size for b in self.blocks if b.name == name and b.level == 0)
@@ -156,7 +175,7 @@ class Vocabulary:
         Raises:
             IdRangeError: a code outside 0 … num_codes-1, or no such level.
         """
-        table = self._ids_by_code.get((name, level))
+        table = self._tables.ids_by_code.get((name, level))
         if table is None:
             raise IdRangeError(
                 f"this vocabulary has {self.num_levels(name)} {name} levels, received level {level}"
@@ -170,11 +189,11 @@ class Vocabulary:
         return table[codes]
 
     def image_ids(self, codes: Any, *, level: int = 0) -> np.ndarray:
-        """`code_ids` of pictures."""
+        """Return the ids of picture codes of one level, see `code_ids`."""
         return self.code_ids("image", codes, level=level)
 
     def audio_ids(self, codes: Any, *, level: int = 0) -> np.ndarray:
-        """`code_ids` of speech."""
+        """Return the ids of speech codes of one level, see `code_ids`."""
         return self.code_ids("audio", codes, level=level)
 
     def codes_of(self, name: str, ids: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -184,13 +203,13 @@ class Vocabulary:
             IdRangeError: an id of another block.
         """
         ids = self.check_ids(ids)
-        wrong = ids[self._name_by_id[ids] != KINDS.index(name)]
+        wrong = ids[self._tables.kinds[ids] != KINDS.index(name)]
         if wrong.size:
             raise IdRangeError(
                 f"expected {name} ids, received {int(wrong.flat[0])} "
                 f"({self.name_of(int(wrong.flat[0]))})"
             )
-        return self._code_by_id[ids], self._level_by_id[ids]
+        return self._tables.codes[ids], self._tables.levels[ids]
 
     def check_ids(self, ids: Any) -> np.ndarray:
         """Return `ids` as int64 if every one of them is in 0 … num_ids-1.
@@ -209,7 +228,7 @@ class Vocabulary:
 
         A special that the text tokenizer defines itself counts as special.
         """
-        return self._name_by_id[self.check_ids(ids)]
+        return self._tables.kinds[self.check_ids(ids)]
 
     def name_of(self, token_id: int, *, piece: str | None = None) -> str:
         """Return how an id is printed: `<|image_17|>`, `<|audio_l1_17|>`, a special's name.
@@ -308,28 +327,8 @@ class Vocabulary:
         return {i: name for name, i in self.special_tokens.items()}
 
     @cached_property
-    def _ids_by_code(self) -> dict[tuple[str, int], np.ndarray]:
-        runs: dict[tuple[str, int], list[np.ndarray]] = {}
-        for b in self.blocks[2:]:
-            run = np.arange(b.first_id, b.stop_id, dtype=np.int64)
-            runs.setdefault((b.name, b.level), []).append(run)
-        return {key: np.concatenate(parts) for key, parts in runs.items()}
-
-    @cached_property
-    def _name_by_id(self) -> np.ndarray:
-        names = np.concatenate([np.full(b.size, KINDS.index(b.name), np.int8) for b in self.blocks])
-        names[list(self.special_tokens.values())] = KINDS.index("special")
-        return names
-
-    @cached_property
-    def _code_by_id(self) -> np.ndarray:
-        return np.concatenate(
-            [np.arange(b.size, dtype=np.int64) + b.first_code for b in self.blocks]
-        )
-
-    @cached_property
-    def _level_by_id(self) -> np.ndarray:
-        return np.concatenate([np.full(b.size, b.level, dtype=np.int64) for b in self.blocks])
+    def _tables(self) -> IdTables:
+        return IdTables.of(self.blocks, self.special_tokens.values())
 
 
 _FIELDS = {"format_version", "size", "blocks", "special_tokens"}
@@ -345,16 +344,3 @@ def _whole_numbers(values: Any, what: str) -> np.ndarray:
     if array.dtype == bool or not np.issubdtype(array.dtype, np.integer):
         raise IdRangeError(f"expected {what} to be whole numbers, received dtype {array.dtype}")
     return array.astype(np.int64)
-
-
-def _check_specials(special_tokens: Mapping[str, int], blocks: tuple[Block, ...]) -> None:
-    limit = blocks[1].stop_id
-    ids = list(special_tokens.values())
-    outside = {n: i for n, i in special_tokens.items() if not (type(i) is int and 0 <= i < limit)}
-    if outside:
-        raise VocabularyError(f"expected special ids in 0..{limit - 1}, received {outside}")
-    if len(set(ids)) != len(ids):
-        raise VocabularyError("expected every special token to have an id of its own")
-    missing = [n for n in (*NAMED_TOKENS, *GRID_TOKENS) if n not in special_tokens]
-    if missing:
-        raise VocabularyError(f"expected all special tokens, {missing[:3]} are missing")

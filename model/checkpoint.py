@@ -1,21 +1,18 @@
 """Reading checkpoints: this model's own, and GLM-4's in transformers' layout.
 
 A directory like `glm-4-9b-chat-hf` is loaded by `DvseForCausalLM.from_pretrained` as it is; its
-parameters have the same names (`glm_config` translates its configuration). What this file adds is
-the growth of its vocabulary and errors that name the file or tensor at fault.
+parameters have the same names (`glm_config` translates its configuration). What this file adds are
+errors that name the file or tensor at fault.
 """
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from .errors import CheckpointError, MissingShardError, TensorShapeError
-
-if TYPE_CHECKING:
-    pass
 
 _INDEX = "model.safetensors.index.json"
 

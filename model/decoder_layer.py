@@ -46,7 +46,7 @@ class DvseDecoderLayer(GlmDecoderLayer):
         self.layer_idx = layer_idx
         self.self_attn = GroupedQueryAttention(config, layer_idx)
         is_routed = config.is_expert_layer(layer_idx)
-        self.mlp: Any = MixtureOfExperts(config) if is_routed else DenseFFN(config)
+        self.mlp: Any = MixtureOfExperts(config, layer_idx) if is_routed else DenseFFN(config)
         self.token_gate = TokenGate(config.hidden_size) if config.use_token_gate else None
         self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)

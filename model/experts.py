@@ -29,6 +29,21 @@ class Router(Glm4MoeTopkRouter):
     """
 
 
+class RoutedLayer(nn.Module):
+    """Says, where a call is recorded, that the experts of a layer ran; has no weights.
+
+    A gate may skip a layer for a whole batch: then nothing of it is recorded.
+    """
+
+    def __init__(self, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+
+    def forward(self) -> tuple[int]:
+        """Return the layer's number."""
+        return (self.layer_idx,)
+
+
 class Experts(Glm4MoeExperts):
     """The routed experts, stacked: `gate_up_proj` `[E, 2·I, H]` and `down_proj` `[E, H, I]`."""
 
@@ -57,9 +72,10 @@ class MixtureOfExperts(nn.Module):
     Source: GLM-4.5 technical report, 2025; DeepSeek-V3, 2024, eq. 12-16.
     """
 
-    def __init__(self, config: DvseConfig) -> None:
+    def __init__(self, config: DvseConfig, layer_idx: int) -> None:
         super().__init__()
         self.config = config
+        self.routed_layer = RoutedLayer(layer_idx)
         self.experts = Experts(config)
         self.gate = Router(config)  # type: ignore[arg-type]
         self.shared_experts = None
@@ -69,6 +85,7 @@ class MixtureOfExperts(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Add up, for each token, its experts' weighted outputs and the shared experts'."""
+        self.routed_layer()
         rows = hidden_states.reshape(-1, hidden_states.shape[-1])
         _, weights, expert_ids = self.gate(rows)
         output = self.experts(rows, expert_ids, weights).view_as(hidden_states)

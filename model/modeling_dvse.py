@@ -8,14 +8,11 @@ Life of a batch: ids are checked → embedded → for each layer: norm, attentio
 FFN or experts, residual → norm → head.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import GenerationMixin
-from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -26,93 +23,22 @@ from transformers.models.glm.modeling_glm import (
     GlmRotaryEmbedding,
 )
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+from transformers.utils.output_capturing import capture_outputs
 
-from model.decoder_layer import DvseDecoderLayer
-from model.outputs import DvseCausalLMOutput, DvseModelOutput
-
-from .attention import GroupedQueryAttention
-from .checkpoint import check_shards, explain_failure
+from .auxiliary_losses import Wanted, auxiliary_losses
 from .configuration_dvse import DvseConfig
+from .decoder_layer import DvseDecoderLayer
 from .errors import ModelInputError
-from .experts import Experts, Router, load_balance_loss
 from .growing_cache import let_grow
 from .input_checks import check_context, check_ids, check_length
 from .linear import Linear
 from .norm import RMSNorm
+from .outputs import DvseCausalLMOutput, DvseModelOutput
+from .pretrained import DvsePreTrainedModel
 from .rotary import rotary_table
-from .token_gate import TokenGate, budget_loss
 
 # In labels: no token to be predicted here (transformers' and torch's own mark).
 _NO_LABEL = -100
-
-
-class _WhereThereAreExperts:
-    """Whether the experts' kernel can be chosen: asked of a model, it depends on its configuration.
-
-    transformers asks the class and looks for a decorator in its source; here one class serves dense
-    models and models with experts, so the class answers no and a model with experts answers yes.
-    """
-
-    def __get__(self, model: Any, owner: type) -> Any:
-        config = None if model is None else model.__dict__.get("config")
-        return lambda: config is not None and config.has_experts
-
-
-class DvsePreTrainedModel(GlmPreTrainedModel):
-    """What both models share: configuration, initialisation, recorded outputs."""
-
-    config: DvseConfig
-    config_class = DvseConfig
-    base_model_prefix = "model"
-    _no_split_modules = ["DvseDecoderLayer"]  # noqa: RUF012
-    _can_record_outputs = {  # noqa: RUF012
-        "hidden_states": DvseDecoderLayer,
-        "attentions": GroupedQueryAttention,
-        "router_logits": OutputRecorder(Router, index=0),
-        "gate_logits": OutputRecorder(TokenGate, index=0),
-    }
-    _can_set_experts_implementation = _WhereThereAreExperts()
-
-    @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        """Load a checkpoint of this model or of GLM-4, as `PreTrainedModel.from_pretrained` does.
-
-        Raises:
-            MissingShardError: a weight file named in the index is not there.
-            TensorShapeError: a tensor does not have the configuration's shape.
-            CheckpointError: a weight file is cut off.
-            ModelConfigError: `config.json` has an unknown key or is another architecture's.
-        """
-        name_or_path = pretrained_model_name_or_path
-        directory = None if name_or_path is None else Path(name_or_path)
-        if directory is None or not directory.is_dir():
-            return super().from_pretrained(name_or_path, *args, **kwargs)
-        directory /= kwargs.get("subfolder", "")
-        check_shards(directory)
-        try:
-            return super().from_pretrained(name_or_path, *args, **kwargs)
-        except (RuntimeError, OSError, SafetensorError):
-            config = kwargs.get("config") or DvseConfig.from_pretrained(name_or_path, **kwargs)
-            explain_failure(directory, cls, config)
-            raise
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        std = self.config.initializer_range
-        if isinstance(module, TokenGate):
-            init.zeros_(module.weight)
-            init.constant_(module.bias, self.config.gate_bias_init)
-        elif isinstance(module, Router):
-            init.normal_(module.weight, mean=0.0, std=std)
-            init.zeros_(module.e_score_correction_bias)
-        elif isinstance(module, Experts):
-            init.normal_(module.gate_up_proj, mean=0.0, std=std)
-            init.normal_(module.down_proj, mean=0.0, std=std)
-        else:
-            super()._init_weights(module)
 
 
 class DvseModel(DvsePreTrainedModel, GlmModel):
@@ -260,15 +186,8 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
             modality_ids: `[B, T]`, taken so that `model(**batch)` and `generate(**batch)` work on
                 a tokenizer's output as it is; not read, the ids say it themselves.
         """
-        config = self.config
-        wants_router = self.has_experts and _first(output_router_logits, config, "router")
-        wants_gates = self.has_gates and _first(output_gate_logits, config, "gate")
-        is_training = self.training and labels is not None
-        needs_router = wants_router or (self.has_experts and is_training)
-        needs_gates = wants_gates or (self.has_gates and (is_training or needs_router))
-        if needs_router or needs_gates:
-            kwargs["output_router_logits"] = needs_router
-            kwargs["output_gate_logits"] = needs_gates
+        wanted = self._wanted(output_router_logits, output_gate_logits, labels is not None)
+        kwargs |= wanted.flags
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -278,42 +197,41 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
             use_cache=use_cache,
             **kwargs,
         )
-        loss = aux_loss = gates_loss = None
+        loss = None
         if isinstance(logits_to_keep, str):
             logits, loss = self._labelled(outputs.last_hidden_state, labels, logits_to_keep, kwargs)
         else:
-            keep = (
-                slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-            )
-            logits = self.lm_head(outputs.last_hidden_state[:, keep, :])
+            logits = self.lm_head(outputs.last_hidden_state[:, _keep(logits_to_keep), :])
         if labels is not None and loss is None:
             loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=config.vocab_size, **kwargs
+                logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs
             )
-        if needs_router:
-            aux_loss = self._load_balance_loss(outputs, attention_mask)
-        if needs_gates and (wants_gates or labels is not None):
-            gates_loss = budget_loss(
-                outputs.gate_logits,
-                [config.gate_threshold(i) for i in range(config.num_hidden_layers)],
-                config.gate_target_share,
-                _counted(attention_mask, outputs.last_hidden_state),
-            )
-        if loss is not None and aux_loss is not None:
-            loss = loss + config.router_aux_loss_coef * aux_loss.to(loss.device)
-        if loss is not None and gates_loss is not None and self.training:
-            loss = loss + config.gate_loss_coef * gates_loss.to(loss.device)
-
+        more = auxiliary_losses(self.config, outputs, attention_mask, wanted)
         return DvseCausalLMOutput(
-            loss=loss,
+            loss=None if loss is None else more.added_to(loss, self.config, self.training),
             logits=logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            aux_loss=aux_loss if wants_router or is_training else None,
-            budget_loss=gates_loss,
-            router_logits=outputs.router_logits if wants_router else None,
-            gate_logits=outputs.gate_logits if wants_gates else None,
+            aux_loss=more.load_balance,
+            budget_loss=more.budget,
+            router_logits=outputs.router_logits if wanted.gives_router else None,
+            gate_logits=outputs.gate_logits if wanted.gives_gates else None,
+        )
+
+    def _wanted(self, router: bool | None, gates: bool | None, has_loss: bool) -> Wanted:
+        if not (self.has_experts or self.has_gates):
+            return Wanted()
+        config = self.config
+        if router is None:
+            router = config.output_router_logits
+        if gates is None:
+            gates = config.output_gate_logits
+        return Wanted.by(
+            router if self.has_experts else None,
+            gates if self.has_gates else None,
+            has_loss=has_loss,
+            adds=has_loss and self.training,
         )
 
     def _labelled(
@@ -339,39 +257,6 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
         )
         return logits, loss
 
-    def _load_balance_loss(self, outputs: Any, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Count the rows that were routed: those of real tokens, and of open gates if skipped."""
-        config = self.config
-        counted = _counted(attention_mask, outputs.last_hidden_state)
-        if counted is None:
-            counted = torch.ones(outputs.last_hidden_state.shape[:2])
-        logits_left = list(outputs.router_logits)
-        layers = [i for i in range(config.num_hidden_layers) if config.is_expert_layer(i)]
-        is_any_skipped = len(logits_left) < len(layers)
-        logits, masks = [], []
-        for layer_idx in layers:
-            mask = counted.reshape(-1)
-            if outputs.gate_logits is not None and not self.training:
-                is_open = outputs.gate_logits[layer_idx] >= config.gate_threshold(layer_idx)
-                if is_any_skipped and not is_open.any():
-                    continue  # no row of this layer was routed
-                if logits_left[0].shape[0] != mask.shape[0]:
-                    mask = mask.to(is_open.device)[is_open.reshape(-1)]
-            logits.append(logits_left.pop(0))
-            masks.append(mask.to(logits[-1].device))
-        if not logits:
-            return outputs.last_hidden_state.new_zeros(())
-        return load_balance_loss(tuple(logits), config.num_experts_per_tok, masks)
 
-
-def _counted(
-    attention_mask: torch.Tensor | None, hidden_states: torch.Tensor
-) -> torch.Tensor | None:
-    """The part `[B, T]` of a 2-D attention mask that belongs to the tokens at hand."""
-    if attention_mask is None or attention_mask.dim() != 2:
-        return None
-    return attention_mask[:, -hidden_states.shape[1] :]
-
-
-def _first(given: bool | None, config: DvseConfig, name: str) -> bool:
-    return getattr(config, f"output_{name}_logits") if given is None else given
+def _keep(logits_to_keep: int | torch.Tensor) -> slice | torch.Tensor:
+    return slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

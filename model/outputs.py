@@ -14,10 +14,13 @@ class DvseModelOutput(BaseModelOutputWithPast):
         last_hidden_state: `[B, T, hidden_size]`.
         past_key_values: the cache, where one is used.
         router_logits: one `[N, experts]` a layer with experts, where asked for.
+        routed_layers: the layers whose experts ran, in the order of `router_logits`; a layer whose
+            gates are all closed is left out.
         gate_logits: one `[B, T]` a layer with a gate, where asked for.
     """
 
     router_logits: tuple[torch.Tensor, ...] | None = None
+    routed_layers: tuple[int, ...] | None = None
     gate_logits: tuple[torch.Tensor, ...] | None = None
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.decoder_layer import DvseDecoderLayer
-
+from .decoder_layer import DvseDecoderLayer
 from .experts import Router
 
 

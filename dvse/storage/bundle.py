@@ -17,7 +17,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -29,13 +29,16 @@ from dvse.errors import (
 )
 from dvse.items import MODALITIES
 from dvse.storage.file_hash import file_sha256
+from dvse.storage.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    check_files,
+    check_format,
+    deciding_files,
+)
 from dvse.storage.pickles import refuse_pickles
 from dvse.vocabulary import Vocabulary
 
-FORMAT = "dvse-bundle"
-FORMAT_VERSION = 1
-
-_FIELDS = {"format", "format_version", "name", "fingerprint", "dvse_version", "card", "files"}
 _PROCESSOR = {
     "processor_class": "DvseProcessor",
     "auto_map": {"AutoProcessor": "processing_dvse.DvseProcessor"},
@@ -101,9 +104,9 @@ class Bundle:
         """
         folder = Path(folder)
         document = _read_json(folder / "dvse.json")
-        _check_format(document, folder)
+        check_format(document, folder)
         refuse_pickles(folder)
-        _check_files(folder, document["files"])
+        check_files(folder, document["files"])
         sections = {m: Section(**document[m]) for m in MODALITIES if m in document}
         vocabulary = Vocabulary.from_dict(_read_json(folder / "vocabulary.json"))
         found = _fingerprint(sections, vocabulary, document["files"])
@@ -123,7 +126,7 @@ class Bundle:
 
     def copy_to(self, folder: Path) -> None:
         """Copy the bundle's own files, and nothing that lies beside them, into a new directory."""
-        for name in ("dvse.json", *_deciding_files(self.folder)):
+        for name in ("dvse.json", *deciding_files(self.folder)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(self.folder / name, folder / name)
         write_processor_files(folder)
@@ -149,7 +152,7 @@ def write_bundle(
     refuse_pickles(folder)
     files = {
         name: {"sha256": file_sha256(folder / name), "size": (folder / name).stat().st_size}
-        for name in _deciding_files(folder)
+        for name in deciding_files(folder)
     }
     document = {
         "format": FORMAT,
@@ -238,80 +241,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _check_format(document: Mapping[str, Any], folder: Path) -> None:
-    if document.get("format") != FORMAT:
-        raise BundleFormatError(
-            f"{folder}: expected a dvse.json of format {FORMAT!r}, received "
-            f"{document.get('format')!r}"
-        )
-    if document.get("format_version") != FORMAT_VERSION:
-        raise BundleFormatError(
-            f"{folder}: expected format version {FORMAT_VERSION}, received "
-            f"{document.get('format_version')!r}; install the DVSE that wrote this bundle"
-        )
-    unknown = set(document) - _FIELDS - set(MODALITIES)
-    missing = _FIELDS - set(document) - {"card"}
-    if "text" not in document:
-        missing.add("text")
-    if unknown or missing:
-        raise BundleFormatError(
-            f"{folder}: dvse.json has unknown fields {sorted(unknown)} and lacks {sorted(missing)}"
-        )
-    kinds = {"name": str, "fingerprint": str, "dvse_version": str, "card": str, "files": dict}
-    for field_name, kind in kinds.items():
-        if not isinstance(document.get(field_name, kind()), kind):
-            raise BundleFormatError(
-                f"{folder}: expected {field_name!r} of dvse.json to be a {kind.__name__}, received "
-                f"{document[field_name]!r:.60}"
-            )
-    for modality in [m for m in MODALITIES if m in document]:
-        section = document[modality]
-        if not (
-            isinstance(section, dict)
-            and set(section) == {"spec", "metrics", "provenance"}
-            and all(isinstance(value, dict) for value in section.values())
-        ):
-            raise BundleFormatError(
-                f"{folder}: expected section {modality!r} to hold the objects spec, metrics and "
-                f"provenance, received {section!r:.60}"
-            )
-
-
-def _check_files(folder: Path, files: Mapping[str, Any]) -> None:
-    for name, expected in files.items():
-        parts = PurePosixPath(name).parts
-        if PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name:
-            raise BundleFormatError(
-                f"{folder}: expected files inside the bundle, received {name!r}"
-            )
-        if not isinstance(expected, dict) or set(expected) != {"sha256", "size"}:
-            raise BundleFormatError(
-                f"{folder}: expected sha256 and size of {name!r}, received {expected!r:.60}"
-            )
-        path = folder / name
-        if not path.is_file():
-            raise BundleIntegrityError(f"{path}: the file is missing; fetch the bundle again")
-        found = file_sha256(path)
-        if found != expected["sha256"]:
-            raise BundleIntegrityError(
-                f"{path}: expected SHA-256 {expected['sha256']!s:.16}…, received {found:.16}…; "
-                "the file was changed or cut short, fetch the bundle again"
-            )
-    added = set(_deciding_files(folder)) - set(files)
-    if added:
-        raise BundleIntegrityError(
-            f"{folder}: dvse.json does not list {sorted(added)}, so nothing vouches for it; remove "
-            "it, or build the bundle again"
-        )
-
-
-def _deciding_files(folder: Path) -> list[str]:
-    """Names of the files on which tokens may depend: the modalities' and the vocabulary."""
-    found = [p for m in MODALITIES for p in (folder / m).rglob("*") if p.is_file()]
-    names = [p.relative_to(folder).as_posix() for p in found if not p.name.startswith(".")]
-    return sorted([*names, "vocabulary.json"])
 
 
 def _fingerprint(

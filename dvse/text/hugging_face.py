@@ -66,12 +66,12 @@ class HuggingFaceText(TextTokenizer):
             raise BundleFormatError(f"text/{_FILE}: cannot be read; {error}") from None
 
     def encode(self, text: str) -> np.ndarray:
-        """See `TextTokenizer.encode`."""
+        """Return the ids `int32 [n]` of a text; nothing in it becomes a special token."""
         encoded = self._tokenizer.encode(check_unicode(text), add_special_tokens=False)
         return np.asarray(encoded.ids, dtype=np.int32)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """See `TextTokenizer.decode`.
+        """Return the text of ids, without a character added or lost.
 
         Raises:
             IdRangeError: an id outside 0 … size-1.
@@ -80,14 +80,14 @@ class HuggingFaceText(TextTokenizer):
         return self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
 
     def piece(self, token_id: int) -> str:
-        """See `TextTokenizer.piece`."""
+        """Return the piece that an id stands for, as the model writes it."""
         (token_id,) = check_text_ids([token_id], self.size).tolist()
         return self._tokenizer.id_to_token(token_id) or ""
 
     def spec(self) -> dict[str, Any]:
-        """See `TextTokenizer.spec`."""
+        """Return the JSON description."""
         return {"type": "hugging_face"}
 
     def save_files(self, folder: Path) -> None:
-        """See `TextTokenizer.save_files`."""
+        """Write the `tokenizer.json` into `folder`."""
         (folder / _FILE).write_bytes(self._document.encode())

@@ -123,7 +123,7 @@ class SentencePieceText(TextTokenizer):
             raise BundleFormatError(f"text/{_FILE}: cannot be read; {error.strerror}") from None
 
     def encode(self, text: str) -> np.ndarray:
-        """See `TextTokenizer.encode`."""
+        """Return the ids `int32 [n]` of a text; nothing in it becomes a special token."""
         stretches = check_unicode(text).split(_SPACE)
         ids = self._processor.EncodeAsIds(stretches[0])
         for stretch in stretches[1:]:
@@ -131,7 +131,7 @@ class SentencePieceText(TextTokenizer):
         return np.asarray(ids, dtype=np.int32)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """See `TextTokenizer.decode`.
+        """Return the text of ids, without a character added or lost.
 
         Raises:
             IdRangeError: an id outside 0 … size-1.
@@ -140,7 +140,7 @@ class SentencePieceText(TextTokenizer):
         return b"".join([self._bytes[i] for i in ids.tolist()]).decode("utf-8", errors="replace")
 
     def piece(self, token_id: int) -> str:
-        """See `TextTokenizer.piece`."""
+        """Return the piece that an id stands for, as the model writes it."""
         (token_id,) = check_text_ids([token_id], self.size).tolist()
         return self._processor.IdToPiece(token_id)
 
@@ -149,11 +149,11 @@ class SentencePieceText(TextTokenizer):
         return self._bytes[check_text_ids([token_id], self.size)[0]]
 
     def spec(self) -> dict[str, Any]:
-        """See `TextTokenizer.spec`."""
+        """Return the JSON description."""
         return {"type": "sentencepiece"}
 
     def save_files(self, folder: Path) -> None:
-        """See `TextTokenizer.save_files`."""
+        """Write the model into `folder`, byte for byte as it was read."""
         (folder / _FILE).write_bytes(self._model)
 
     def _byte_pieces(self) -> list[bytes]:

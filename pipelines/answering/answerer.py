@@ -183,13 +183,14 @@ class Answerer:
         if settings.temperature:
             processors.append(SeededSampling(temperature=settings.temperature, seed=settings.seed))
         stops = torch.tensor(self.legal.stop_ids, device=self._device)
-        pass_ = _Pass.of_prompts(self._model, prompts, self._tokenizer.pad_id, self._device)
+        pad_id = self._tokenizer.vocabulary.pad_id
+        pass_ = _Pass.of_prompts(self._model, prompts, pad_id, self._device)
         made = torch.zeros(len(prompts), 0, dtype=torch.int64, device=self._device)
         is_open = torch.ones(len(prompts), dtype=torch.bool, device=self._device)
         num_steps = min(settings.max_new_tokens, self.max_length - max(map(len, prompts)))
         for step in range(num_steps):
             token_ids = self._choose(pass_, made, processors)
-            token_ids = torch.where(is_open, token_ids, self._tokenizer.pad_id)
+            token_ids = torch.where(is_open, token_ids, pad_id)
             yield token_ids
             is_open = is_open & ~torch.isin(token_ids, stops)
             if step + 1 == num_steps or not is_open.any():

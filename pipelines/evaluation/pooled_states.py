@@ -48,7 +48,7 @@ def pooled_states(
 def _pooled(loaded: LoadedModel, rows: list[np.ndarray], starts: list[int]) -> np.ndarray:
     """Padded on the right: a causal decoder never sees what comes after."""
     width = max(map(len, rows))
-    ids = torch.full((len(rows), width), loaded.tokenizer.pad_id)
+    ids = torch.full((len(rows), width), loaded.tokenizer.vocabulary.pad_id)
     mask = torch.zeros((len(rows), width), dtype=torch.bool)
     chosen = torch.zeros((len(rows), width))
     for n, (row, start) in enumerate(zip(rows, starts, strict=True)):

@@ -12,15 +12,7 @@ import numpy as np
 from dvse.blocks import KINDS
 from dvse.errors import VocabularyError
 from dvse.grammar import Grammar
-from dvse.special_tokens import (
-    BEGIN_OF_AUDIO,
-    BEGIN_OF_IMAGE,
-    END_OF_AUDIO,
-    END_OF_IMAGE,
-    grid_token,
-)
-
-_BRACKETS = {"image": (BEGIN_OF_IMAGE, END_OF_IMAGE), "audio": (BEGIN_OF_AUDIO, END_OF_AUDIO)}
+from dvse.special_tokens import BRACKETS, grid_token
 
 
 def check_row(row: Mapping[str, Any], grammar: Grammar) -> list[str]:
@@ -35,7 +27,7 @@ def check_row(row: Mapping[str, Any], grammar: Grammar) -> list[str]:
     try:
         if not _is_plain(row, ids, grammar):
             grammar.check(ids)
-            if row["modality"] in _BRACKETS:
+            if row["modality"] in BRACKETS:
                 problems.append(f"the ids are no single {row['modality']} as the row says")
     except VocabularyError as error:
         problems.append(str(error))
@@ -57,9 +49,9 @@ def _is_plain(row: Mapping[str, Any], ids: np.ndarray, grammar: Grammar) -> bool
     kinds = v.kinds(ids)
     if modality == "text":
         return bool((kinds == KINDS.index("text")).all())
-    if modality not in _BRACKETS or len(ids) < 3:
+    if modality not in BRACKETS or len(ids) < 3:
         return False
-    begin, end = (v.special_tokens[name] for name in _BRACKETS[modality])
+    begin, end = (v.special_tokens[name] for name in BRACKETS[modality])
     if ids[0] != begin or ids[-1] != end:
         return False
     body = ids[1:-1]

@@ -95,7 +95,7 @@ class _Setting:
             loaded = load_model(self.folder / "model", threads=_NUM_THREADS)
             self.note = "random weights of tiny's shape"
         self.captioner, self._model = Captioner(loaded), loaded.model
-        self._pad_id = loaded.tokenizer.pad_id
+        self._pad_id = loaded.tokenizer.vocabulary.pad_id
         return self
 
     def __exit__(self, *exc: object) -> None:

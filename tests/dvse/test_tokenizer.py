@@ -160,7 +160,7 @@ def test_a_batch_holds_the_rows_as_they_are_alone(tokenizer):
         alone = tokenizer.encode(row)
         assert ids[mask].tolist() == alone.ids.tolist()
         assert modality[mask].tolist() == alone.modality_ids.tolist()
-        assert set(ids[~mask].tolist()) <= {tokenizer.pad_id}
+        assert set(ids[~mask].tolist()) <= {tokenizer.vocabulary.pad_id}
         assert set(modality[~mask].tolist()) <= {-1}
 
 
@@ -360,11 +360,15 @@ def test_ids_come_in_any_container(tokenizer, convert):
 def test_nothing_decodes_to_nothing(tokenizer):
     assert tokenizer.decode([]) == []
     assert tokenizer.decode(torch.zeros(0)) == []
-    assert tokenizer.decode([tokenizer.pad_id] * 3) == []
+    assert tokenizer.decode([tokenizer.vocabulary.pad_id] * 3) == []
 
 
 def test_the_end_of_a_document_between_documents_is_seen(tokenizer):
-    ids = [*tokenizer.encode(Text("a")).ids, tokenizer.pad_id, *tokenizer.encode(Text("b")).ids]
+    ids = [
+        *tokenizer.encode(Text("a")).ids,
+        tokenizer.vocabulary.pad_id,
+        *tokenizer.encode(Text("b")).ids,
+    ]
     assert tokenizer.decode(ids) == [
         TextSegment(text="a"),
         SpecialSegment(name="<|endoftext|>"),
@@ -421,12 +425,15 @@ def test_other_ids_are_refused(tokenizer, ids, message):
 def test_names_of_ids(tokenizer):
     assert tokenizer.name_of(int(tokenizer.text.encode(" the")[0])).startswith("▁")
     assert tokenizer.name_of(tokenizer.vocabulary.image_ids(17 - 10)) == "<|image_7|>"
-    assert tokenizer.special_id("<|user|>") == tokenizer.vocabulary.special_tokens["<|user|>"]
+    assert (
+        tokenizer.vocabulary.special_id("<|user|>")
+        == tokenizer.vocabulary.special_tokens["<|user|>"]
+    )
     for token_id in (-1, tokenizer.vocabulary.num_ids):
         with pytest.raises(IdRangeError):
             tokenizer.name_of(token_id)
     with pytest.raises(IdRangeError, match="special token"):
-        tokenizer.special_id("<|nonsense|>")
+        tokenizer.vocabulary.special_id("<|nonsense|>")
 
 
 # --- saving ----------------------------------------------------------------------------------
@@ -473,7 +480,11 @@ def test_a_hugging_face_bundle_round_trips(glm_document, fakes, tmp_path):
     assert one.fingerprint == two.fingerprint
     ids = one.encode(Text("<|user|> 三")).ids
     assert ids.tolist() == two.encode(Text("<|user|> 三")).ids.tolist()
-    assert two.special_id("<|user|>") == built.special_id("<|user|>") < one.text.size
+    assert (
+        two.vocabulary.special_id("<|user|>")
+        == built.vocabulary.special_id("<|user|>")
+        < one.text.size
+    )
 
 
 def test_push_to_hub_uploads_a_whole_bundle(text_bundle, monkeypatch):

@@ -21,7 +21,7 @@ def fields():
 
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm", "batched_mm"])
 def test_as_glm_4_5(make_config, fields, implementation):
-    ours = MixtureOfExperts(make_config(**fields))
+    ours = MixtureOfExperts(make_config(**fields), 0)
     theirs = Glm4MoeMoE(Glm4MoeConfig(hidden_size=32, **fields))
     for weight in (*ours.parameters(), *ours.buffers()):
         torch.nn.init.normal_(weight, std=0.2)
@@ -34,7 +34,7 @@ def test_as_glm_4_5(make_config, fields, implementation):
 
 
 def test_formula_for_one_token(make_config, fields):
-    block = MixtureOfExperts(make_config(**fields))
+    block = MixtureOfExperts(make_config(**fields), 0)
     for weight in (*block.parameters(), *block.buffers()):
         torch.nn.init.normal_(weight.requires_grad_(False), std=0.2)
     block.config._experts_implementation = "eager"
@@ -104,6 +104,31 @@ def test_auxiliary_losses_train_router_and_gates(make_model, ids):
     layer = model.model.layers[1]
     assert layer.mlp.gate.weight.grad.abs().sum() > 0
     assert layer.token_gate.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("skipped", [1, 2])
+def test_load_balance_counts_the_layers_that_ran(make_model, ids, skipped):
+    model = make_model(
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=8,
+        num_hidden_layers=3,
+        first_k_dense_replace=1,
+        use_token_gate=True,
+    )
+    model.config.gate_thresholds = [0.0, 0.0, 0.0]
+    model.config.gate_thresholds[skipped] = 1e9
+    ran = 3 - skipped
+    recorded = model.model(
+        ids, output_router_logits=True, output_routed_layers=True, output_gate_logits=True
+    )
+    assert recorded.routed_layers == (ran,)
+    (logits,) = recorded.router_logits
+    assert len(logits) == int((recorded.gate_logits[ran] >= 0).sum())
+    assert 0 < len(logits) < ids.numel()
+    expected = load_balance_loss((logits,), 2, [torch.ones(len(logits))])
+    found = model(ids, labels=ids, output_router_logits=True)
+    assert torch.equal(found.aux_loss, expected)
 
 
 def test_load_balance_with_closed_gates_in_evaluation(make_model, ids):

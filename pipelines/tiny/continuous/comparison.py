@@ -95,7 +95,9 @@ def _exact(
 
 
 def _kind(prompt: np.ndarray, tokenizer: Tokenizer) -> str:
-    begins = {kind: tokenizer.special_id(f"<|begin_of_{kind}|>") for kind in ("image", "audio")}
+    begins = {
+        kind: tokenizer.vocabulary.special_id(f"<|begin_of_{kind}|>") for kind in ("image", "audio")
+    }
     return next((kind for kind, begin in begins.items() if begin in prompt), "text")
 
 

@@ -93,7 +93,7 @@ def gate_decoder(
     dense = _load(decoder_folder)
     loss_before = answer_loss(dense, held_out, recipe)
     train_decoder(dense, tokenizer, shards, recipe, folder / "dense", resume=True)
-    documents = list(_documents(shards, tokenizer.pad_id))
+    documents = list(_documents(shards, tokenizer.vocabulary.pad_id))
     length = sum(int(d["attention_mask"].sum()) for d in documents) / _num_rows(documents)
     gated = _load(decoder_folder, use_token_gate=True)
     gated.config.gate_target_share = _open_share(gated, saving, round(length))

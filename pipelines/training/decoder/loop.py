@@ -110,7 +110,7 @@ def train_decoder(
         length=settings.length,
         seed=settings.seed,
         keep_whole=True,
-        pad_id=tokenizer.pad_id,
+        pad_id=tokenizer.vocabulary.pad_id,
         rank=_rank()[0],
         num_ranks=_rank()[1],
         drop_last=True,

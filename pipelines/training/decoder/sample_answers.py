@@ -64,7 +64,7 @@ def samples_of(shard: Path, tokenizer: Tokenizer, *, count: int) -> list[Sample]
 
     Rows without a loss mask are passed over: nobody asks anything there.
     """
-    special = tokenizer.special_id
+    special = tokenizer.vocabulary.special_id
     opening = [special("<think>"), special("</think>")]
     found: list[Sample] = []
     table = read_shard(shard, columns=["ids", "loss_mask"])

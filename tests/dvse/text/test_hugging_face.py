@@ -119,7 +119,7 @@ def test_through_the_front_door(model, fakes):
         SpecialSegment(name="[MASK]"),
         TextSegment(text="end"),
     ]
-    assert tokenizer.pad_id == 300
+    assert tokenizer.vocabulary.pad_id == 300
     assert tokenizer.name_of(300) == "<|endoftext|>"
 
 

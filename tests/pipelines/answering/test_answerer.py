@@ -13,7 +13,7 @@ from pipelines.answering.answerer import Answerer, AnswerSettings
 from pipelines.answering.model_directory import LoadedModel
 
 TINY = dvse.load("tiny")
-THINK, END_THINK = TINY.special_id("<think>"), TINY.special_id("</think>")
+THINK, END_THINK = TINY.vocabulary.special_id("<think>"), TINY.vocabulary.special_id("</think>")
 
 
 def prompts_of(*lengths):

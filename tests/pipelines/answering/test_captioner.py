@@ -108,7 +108,7 @@ def test_details(captioner, files):
 
 def test_thinking_comes_apart_from_the_answer(captioner, files):
     caption = short(captioner, files / "0.png", thinking=True, details=True, max_new_tokens=30)
-    assert caption.token_ids[0] == captioner.tokenizer.special_id("<think>")
+    assert caption.token_ids[0] == captioner.tokenizer.vocabulary.special_id("<think>")
     assert isinstance(caption.reasoning, str)
     assert "<think>" not in caption.text + caption.reasoning
 

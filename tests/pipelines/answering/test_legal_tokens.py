@@ -9,8 +9,8 @@ import dvse
 from pipelines.answering.legal_tokens import LegalAnswer, LegalTokens, Phase
 
 TINY = dvse.load("tiny")
-THINK, END_THINK = TINY.special_id("<think>"), TINY.special_id("</think>")
-END, USER = TINY.special_id("<|endoftext|>"), TINY.special_id("<|user|>")
+THINK, END_THINK = TINY.vocabulary.special_id("<think>"), TINY.vocabulary.special_id("</think>")
+END, USER = TINY.vocabulary.special_id("<|endoftext|>"), TINY.vocabulary.special_id("<|user|>")
 TEXT = set(range(8000))
 
 

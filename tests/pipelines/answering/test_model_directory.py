@@ -82,7 +82,7 @@ def test_what_the_configs_say(random_model):
     config = json.loads((random_model / "config.json").read_text())
     assert config["bundle_fingerprint"] == TINY.fingerprint
     generation = json.loads((random_model / "generation_config.json").read_text())
-    end, user = TINY.special_id("<|endoftext|>"), TINY.special_id("<|user|>")
+    end, user = TINY.vocabulary.special_id("<|endoftext|>"), TINY.vocabulary.special_id("<|user|>")
     assert generation["eos_token_id"] == [end, user]
     assert generation["pad_token_id"] == end
 

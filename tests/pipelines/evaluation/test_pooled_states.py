@@ -25,7 +25,7 @@ def test_the_mean_over_the_item(loaded):
     ]
     found = pooled_states(loaded, items, batch_size=3)
     assert found.dtype == np.float32
-    prefix = [loaded.tokenizer.special_id(n) for n in ("[gMASK]", "<sop>", "<|user|>")]
+    prefix = [loaded.tokenizer.vocabulary.special_id(n) for n in ("[gMASK]", "<sop>", "<|user|>")]
     prefix += loaded.tokenizer.encode(Text("\n")).ids.tolist()
     for item, row in zip(items, found, strict=True):
         own = loaded.tokenizer.encode(item).ids.tolist()

@@ -178,7 +178,7 @@ def test_conversations_carry_a_loss_mask_on_their_answers(media, tmp_path, token
     tokenize([tmp_path / "talk.jsonl"], tmp_path / "out")
     (row,) = read_shard(tmp_path / "out" / "shard-000000.parquet").to_pylist()
     answer = [i for i, m in zip(row["ids"], row["loss_mask"], strict=True) if m]
-    end = tokenizer.special_id("<|endoftext|>")
+    end = tokenizer.vocabulary.special_id("<|endoftext|>")
     assert answer == [*tokenizer.text.encode("Noise.").tolist(), end]
     assert verify(tmp_path / "out", tokenizer=tokenizer).problems == ()
     (batch,) = dvse.TokenDataset(tmp_path / "out", batch_size=1, length=2048)

@@ -1,0 +1,87 @@
+"""Many rows through the encoders, several at a time, in bounded memory.
+
+Chunks of neighbouring rows are encoded together, for speed alone: what comes together never
+changes a code. Knows the order of the steps, not what a chunk holds.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from dvse.chunk import Chunk, EncodedChunk
+from dvse.errors import InputError
+
+_MEDIA_AT_ONCE = 64  # pictures and windows of recordings, a few full forward passes
+_CHUNKS_AT_ONCE = 1024  # of any kind; text and special tokens are encoded one by one anyway
+
+_Row = TypeVar("_Row")
+_Encoding = TypeVar("_Encoding")
+
+
+def encode_rows(
+    rows: Iterable[_Row],
+    *,
+    chunks_of: Callable[[_Row], Iterable[Chunk]],
+    encode: Callable[[Sequence[Chunk]], Sequence[EncodedChunk]],
+    assemble: Callable[[Sequence[EncodedChunk]], _Encoding],
+) -> Iterator[_Encoding | InputError]:
+    """Yield for each row, in order, what `assemble` makes of it or the error that it cost.
+
+    Args:
+        rows: read as they are needed.
+        chunks_of: the chunks of a row, lazily; an `InputError` of it costs that row alone.
+        encode: codes of chunks of any rows, in order.
+        assemble: one row from its encoded chunks.
+
+    >>> chunks = lambda row: [Chunk(modality="text", data=word) for word in row.split()]
+    >>> encode = lambda chunks: [EncodedChunk(modality="text", codes=c.data) for c in chunks]
+    >>> join = lambda encoded: "+".join(one.codes for one in encoded)
+    >>> list(encode_rows(["a b", "", "c"], chunks_of=chunks, encode=encode, assemble=join))
+    ['a+b', '', 'c']
+    """
+    waiting: deque[_Pending] = deque()
+    buffer: list[tuple[_Pending, Chunk]] = []
+    num_media = 0
+
+    def flush() -> None:
+        encoded = encode([chunk for _, chunk in buffer])
+        for (pending, _), one in zip(buffer, encoded, strict=True):
+            pending.encoded.append(one)
+        buffer.clear()
+
+    for row in rows:
+        pending = _Pending()
+        waiting.append(pending)
+        try:
+            for chunk in chunks_of(row):
+                buffer.append((pending, chunk))
+                num_media += chunk.is_media
+                if num_media >= _MEDIA_AT_ONCE or len(buffer) >= _CHUNKS_AT_ONCE:
+                    flush()
+                    num_media = 0
+        except InputError as error:
+            pending.error = error
+            buffer[:] = [(p, c) for p, c in buffer if p is not pending]
+            num_media = sum(c.is_media for _, c in buffer)
+        if not buffer or len(waiting) >= _MEDIA_AT_ONCE:
+            flush()
+            num_media = 0
+            while waiting:
+                yield waiting.popleft().finish(assemble)
+    flush()
+    while waiting:
+        yield waiting.popleft().finish(assemble)
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A row that waits for its chunks to be encoded."""
+
+    encoded: list[EncodedChunk] = field(default_factory=list)
+    error: InputError | None = None
+
+    def finish(
+        self, assemble: Callable[[Sequence[EncodedChunk]], _Encoding]
+    ) -> _Encoding | InputError:
+        return self.error or assemble(self.encoded)

@@ -1,0 +1,87 @@
+"""What both models share: how weights begin, how checkpoints are read, what can be recorded."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import initialization as init
+from transformers.models.glm.modeling_glm import GlmPreTrainedModel
+from transformers.utils.output_capturing import OutputRecorder
+
+from .attention import GroupedQueryAttention
+from .checkpoint import check_shards, explain_failure
+from .configuration_dvse import DvseConfig
+from .decoder_layer import DvseDecoderLayer
+from .experts import Experts, RoutedLayer, Router
+from .token_gate import TokenGate
+
+
+class _WhereThereAreExperts:
+    """Whether the experts' kernel can be chosen: asked of a model, it depends on its configuration.
+
+    transformers asks the class and looks for a decorator in its source; here one class serves dense
+    models and models with experts, so the class answers no and a model with experts answers yes.
+    """
+
+    def __get__(self, model: Any, owner: type) -> Any:
+        config = None if model is None else model.__dict__.get("config")
+        return lambda: config is not None and config.has_experts
+
+
+class DvsePreTrainedModel(GlmPreTrainedModel):
+    """Configuration, initialisation, recorded outputs and loading of both models."""
+
+    config: DvseConfig
+    config_class = DvseConfig
+    base_model_prefix = "model"
+    _no_split_modules = ["DvseDecoderLayer"]  # noqa: RUF012
+    _can_record_outputs = {  # noqa: RUF012
+        "hidden_states": DvseDecoderLayer,
+        "attentions": GroupedQueryAttention,
+        "router_logits": OutputRecorder(Router, index=0),
+        "routed_layers": OutputRecorder(RoutedLayer, index=0),
+        "gate_logits": OutputRecorder(TokenGate, index=0),
+    }
+    _can_set_experts_implementation = _WhereThereAreExperts()
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Load a checkpoint of this model or of GLM-4, as `PreTrainedModel.from_pretrained` does.
+
+        Raises:
+            MissingShardError: a weight file named in the index is not there.
+            TensorShapeError: a tensor does not have the configuration's shape.
+            CheckpointError: a weight file is cut off.
+            ModelConfigError: `config.json` has an unknown key or is another architecture's.
+        """
+        name_or_path = pretrained_model_name_or_path
+        directory = None if name_or_path is None else Path(name_or_path)
+        if directory is None or not directory.is_dir():
+            return super().from_pretrained(name_or_path, *args, **kwargs)
+        directory /= kwargs.get("subfolder", "")
+        check_shards(directory)
+        try:
+            return super().from_pretrained(name_or_path, *args, **kwargs)
+        except (RuntimeError, OSError, SafetensorError):
+            config = kwargs.get("config") or DvseConfig.from_pretrained(name_or_path, **kwargs)
+            explain_failure(directory, cls, config)
+            raise
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        std = self.config.initializer_range
+        if isinstance(module, TokenGate):
+            init.zeros_(module.weight)
+            init.constant_(module.bias, self.config.gate_bias_init)
+        elif isinstance(module, Router):
+            init.normal_(module.weight, mean=0.0, std=std)
+            init.zeros_(module.e_score_correction_bias)
+        elif isinstance(module, Experts):
+            init.normal_(module.gate_up_proj, mean=0.0, std=std)
+            init.normal_(module.down_proj, mean=0.0, std=std)
+        else:
+            super()._init_weights(module)
