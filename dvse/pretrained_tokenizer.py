@@ -162,10 +162,8 @@ class DvseTokenizer(PreTrainedTokenizer):
         batch: dict[str, Any] = {"input_ids": [ids for ids, _ in rows]}
         batch = self.pad(batch, padding=padding, max_length=max_length).data
         if return_assistant_tokens_mask:
-            width = [len(ids) for ids in batch["input_ids"]]
-            batch["assistant_masks"] = [
-                self._padded(learnt, n) for (_, learnt), n in zip(rows, width, strict=True)
-            ]
+            pairs = zip(rows, batch["input_ids"], strict=True)
+            batch["assistant_masks"] = [self._padded(row[1], len(ids)) for row, ids in pairs]
         if single and return_tensors is None:
             batch = {name: values[0] for name, values in batch.items()}
         encoding = BatchEncoding(batch, tensor_type=return_tensors)

@@ -197,15 +197,8 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
             use_cache=use_cache,
             **kwargs,
         )
-        loss = None
-        if isinstance(logits_to_keep, str):
-            logits, loss = self._labelled(outputs.last_hidden_state, labels, logits_to_keep, kwargs)
-        else:
-            logits = self.lm_head(outputs.last_hidden_state[:, _keep(logits_to_keep), :])
-        if labels is not None and loss is None:
-            loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs
-            )
+        answer = self._labelled if isinstance(logits_to_keep, str) else self._kept
+        logits, loss = answer(outputs.last_hidden_state, labels, logits_to_keep, kwargs)
         more = auxiliary_losses(self.config, outputs, attention_mask, wanted)
         return DvseCausalLMOutput(
             loss=None if loss is None else more.added_to(loss, self.config, self.training),
@@ -234,8 +227,21 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
             adds=has_loss and self.training,
         )
 
+    def _kept(
+        self, hidden_states: torch.Tensor, labels: torch.Tensor | None, keep: Any, given: dict
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits `[B, kept, vocab_size]` of these positions, and the loss of labels."""
+        kept = slice(-keep, None) if isinstance(keep, int) else keep
+        logits = self.lm_head(hidden_states[:, kept, :])
+        if labels is None:
+            return logits, None
+        vocab_size = self.config.vocab_size
+        return logits, self.loss_function(
+            logits=logits, labels=labels, vocab_size=vocab_size, **given
+        )
+
     def _labelled(
-        self, hidden_states: torch.Tensor, labels: torch.Tensor | None, name: str, given: dict
+        self, hidden_states: torch.Tensor, labels: torch.Tensor | None, name: Any, given: dict
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits `[N, vocab_size]` of the positions whose next token has a label, and the loss."""
         next_ids = given.pop("shift_labels", None)
@@ -256,7 +262,3 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
             **given,
         )
         return logits, loss
-
-
-def _keep(logits_to_keep: int | torch.Tensor) -> slice | torch.Tensor:
-    return slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
