@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    args = parser.parse_args(argv[len(command.words) :])
+    words = argv[len(command.words) :]
+    parser.set_defaults(words=words)  # for those that start themselves again
+    args = parser.parse_args(words)
     try:
         code = module.run(args)
         sys.stdout.flush()

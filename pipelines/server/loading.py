@@ -2,7 +2,6 @@
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dvse.errors import BundleFormatError, ConfigError
@@ -11,6 +10,7 @@ from pipelines.answering.model_directory import LoadedModel, check_belong, find_
 from pipelines.server.batching.continuous_batcher import BatchingConfig, ContinuousBatcher
 from pipelines.server.batching.runner import LocalRunner, Runner
 from pipelines.server.served_model import ServedModel
+from pipelines.server.settings import LoadingConfig
 from pipelines.server.torch_threads import run_in_passing
 
 if TYPE_CHECKING:
@@ -19,35 +19,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("dvse.serve")
 # See `torch_threads`: the cores are the batcher's.
 _ENCODER_THREADS = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadingConfig:
-    """What to load, and where to.
-
-    Attributes:
-        model: a shipped name, a model directory or a Hub id.
-        device: `cpu`, `cuda` or `cuda:N`; with tensor parallelism, each process takes its own.
-        dtype: of the weights; by default as they are stored.
-        tensor_parallel: processes over which the decoder is split.
-        max_running, max_waiting: as in `BatchingConfig`.
-        cache_gib: memory for keys and values.
-    """
-
-    model: str = "tiny"
-    device: str = "cpu"
-    dtype: str | None = None
-    tensor_parallel: int = 1
-    max_running: int = 32
-    max_waiting: int = 128
-    cache_gib: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.tensor_parallel < 1 or self.cache_gib <= 0:
-            raise ConfigError(
-                "expected tensor_parallel of at least 1 and cache_gib above 0, received "
-                f"{self.tensor_parallel} and {self.cache_gib}"
-            )
 
 
 def load_served(config: LoadingConfig) -> ServedModel:
@@ -112,18 +83,19 @@ def batching_for(
     """
     values = 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_dim
     per_token = values * bytes_per_value
-    fits = int(config.cache_gib * 2**30 / per_token * config.tensor_parallel)
+    fits = int(config.limits.cache_gib * 2**30 / per_token * config.tensor_parallel)
     defaults = BatchingConfig()
     pages = min(defaults.prefix_pages * 4, fits // 4 // defaults.chunk)
     tokens = fits - pages * defaults.chunk
-    wanted = config.max_running * decoder.max_position_embeddings
+    wanted = config.limits.max_concurrency * decoder.max_position_embeddings
     if tokens < defaults.chunk:
         raise ConfigError(
-            f"a cache of {config.cache_gib} GiB holds {tokens} tokens of this model; raise it"
+            f"a cache of {config.limits.cache_gib} GiB holds {tokens} tokens of this model; "
+            "raise it"
         )
     return BatchingConfig(
-        max_running=config.max_running,
-        max_waiting=config.max_waiting,
+        max_running=config.limits.max_concurrency,
+        max_waiting=config.limits.max_in_flight,
         cache_tokens=min(tokens, wanted),
         prefix_pages=pages,
     )

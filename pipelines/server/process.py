@@ -18,8 +18,8 @@ from fastapi import FastAPI
 from dvse.errors import DvseError
 from pipelines.server.app import create_app, stop
 from pipelines.server.door.patient_protocol import patient_protocol
-from pipelines.server.loading import LoadingConfig, load_served
-from pipelines.server.settings import ENDPOINTS, ServerSettings
+from pipelines.server.loading import load_served
+from pipelines.server.settings import ENDPOINTS, LoadingConfig, ServerSettings
 
 _LOG = logging.getLogger("dvse.serve")
 _BACKLOG = 2048
@@ -36,19 +36,11 @@ class _Server(uvicorn.Server):
         await ending
 
 
-def serve(
-    settings: ServerSettings,
-    loading: LoadingConfig,
-    *,
-    host: str,
-    port: int,
-    imported_in_s: float,
-) -> int:
+def serve(settings: ServerSettings, *, imported_in_s: float) -> int:
     """Serve until a signal says stop, and return the exit code.
 
     Args:
-        settings, loading: of the app and the model.
-        host, port: where to listen; port 0 takes a free one, the log says which.
+        settings: of the app and the model; with port 0 the log says which one was free.
         imported_in_s: how long the libraries took, for the log.
 
     Raises:
@@ -75,32 +67,14 @@ def serve(
         server.should_exit = True
 
     # Bound before anything is loaded: a port that is taken is known at once.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    name = f"[{host}]" if ":" in host else host
+    listener = _listener(settings)
+    name = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{name}:{listener.getsockname()[1]}"
-
     _LOG.info("libraries imported in %.1f s", imported_in_s)
     app = create_app(
-        lambda: load_served(loading), settings, on_ready=on_ready, on_failure=on_failure
+        lambda: load_served(settings.loading), settings, on_ready=on_ready, on_failure=on_failure
     )
-    server = _Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            http=patient_protocol(settings.header_timeout_s),
-            loop="uvloop",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=max(1, round(settings.stop_deadline_s + 2)),
-            backlog=_BACKLOG,
-        )
-    )
+    server = _Server(_uvicorn_config(app, settings))
     server.run(sockets=[listener])
     if failure:
         if not isinstance(failure[0], DvseError):
@@ -108,6 +82,29 @@ def serve(
         print(f"dvse serve: {failure[0]}", file=sys.stderr)
         return 1
     return 0 if server.started else 1
+
+
+def _listener(settings: ServerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+
+
+def _uvicorn_config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=patient_protocol(settings.header_timeout_s),
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=max(1, round(settings.stop_deadline_s + 2)),
+        backlog=_BACKLOG,
+    )
 
 
 def set_up_logging() -> None:

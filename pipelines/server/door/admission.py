@@ -69,8 +69,8 @@ class Admission:
                     headers={"WWW-Authenticate": "Bearer"},
                 )
             self._check_size(headers.get("content-length"))
-            if is_work and self._in_flight >= self._settings.max_in_flight:
-                waiting = self._in_flight / self._settings.max_concurrency
+            if is_work and self._in_flight >= self._settings.limits.max_in_flight:
+                waiting = self._in_flight / self._settings.limits.max_concurrency
                 raise busy(round(waiting * self._mean_s))
         except ApiError as error:
             await error.response()(scope, receive, send)

@@ -16,13 +16,15 @@ from taught_model import (
 )
 
 from pipelines.server.app import create_app
-from pipelines.server.loading import LoadingConfig, load_served
-from pipelines.server.settings import ServerSettings
+from pipelines.server.loading import load_served
+from pipelines.server.settings import BatchingLimits, LoadingConfig, ServerSettings
 
 
 @pytest.fixture(scope="module")
 def client(taught_model):
-    loading = LoadingConfig(model=str(taught_model), max_running=8, cache_gib=0.05)
+    loading = LoadingConfig(
+        model=str(taught_model), limits=BatchingLimits(max_concurrency=8, cache_gib=0.05)
+    )
     app = create_app(load_served(loading), ServerSettings(served_names=("m", "alias")))
     with TestClient(app, raise_server_exceptions=False) as client:
         while client.get("/ready").status_code != 200:

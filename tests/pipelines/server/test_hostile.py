@@ -192,10 +192,12 @@ def strict_server(taught_model, tmp_path_factory):
 
     from pipelines.server.app import create_app
     from pipelines.server.door.patient_protocol import patient_protocol
-    from pipelines.server.loading import LoadingConfig, load_served
-    from pipelines.server.settings import ServerSettings
+    from pipelines.server.loading import load_served
+    from pipelines.server.settings import BatchingLimits, LoadingConfig, ServerSettings
 
-    loading = LoadingConfig(model=str(taught_model), max_running=2, cache_gib=0.05)
+    loading = LoadingConfig(
+        model=str(taught_model), limits=BatchingLimits(max_concurrency=2, cache_gib=0.05)
+    )
     settings = ServerSettings(
         served_names=("m",), api_keys=("s3cret",), body_timeout_s=0.5, max_body_bytes=100_000
     )

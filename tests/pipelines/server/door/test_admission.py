@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.server.door.admission import Admission
 from pipelines.server.metrics import Metrics
-from pipelines.server.settings import ServerSettings
+from pipelines.server.settings import BatchingLimits, LoadingConfig, ServerSettings
 
 
 class Reader:
@@ -99,7 +99,10 @@ def test_as_many_as_there_is_room_for_and_then_429_with_retry_after():
     async def run():
         reader = Reader()
         reader.may_go.clear()
-        door = gate(reader, max_concurrency=1, max_queue=1)
+        door = gate(
+            reader,
+            loading=LoadingConfig(limits=BatchingLimits(max_concurrency=1, max_queue=1)),
+        )
         first = [asyncio.ensure_future(call(door)) for _ in range(2)]
         await asyncio.sleep(0.05)
         refused = await call(door)
