@@ -1,11 +1,11 @@
-"""The order of an epoch: which documents a rank's worker sees, and in which order.
+"""The order of an epoch: all documents of all shards, mixed, the same for whoever asks.
 
-It follows from seed, epoch and row lengths alone, so all shares work it out for themselves and
-never overlap. Documents are mixed within groups of a few shards, which bounds memory; the groups
-are mixed anew each epoch.
+It follows from seed, epoch and row lengths alone, and from nothing about ranks or workers, so it
+stays what it is when their number changes. Documents are mixed within *blocks* of a few shards,
+which bounds memory; the blocks are put together anew each epoch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,35 +13,15 @@ import numpy as np
 SHARDS_AT_ONCE = 8
 
 
-@dataclass(frozen=True)
-class Share:
-    """Which part of the documents: of which worker of which rank."""
-
-    rank: int
-    num_ranks: int
-    worker: int
-    num_workers: int
-
-    @property
-    def number(self) -> int:
-        """Position among all shares."""
-        return self.worker * self.num_ranks + self.rank
-
-    @property
-    def count(self) -> int:
-        """Number of shares."""
-        return self.num_ranks * self.num_workers
-
-    def all_shares(self) -> Iterator["Share"]:
-        """Yield every share, this one included."""
-        for rank in range(self.num_ranks):
-            for worker in range(self.num_workers):
-                yield Share(rank, self.num_ranks, worker, self.num_workers)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Documents of a few shards that are held in memory together."""
+    """The documents of a few shards in the order of the epoch.
+
+    Attributes:
+        shards: `int64 [S]`, numbers of the shards.
+        shard, row: `int64 [N]`, where each document lies.
+        length: `int64 [N]`, its ids, at least 1.
+    """
 
     shards: np.ndarray
     shard: np.ndarray
@@ -50,46 +30,44 @@ class Block:
 
 
 class EpochOrder:
-    """The documents of an epoch, block by block."""
-
-    def __init__(self, blocks: list[Block]) -> None:
-        self.blocks = [block for block in blocks if len(block.row)]
-        sizes = [len(block.row) for block in self.blocks]
-        self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Ids of each document, `int64 [N]`."""
-        parts = [block.length for block in self.blocks]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-
-
-def epoch_order(
-    lengths: Sequence[np.ndarray], share: Share, *, seed: int, epoch: int, shuffle: bool
-) -> EpochOrder:
-    """Return the documents of one share in the order of one epoch.
+    """The documents of one epoch, block by block; a block is worked out when it is asked for.
 
     Args:
         lengths: for each shard, the ids in each of its rows; rows of 0 are left out.
-        share: whole shards where there are enough of them, else every n-th document.
-        seed, epoch, shuffle: how documents are mixed; input order without `shuffle`.
+        seed, epoch: of the mixing.
+        shuffle: mix; else input order.
     """
-    num_shards = len(lengths)
-    rng = np.random.default_rng([seed, epoch])
-    shards = rng.permutation(num_shards) if shuffle else np.arange(num_shards)
-    by_shard = num_shards >= 4 * share.count
-    chosen = shards[share.number :: share.count] if by_shard else shards
-    blocks = []
-    for first in range(0, len(chosen), SHARDS_AT_ONCE):
-        group = chosen[first : first + SHARDS_AT_ONCE]
-        shard = np.repeat(group, [len(lengths[s]) for s in group])
-        row = np.concatenate([np.arange(len(lengths[s])) for s in group])
-        length = np.concatenate([lengths[s] for s in group])
-        order = np.arange(len(shard))
+
+    def __init__(
+        self, lengths: Sequence[np.ndarray], *, seed: int, epoch: int, shuffle: bool
+    ) -> None:
+        self._lengths, self._shuffle, self._key = lengths, shuffle, (seed, epoch)
+        shards = np.arange(len(lengths))
         if shuffle:
-            order = np.random.default_rng([seed, epoch, 1, *group]).permutation(order)
-        if not by_shard:
-            order = order[share.number :: share.count]
+            shards = np.random.default_rng(self._key).permutation(shards)
+        self._groups = [
+            shards[first : first + SHARDS_AT_ONCE]
+            for first in range(0, len(shards), SHARDS_AT_ONCE)
+        ]
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks."""
+        return len(self._groups)
+
+    def num_ids(self) -> np.ndarray:
+        """Return the ids of each block, `int64 [num_blocks]`."""
+        of_shard = np.array([lengths.sum() for lengths in self._lengths], dtype=np.int64)
+        return np.array([of_shard[group].sum() for group in self._groups], dtype=np.int64)
+
+    def block(self, number: int) -> Block:
+        """Return the documents of a block."""
+        group = self._groups[number]
+        shard = np.repeat(group, [len(self._lengths[s]) for s in group])
+        row = np.concatenate([np.arange(len(self._lengths[s])) for s in group])
+        length = np.concatenate([self._lengths[s] for s in group])
+        order = np.arange(len(shard))
+        if self._shuffle:
+            order = np.random.default_rng([*self._key, 1, *group]).permutation(order)
         order = order[length[order] > 0]
-        blocks.append(Block(shards=group, shard=shard[order], row=row[order], length=length[order]))
-    return EpochOrder(blocks)
+        return Block(shards=group, shard=shard[order], row=row[order], length=length[order])

@@ -2,12 +2,14 @@
 
 Decoding Parquet costs more than everything else in reading; a flat copy (2 or 4 bytes an id) is
 made the first time and shared by every later epoch, rank and worker. Its name holds size and time
-of the shard, so a copy of another shard is never taken for it. Where the directory cannot be
-written, the shard is decoded each time.
+of the shard, so a copy of another shard is never taken for it. Whoever needs a copy while another
+process makes it waits for that one. Where the directory cannot be written, the shard is decoded
+each time.
 """
 
 import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,16 +47,39 @@ def flat_shard(path: Path, *, use_cache: bool = True) -> FlatShard:
     info = path.stat()
     stem = f"{path.stem}-{info.st_size}-{info.st_mtime_ns}"
     ids_file, mask_file = (path.parent / FOLDER / f"{stem}.{kind}.npy" for kind in ("ids", "mask"))
-    with contextlib.suppress(OSError, ValueError):
-        mask = np.load(mask_file, mmap_mode="r") if mask_file.exists() else None
-        return FlatShard(ids=np.load(ids_file, mmap_mode="r"), mask=mask)
-    flat = _decode(path)
-    with contextlib.suppress(OSError):  # no room or no right to write: decode next time, too
-        ids_file.parent.mkdir(exist_ok=True)
-        if flat.mask is not None:
-            write_atomically(mask_file, _npy(flat.mask))
-        write_atomically(ids_file, _npy(flat.ids))  # last: its presence says both are there
-    return flat
+    if (copy := _mapped(ids_file, mask_file)) is not None:
+        return copy
+    with _one_at_a_time(path):
+        if (copy := _mapped(ids_file, mask_file)) is not None:
+            return copy
+        flat = _decode(path)
+        with contextlib.suppress(OSError):  # no room or no right to write: decode next time, too
+            ids_file.parent.mkdir(exist_ok=True)
+            if flat.mask is not None:
+                write_atomically(mask_file, _npy(flat.mask))
+            write_atomically(ids_file, _npy(flat.ids))  # last: its presence says both are there
+        return flat
+
+
+def _mapped(ids_file: Path, mask_file: Path) -> FlatShard | None:
+    try:
+        ids = np.load(ids_file, mmap_mode="r")
+        return FlatShard(
+            ids=ids, mask=np.load(mask_file, mmap_mode="r") if mask_file.exists() else None
+        )
+    except (OSError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Lock a shard among processes, where the system and its file system can do that."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(stack.enter_context(path.open("rb")), fcntl.LOCK_EX)
+        yield
 
 
 def _decode(path: Path) -> FlatShard:

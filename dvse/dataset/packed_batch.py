@@ -1,11 +1,15 @@
 """A batch of packed windows: ids, and where documents begin and end in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.utils.data._utils.collate import default_collate_fn_map
+
+from dvse.errors import ConfigError
 
 IGNORED_LABEL = -100
 
@@ -111,3 +115,15 @@ class PackedBatch:
         lengths = self.cumulative_lengths().diff()
         spread = values.repeat_interleave(lengths, output_size=self.input_ids.numel())
         return spread.view_as(self.input_ids)
+
+
+def _refuse_collation(batches: Sequence[PackedBatch], **_: Any) -> NoReturn:
+    raise ConfigError(
+        "a TokenDataset gives whole batches, so expected DataLoader(dataset, batch_size=None, …), "
+        "received a DataLoader that would put batches together; say batch_size to the TokenDataset"
+    )
+
+
+# `DataLoader` puts batches of one together where nobody says batch_size=None; this is the place
+# that torch documents for types of one's own.
+default_collate_fn_map[PackedBatch] = _refuse_collation

@@ -1,39 +1,44 @@
-"""Packing: rows of different lengths laid end to end in windows of one length.
+"""Packing: documents of different lengths laid end to end in windows of one length.
 
-A layout is decided by the lengths alone, before any id is read, so every rank knows how many
-batches there will be and a run can go on in the middle. Knows no torch and no files.
+The windows of an epoch are one long stream of ids, cut every `length` ids; packing says where in
+it each document stands. That is decided by the lengths alone, before any id is read, so everybody
+knows how many windows there are and a run can go on in the middle. Knows no torch and no files.
 """
 
+import bisect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 
+from dvse.dataset.epoch_order import EpochOrder
 from dvse.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Where the documents of a stream stand.
-
-    A *piece* is a stretch of one document in one window.
+class Pieces:
+    """Where the documents of a block stand. A *piece* is a stretch of one document in one window.
 
     Attributes:
-        document: `int64 [P]`, position of the piece's document in the stream.
+        document: `int64 [P]`, position of the piece's document in the block.
         start: `int64 [P]`, where in the document it begins.
         length: `int64 [P]`, its ids.
-        first_piece: `int64 [W + 1]`, the first piece of each window; the last entry is P.
+        position: `int64 [P]`, where in the stream of windows it begins; rising.
     """
 
     document: np.ndarray
     start: np.ndarray
     length: np.ndarray
-    first_piece: np.ndarray
+    position: np.ndarray
 
-    @property
-    def num_windows(self) -> int:
-        """Number of windows."""
-        return len(self.first_piece) - 1
+    def where(self, chosen: np.ndarray) -> "Pieces":
+        """Return the chosen pieces (`bool [P]`)."""
+        return Pieces(
+            document=self.document[chosen],
+            start=self.start[chosen],
+            length=self.length[chosen],
+            position=self.position[chosen],
+        )
 
 
 class Packing(ABC):
@@ -49,8 +54,17 @@ class Packing(ABC):
         self.length = length
 
     @abstractmethod
-    def lay_out(self, lengths: np.ndarray) -> Layout:
-        """Return the layout of a stream of documents with these lengths (`int64 [N]`)."""
+    def begins(self, order: EpochOrder) -> np.ndarray:
+        """Return where each block begins in the stream and where it ends: `int64 [G + 1]`."""
+
+    @abstractmethod
+    def lay_out(self, lengths: np.ndarray, begin: int) -> Pieces:
+        """Return the pieces of a block.
+
+        Args:
+            lengths: `int64 [N]`, ids of its documents, each at least 1.
+            begin: where the block begins in the stream.
+        """
 
 
 class ContinuousPacking(Packing):
@@ -58,26 +72,27 @@ class ContinuousPacking(Packing):
 
     Only the last window has padding. What most pre-training uses.
 
-    >>> layout = ContinuousPacking(4).lay_out(np.array([3, 3]))
-    >>> list(zip(layout.document.tolist(), layout.start.tolist(), layout.length.tolist()))
+    >>> pieces = ContinuousPacking(4).lay_out(np.array([3, 3]), begin=0)
+    >>> list(zip(pieces.document.tolist(), pieces.start.tolist(), pieces.length.tolist()))
     [(0, 0, 3), (1, 0, 1), (1, 1, 2)]
     """
 
-    def lay_out(self, lengths: np.ndarray) -> Layout:
+    def begins(self, order: EpochOrder) -> np.ndarray:
+        """Blocks stand end to end, too."""
+        return np.append(0, np.cumsum(order.num_ids()))
+
+    def lay_out(self, lengths: np.ndarray, begin: int) -> Pieces:
         """Cut the stream every `length` ids."""
-        ends = np.cumsum(lengths)
-        total = int(ends[-1]) if len(ends) else 0
-        begins = ends - lengths
+        ends = begin + np.cumsum(lengths)
+        end = int(ends[-1]) if len(ends) else begin
+        starts = ends - lengths
         # A piece begins where a document or a window begins.
-        windows = np.arange(0, total, self.length)
-        cuts = np.union1d(begins[lengths > 0], windows)
-        stops = np.append(cuts[1:], total)[: len(cuts)]
+        windows = np.arange(begin + -begin % self.length, end, self.length)
+        cuts = np.union1d(starts, windows)
+        stops = np.append(cuts[1:], end)[: len(cuts)]
         document = np.searchsorted(ends, cuts, side="right")
-        return Layout(
-            document=document,
-            start=cuts - begins[document] if len(cuts) else cuts,
-            length=stops - cuts,
-            first_piece=np.searchsorted(cuts, np.append(windows, total)),
+        return Pieces(
+            document=document, start=cuts - starts[document], length=stops - cuts, position=cuts
         )
 
 
@@ -85,29 +100,39 @@ class WholePacking(Packing):
     """Documents stay whole: one that does not fit any more begins the next window.
 
     A document longer than a window is cut into pieces of a whole window; its rest goes on as the
-    others do. Costs padding, keeps a picture and its caption together.
+    others do. Costs padding, keeps a picture and its caption together. Each block begins a window.
 
-    >>> layout = WholePacking(4).lay_out(np.array([3, 3]))
-    >>> layout.first_piece.tolist()
-    [0, 1, 2]
+    >>> WholePacking(4).lay_out(np.array([3, 3]), begin=0).position.tolist()
+    [0, 4]
     """
 
-    def lay_out(self, lengths: np.ndarray) -> Layout:
+    def begins(self, order: EpochOrder) -> np.ndarray:
+        """Fill the windows of every block, to know their number."""
+        windows = [
+            len(self._first_pieces(_cut_long(order.block(number).length, self.length)[2]))
+            for number in range(order.num_blocks)
+        ]
+        return np.append(0, np.cumsum(np.array(windows, dtype=np.int64))) * self.length
+
+    def lay_out(self, lengths: np.ndarray, begin: int) -> Pieces:
         """Fill windows in order (next fit)."""
         document, start, length = _cut_long(lengths, self.length)
+        first = self._first_pieces(length)
+        window = np.repeat(np.arange(len(first)), np.diff([*first, len(length)]))
+        before = np.cumsum(length) - length
+        position = begin + window * self.length + before - before[first][window]
+        return Pieces(document=document, start=start, length=length, position=position)
+
+    def _first_pieces(self, length: np.ndarray) -> np.ndarray:
+        """The first piece of each window, `int64 [W]`."""
         # A window takes pieces while their sum fits: one bisection a window.
-        ends = np.cumsum(length)
-        first_piece, piece, before = [0], 0, 0
-        while piece < len(length):
-            piece = int(np.searchsorted(ends, before + self.length, side="right"))
-            before = int(ends[piece - 1])
-            first_piece.append(piece)
-        return Layout(
-            document=document,
-            start=start,
-            length=length,
-            first_piece=np.array(first_piece, dtype=np.int64),
-        )
+        ends: list[int] = np.cumsum(length).tolist()
+        first, piece, before = [], 0, 0
+        while piece < len(ends):
+            first.append(piece)
+            piece = bisect.bisect_right(ends, before + self.length, lo=piece)
+            before = ends[piece - 1]
+        return np.array(first, dtype=np.int64)
 
 
 def _cut_long(lengths: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,17 +8,39 @@ from typing import Self
 
 import numpy as np
 
-from dvse.dataset.epoch_order import Block, EpochOrder
-from dvse.dataset.flat_cache import flat_shard
+from dvse.dataset.batch_cut import BatchCut
+from dvse.dataset.epoch_order import Block
+from dvse.dataset.flat_cache import FlatShard, flat_shard
+from dvse.dataset.packing import Pieces
+from dvse.dataset.window_stream import WindowStream
+
+# Picking rows costs about as much as copying this many times as many ids.
+_WHOLE_FROM = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """What was copied into some batches that lie end to end.
+
+    Attributes:
+        starts: `int64 [P]`, where each piece begins; rising.
+        lengths: `int64 [P]`, its ids.
+        mask: `bool [N]`, the loss mask where one of the rows has one, else `None`.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    mask: np.ndarray | None
 
 
 class PieceReader:
-    """Holds the blocks that the present batch needs, and reads the next one meanwhile.
+    """Holds what the present batches need of its blocks, and reads the next block meanwhile.
 
     Args:
         paths: the shards.
         lengths: for each shard, the ids in each of its rows.
-        order: the documents of an epoch.
+        stream: the windows of an epoch.
+        cut: whose batches; where they are a small share, only the rows that stand in them are kept.
         use_cache: keep flat copies of the shards.
     """
 
@@ -26,11 +48,12 @@ class PieceReader:
         self,
         paths: Sequence[Path],
         lengths: Sequence[np.ndarray],
-        order: EpochOrder,
+        stream: WindowStream,
+        cut: BatchCut,
         *,
         use_cache: bool,
     ) -> None:
-        self._paths, self._lengths, self._order = paths, lengths, order
+        self._paths, self._lengths, self._stream, self._cut = paths, lengths, stream, cut
         self._use_cache = use_cache
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard-reader")
         self._held: dict[int, Future[_Held]] = {}
@@ -41,81 +64,123 @@ class PieceReader:
     def __exit__(self, *exc: object) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def fill(
-        self,
-        ids: np.ndarray,
-        document: np.ndarray,
-        start: np.ndarray,
-        length: np.ndarray,
-        target: np.ndarray,
-    ) -> np.ndarray | None:
-        """Copy pieces of documents into a batch.
+    def fill(self, ids: np.ndarray, steps: np.ndarray) -> Filled:
+        """Copy the ids of this share's batches of some steps into an array.
 
         Args:
-            ids: `int64 [N]`, written to.
-            document, start, length, target: of each piece: its document in the order of the
-                epoch, where in it the piece begins, its ids, and where in `ids` it goes (rising).
-
-        Returns:
-            `bool [N]`, the loss mask where one of the rows has one, else `None`.
+            ids: `int64 [N]`, written to, a batch behind the other; padding stays as it is.
+            steps: rising, each one of this worker's.
 
         Raises:
             ShardError: a shard cannot be read.
         """
-        if not len(document):
-            return None
-        edges = np.searchsorted(document, self._order.first)
-        first, last = np.searchsorted(self._order.first, document[[0, -1]], side="right") - 1
+        width, size = self._stream.length, self._cut.batch_size
+        first = self._cut.windows(steps)
+        begin, end = first * width, (first + size) * width
+        shift = np.arange(len(steps)) * size * width - begin
+        starts, lengths = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         mask = None
-        for number in range(int(first), int(last) + 1):
-            mine = slice(int(edges[number]), int(edges[number + 1]))
+        blocks = self._stream.blocks(int(first[0]), int(first[-1]) + size)
+        for number in blocks:
             held = self._hold(number)
-            begin = held.offset[document[mine] - self._order.first[number]] + start[mine]
-            at, to = _runs(begin, length[mine]), _where(target[mine], length[mine])
+            # Held are this share's pieces alone, so those of its steps lie side by side.
+            low, high = (np.searchsorted(held.pieces.position, edge) for edge in (begin, end))
+            mine = slice(int(low[0]), int(high[-1]))
+            length = held.pieces.length[mine]
+            target = held.pieces.position[mine] + np.repeat(shift, high - low)
+            at, to = _runs(held.begin[mine], length), _where(target, length)
             ids[to] = held.ids[at]
             if held.mask is not None:
                 mask = np.ones(len(ids), dtype=bool) if mask is None else mask
                 mask[to] = held.mask[at]
-        for past in [n for n in self._held if n < int(last)]:
+            starts.append(target)
+            lengths.append(length)
+        for past in [n for n in self._held if n < blocks.stop - 1]:
             del self._held[past]
-        return mask
+        return Filled(starts=np.concatenate(starts), lengths=np.concatenate(lengths), mask=mask)
 
     def _hold(self, number: int) -> "_Held":
         for wanted in (number, number + 1):
-            if wanted not in self._held and wanted < len(self._order.blocks):
-                self._held[wanted] = self._thread.submit(self._read, self._order.blocks[wanted])
+            if wanted not in self._held and wanted < self._stream.order.num_blocks:
+                self._held[wanted] = self._thread.submit(self._read, wanted)
         return self._held[number].result()
 
-    def _read(self, block: Block) -> "_Held":
-        offset = np.empty(len(block.row), dtype=np.int64)
-        shards = [flat_shard(self._paths[s], use_cache=self._use_cache) for s in block.shards]
+    def _read(self, number: int) -> "_Held":
+        block = self._stream.order.block(number)
+        pieces = self._stream.pieces(block, number)
+        is_mine = self._cut.is_mine(pieces.position // self._stream.length)
+        if not is_mine.all():
+            pieces = pieces.where(is_mine)
+        is_needed = np.zeros(len(block.row), dtype=bool)
+        is_needed[pieces.document] = True
+        rows = self._rows(block, is_needed)
+        return _Held(
+            pieces=pieces,
+            begin=rows.offset[pieces.document] + pieces.start,
+            ids=rows.ids,
+            mask=rows.mask,
+        )
+
+    def _rows(self, block: Block, is_needed: np.ndarray) -> "_Rows":
+        offset = np.zeros(len(block.row), dtype=np.int64)
+        taken: list[FlatShard] = []
         base = 0
-        for number, flat in zip(block.shards, shards, strict=True):
+        # Shares begin at different shards, so that flat copies are made side by side.
+        for number in np.roll(block.shards, -self._cut.share):
+            mine = is_needed & (block.shard == number)
+            if not mine.any():
+                continue
             lengths = self._lengths[number]
-            begins = np.cumsum(lengths) - lengths
-            mine = block.shard == number
-            offset[mine] = base + begins[block.row[mine]]
-            base += len(flat.ids)
+            is_taken = np.zeros(len(lengths), dtype=bool)
+            is_taken[block.row[mine]] = True
+            flat = flat_shard(self._paths[number], use_cache=self._use_cache)
+            kept = np.where(is_taken, lengths, 0)
+            if kept.sum() * _WHOLE_FROM >= lengths.sum():
+                kept = lengths
+                taken.append(flat)
+            else:
+                taken.append(_part(flat, lengths, is_taken))
+            offset[mine] = base + (np.cumsum(kept) - kept)[block.row[mine]]
+            base += int(kept.sum())
         mask = None
-        if any(flat.mask is not None for flat in shards):
-            masks = [np.ones(len(f.ids), bool) if f.mask is None else f.mask for f in shards]
+        if any(flat.mask is not None for flat in taken):
+            masks = [np.ones(len(f.ids), bool) if f.mask is None else f.mask for f in taken]
             mask = np.concatenate(masks)
-        return _Held(ids=np.concatenate([f.ids for f in shards]), offset=offset, mask=mask)
+        ids = np.concatenate([f.ids for f in taken]) if taken else np.zeros(0, dtype=np.uint16)
+        return _Rows(ids=ids, mask=mask, offset=offset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """Rows of a block end to end; `offset` says where each document begins."""
+
+    ids: np.ndarray
+    mask: np.ndarray | None
+    offset: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Held:
-    """The ids of a block.
+    """What a share needs of a block.
 
     Attributes:
-        ids: all ids of the block's shards end to end, in their own dtype.
-        offset: where each document begins.
+        pieces: its pieces.
+        begin: where each begins in `ids`.
+        ids: in the shards' own dtype.
         mask: loss mask of each id, `None` where no row has one.
     """
 
+    pieces: Pieces
+    begin: np.ndarray
     ids: np.ndarray
-    offset: np.ndarray
     mask: np.ndarray | None
+
+
+def _part(flat: FlatShard, lengths: np.ndarray, is_taken: np.ndarray) -> FlatShard:
+    """Some rows of a shard."""
+    begins = np.cumsum(lengths) - lengths
+    at = _runs(begins[is_taken], lengths[is_taken])
+    return FlatShard(ids=flat.ids[at], mask=None if flat.mask is None else flat.mask[at])
 
 
 def _runs(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -1,13 +1,15 @@
 """Token shards as packed batches for training: `TokenDataset`.
 
-    shards ─ shuffle ─► documents ─ packing ─► windows [T] ─► PackedBatch [B, T]
+    shards ─ shuffle ─► documents ─ packing ─► windows [T] ─ cut ─► PackedBatch [B, T]
 
-The order of an epoch follows from the seed, the epoch and the lengths in the shards' footers. So
-ranks and workers share the documents without overlap and without talking to each other, each
-gives the same number of batches, and a run goes on in the middle without reading what came
+The windows of an epoch have one order, which follows from the seed, the epoch and the lengths in
+the shards' footers. Ranks and workers cut it up only afterwards. So they share the windows without
+overlap and without talking to each other, each rank gives the same number of batches, and a run
+goes on in the middle, with another number of ranks and workers too, without reading what came
 before.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,21 +19,24 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from dvse.dataset.epoch_order import EpochOrder, Share, epoch_order
+from dvse.dataset.batch_cut import BatchCut
+from dvse.dataset.epoch_order import EpochOrder
 from dvse.dataset.packed_batch import PackedBatch
-from dvse.dataset.packing import ContinuousPacking, Layout, Packing, WholePacking
+from dvse.dataset.packing import ContinuousPacking, Packing, WholePacking
 from dvse.dataset.piece_reader import PieceReader
+from dvse.dataset.window_stream import WindowStream
 from dvse.errors import ConfigError, ShardError
 from dvse.storage.shard import PATTERN, read_metadata, read_shard
 
 _IDS_TOGETHER = 1 << 18
+_STATE_VERSION = 2
 
 
 class TokenDataset(IterableDataset[PackedBatch]):
     """Packed batches of all token shards in a directory. One pass is one epoch.
 
-    Every document is seen exactly once an epoch over all ranks and workers. Where their shares
-    differ, the shorter ones end with batches of padding, so that all take equally many steps.
+    Every document is seen exactly once an epoch over all ranks and workers. All ranks take equally
+    many steps: where the last step has too few windows, they are filled up with padding.
 
     Args:
         folder: directory with shards, or a list of shard files.
@@ -41,11 +46,11 @@ class TokenDataset(IterableDataset[PackedBatch]):
         seed: of the shuffle; each epoch mixes anew.
         keep_whole: do not cut a document that fits into a window (costs padding).
         modalities: only rows of these modalities.
-        rank, num_ranks: which share of the documents; the number of data-parallel processes.
+        rank, num_ranks: which share of the windows; the number of data-parallel processes.
         pad_id: id of padding.
-        drop_last: leave out the last batch where it is not full.
+        drop_last: leave out the last step where it is not full.
         use_cache: keep a flat copy of each shard in `.flat` beside it, which makes every later
-            pass several times faster.
+            pass several times faster; without it every worker decodes every shard.
 
     Raises:
         ShardError: no shards there, shards of different vocabularies, or a corrupt one.
@@ -88,7 +93,9 @@ class TokenDataset(IterableDataset[PackedBatch]):
         self._paths = _find_shards(folder)
         self._row_lengths = self._read_lengths()
         self._lengths = self._chosen_lengths()
-        self._epoch = self._num_batches = 0
+        # The windows used before this pass, and the batches that it has given since.
+        self._epoch = self._first_window = self._num_given = 0
+        self._known: tuple[int, WindowStream] | None = None
 
     @property
     def length(self) -> int:
@@ -106,37 +113,71 @@ class TokenDataset(IterableDataset[PackedBatch]):
         return sum(int(lengths.sum()) for lengths in self._lengths)
 
     def __len__(self) -> int:
-        """Batches that this rank gives in one epoch, all its workers together (of one worker)."""
-        return self._steps(Share(self.rank, self.num_ranks, 0, 1))
+        """Batches of this pass, all workers of this rank together: what a `DataLoader` gives.
+
+        After `load_state_dict` it is the rest of the epoch.
+        """
+        return self._num_steps(self._cut())
 
     def __iter__(self) -> Iterator[PackedBatch]:
         """Yield the rest of the epoch, then go on to the next one on the next call."""
+        self._go_on()
+        info = get_worker_info()
+        yield from self._pass(*((info.id, info.num_workers) if info else (0, 1)))
+
+    def endless(self) -> Iterator[PackedBatch]:
+        """Yield the rest of the epoch and all later ones, without end.
+
+        Under a `DataLoader`'s workers too the batches come in the order of one process.
+
+        Raises:
+            ShardError: an epoch has no batch at all.
+        """
+        self._go_on()
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
-        # A DataLoader begins with its worker 0; after k batches it is the turn of share k mod n.
-        turn = (worker + self._num_batches) % num_workers
-        share = Share(self.rank, self.num_ranks, turn, num_workers)
-        mine = -(-max(self._num_batches - turn, 0) // num_workers)
-        for batch in self._batches(share, skip=mine):
-            mine += 1
-            if info is None:
-                self._num_batches = mine
-            yield batch
-        self._epoch, self._num_batches = self._epoch + 1, 0
+        while True:
+            num_steps = len(self)
+            if not num_steps and not self._first_window:
+                raise ShardError("expected at least one batch an epoch, received too few ids")
+            yield from self._pass(worker, num_workers)
+            # The loader goes on with the worker whose turn it is.
+            worker = (worker - num_steps) % num_workers
 
     def set_epoch(self, epoch: int) -> None:
         """Begin the next pass with this epoch, at its first batch."""
-        self._epoch, self._num_batches = epoch, 0
+        self._epoch, self._first_window, self._num_given = epoch, 0, 0
 
-    def state_dict(self, num_batches: int | None = None) -> dict[str, Any]:
-        """Return where the next pass would begin, as JSON.
+    def seek(self, num_batches: int) -> None:
+        """Begin the next pass where a run stands whose ranks have taken so many batches each.
 
         Args:
-            num_batches: batches of this epoch that this rank has used; needed with a DataLoader's
-                workers, which iterate over copies. By default what this object has given itself.
+            num_batches: counted from the first batch of epoch 0, epoch after epoch, with as many
+                ranks as now.
         """
-        used = self._num_batches if num_batches is None else num_batches
-        return {"epoch": self._epoch, "num_batches": used, "settings": self._settings}
+        self.set_epoch(0)
+        while num_batches >= (num_steps := len(self)) > 0:
+            num_batches -= num_steps
+            self.set_epoch(self._epoch + 1)
+        self._first_window = self._cut().window_after(num_batches)
+
+    def state_dict(self, num_batches: int | None = None) -> dict[str, Any]:
+        """Return where the next pass would begin, as a few lines of JSON.
+
+        Any number of ranks and workers, and any batch size, goes on from it exactly.
+
+        Args:
+            num_batches: batches that this rank has used since the pass began; needed with a
+                DataLoader's workers, which iterate over copies. By default what this object has
+                given itself.
+        """
+        used = self._num_given if num_batches is None else num_batches
+        return {
+            "version": _STATE_VERSION,
+            "epoch": self._epoch,
+            "num_windows": self._cut().window_after(used),
+            "settings": self._settings,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken.
@@ -144,6 +185,11 @@ class TokenDataset(IterableDataset[PackedBatch]):
         Raises:
             ConfigError: it was taken under other settings or on other shards.
         """
+        if state.get("version") != _STATE_VERSION:
+            raise ConfigError(
+                "the state was taken by another version of DVSE, whose order of windows was "
+                "another one; begin an epoch with set_epoch instead"
+            )
         if state["settings"] != self._settings:
             theirs = state["settings"]
             differing = [
@@ -152,20 +198,25 @@ class TokenDataset(IterableDataset[PackedBatch]):
                 if theirs.get(key) != value
             ]
             raise ConfigError("the state belongs to another data set; " + ", ".join(differing))
-        self._epoch, self._num_batches = state["epoch"], state["num_batches"]
+        self.set_epoch(state["epoch"])
+        self._first_window = state["num_windows"]
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
+        """What decides the order of the windows."""
+        digest = hashlib.sha256()
+        for path, lengths in zip(self._paths, self._lengths, strict=True):
+            digest.update(path.name.encode("utf-8", "surrogateescape") + b"\0")
+            digest.update(lengths.tobytes())
         return {
-            "batch_size": self.batch_size,
             "length": self.length,
             "shuffle": self.shuffle,
             "seed": self.seed,
             "packing": type(self._packing).__name__,
             "modalities": self.modalities and list(self.modalities),
-            "num_ranks": self.num_ranks,
-            "shards": [path.name for path in self._paths],
+            "num_shards": len(self._paths),
             "num_ids": self.num_ids,
+            "shards_sha256": digest.hexdigest(),
         }
 
     def _read_lengths(self) -> list[np.ndarray]:
@@ -194,59 +245,66 @@ class TokenDataset(IterableDataset[PackedBatch]):
             chosen.append(np.where(np.isin(column.astype(str), self.modalities), lengths, 0))
         return chosen
 
-    def _batches(self, share: Share, *, skip: int) -> Iterator[PackedBatch]:
-        order = self._order(share)
-        layout = self._packing.lay_out(order.lengths)
-        with PieceReader(self._paths, self._row_lengths, order, use_cache=self.use_cache) as reader:
-            # Several batches are laid out in one go: array operations cost as much a call as for
-            # ten thousand ids.
-            together = max(1, _IDS_TOGETHER // (self.batch_size * self.length))
-            steps = self._steps(share, layout)
-            for step in range(skip, steps, together):
-                yield from self._fill(layout, reader, step, min(together, steps - step))
+    def _go_on(self) -> None:
+        """Begin a pass where the last one was left."""
+        self._first_window, self._num_given = self._cut().window_after(self._num_given), 0
 
-    def _steps(self, share: Share, layout: Layout | None = None) -> int:
-        """Batches that every rank and worker gives: as many as the largest share has."""
-        most = layout.num_windows if layout is not None else 0
-        if layout is None or share.count > 1:
-            for other in share.all_shares():
-                most = max(most, self._packing.lay_out(self._order(other).lengths).num_windows)
-        return most // self.batch_size if self.drop_last else -(-most // self.batch_size)
-
-    def _order(self, share: Share) -> EpochOrder:
-        return epoch_order(
-            self._lengths, share, seed=self.seed, epoch=self._epoch, shuffle=self.shuffle
+    def _cut(self, worker: int = 0, num_workers: int = 1) -> BatchCut:
+        return BatchCut(
+            first_window=self._first_window,
+            batch_size=self.batch_size,
+            rank=self.rank,
+            num_ranks=self.num_ranks,
+            worker=worker,
+            num_workers=num_workers,
         )
 
-    def _fill(
-        self, layout: Layout, reader: PieceReader, step: int, num_steps: int
-    ) -> Iterator[PackedBatch]:
+    def _num_steps(self, cut: BatchCut) -> int:
+        return cut.num_steps(self._stream().num_windows, drop_last=self.drop_last)
+
+    def _stream(self) -> WindowStream:
+        """The windows of this epoch."""
+        if self._known is None or self._known[0] != self._epoch:
+            order = EpochOrder(
+                self._lengths, seed=self.seed, epoch=self._epoch, shuffle=self.shuffle
+            )
+            self._known = self._epoch, WindowStream(order, self._packing)
+        return self._known[1]
+
+    def _pass(self, worker: int, num_workers: int) -> Iterator[PackedBatch]:
+        """Yield a worker's batches of the rest of the epoch, and stand at the next one."""
+        cut, stream = self._cut(worker, num_workers), self._stream()
+        steps = np.arange(worker, self._num_steps(cut), num_workers)
+        # Several batches are laid out in one go: array operations cost as much a call as for
+        # ten thousand ids.
+        together = max(1, _IDS_TOGETHER // (self.batch_size * self.length))
+        is_counted = get_worker_info() is None
+        with PieceReader(
+            self._paths, self._row_lengths, stream, cut, use_cache=self.use_cache
+        ) as reader:
+            for first in range(0, len(steps), together):
+                for batch in self._fill(reader, steps[first : first + together]):
+                    self._num_given += is_counted
+                    yield batch
+        self.set_epoch(self._epoch + 1)
+
+    def _fill(self, reader: PieceReader, steps: np.ndarray) -> Iterator[PackedBatch]:
         """Yield the batches of some steps; windows past the end are padding."""
-        size, width = num_steps * self.batch_size, self.length
-        first = min(step * self.batch_size, layout.num_windows)
-        stop = min(step * self.batch_size + size, layout.num_windows)
-        edges = layout.first_piece[first : stop + 1]
-        pieces = slice(int(edges[0]), int(edges[-1]))
-        length = layout.length[pieces]
+        width, num_windows = self.length, len(steps) * self.batch_size
+        ids = np.full(num_windows * width, self.pad_id, dtype=np.int64)
+        filled = reader.fill(ids, steps)
         # Pieces stand end to end in their window; what is left of it is padding.
-        ends = np.append(0, np.cumsum(length))
-        before = ends[edges - pieces.start]
-        filled = np.zeros(size, dtype=np.int64)
-        filled[: stop - first] = np.diff(before)
-        shift = np.arange(stop - first) * width - before[:-1]
-        target = ends[:-1] + np.repeat(shift, np.diff(edges))
-        ids = np.full(size * width, self.pad_id, dtype=np.int64)
-        mask = reader.fill(ids, layout.document[pieces], layout.start[pieces], length, target)
-        padding = (np.arange(size) * width + filled)[filled < width]
-        starts = np.concatenate([target, padding])
+        used = np.bincount(filled.starts // width, filled.lengths, num_windows).astype(np.int64)
+        padding = (np.arange(num_windows) * width + used)[used < width]
+        starts = np.concatenate([filled.starts, padding])
         order = np.argsort(starts, kind="stable")
-        starts, is_padding = starts[order], order >= len(target)
+        starts, is_padding = starts[order], order >= len(filled.starts)
         batch_ids = self.batch_size * width
-        cuts = np.searchsorted(starts, np.arange(num_steps + 1) * batch_ids)
-        for number in range(num_steps):
+        cuts = np.searchsorted(starts, np.arange(len(steps) + 1) * batch_ids)
+        mask, shape = filled.mask, (self.batch_size, width)
+        for number in range(len(steps)):
             mine = slice(cuts[number], cuts[number + 1])
             flat = slice(number * batch_ids, (number + 1) * batch_ids)
-            shape = (self.batch_size, width)
             yield PackedBatch(
                 input_ids=torch.from_numpy(ids[flat].reshape(shape)),
                 piece_starts=torch.from_numpy(starts[mine] - flat.start),

@@ -38,13 +38,12 @@ class Windows(IterableDataset[dict[str, torch.Tensor]]):
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield batches of ids, positions and labels `int64 [B, T]`."""
-        while True:
-            for batch in self.dataset:
-                yield {
-                    "input_ids": batch.input_ids,
-                    "position_ids": batch.position_ids,
-                    "labels": batch.labels,
-                }
+        for batch in self.dataset.endless():
+            yield {
+                "input_ids": batch.input_ids,
+                "position_ids": batch.position_ids,
+                "labels": batch.labels,
+            }
 
 
 class DecoderTrainer(Trainer):
@@ -56,9 +55,7 @@ class DecoderTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return the rest of the run; it is asked for before a checkpoint's state is read."""
-        used = self._first_step * self.args.gradient_accumulation_steps
-        epoch, in_epoch = divmod(used, max(1, len(self._dataset)))
-        self._dataset.load_state_dict({**self._dataset.state_dict(in_epoch), "epoch": epoch})
+        self._dataset.seek(self._first_step * self.args.gradient_accumulation_steps)
         return DataLoader(
             Windows(self._dataset), batch_size=None, num_workers=self.args.dataloader_num_workers
         )

@@ -1,13 +1,20 @@
 """Packed reading against slow loops: each document once, boundaries, masks, shares, resuming."""
 
 import itertools
+import json
+import pickle
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, IterableDataset
 
 from dvse.dataset.packing import ContinuousPacking, WholePacking
+from dvse.dataset.piece_reader import PieceReader
 from dvse.dataset.token_dataset import TokenDataset
 from dvse.encoding import Encoding, Span
 from dvse.errors import ConfigError, ShardError
@@ -180,7 +187,7 @@ def test_the_object_itself_knows_how_far_it_is(tmp_path):
     dataset = TokenDataset(folder, batch_size=1, length=16)
     batches = iter(dataset)
     next(batches), next(batches)
-    assert dataset.state_dict()["num_batches"] == 2
+    assert dataset.state_dict()["num_windows"] == 2
     state = dataset.state_dict()
     other = TokenDataset(folder, batch_size=1, length=16)
     other.load_state_dict(state)
@@ -192,6 +199,182 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
     state = TokenDataset(folder, length=16).state_dict()
     with pytest.raises(ConfigError, match="length: 16 then, 32 now"):
         TokenDataset(folder, length=32).load_state_dict(state)
+    write(tmp_path / "s", random_shards(3, 3, seed=1))
+    with pytest.raises(ConfigError, match="shards_sha256"):
+        TokenDataset(folder, length=16).load_state_dict(state)
+
+
+def test_a_state_of_the_order_before_this_one_is_refused_in_one_sentence(tmp_path):
+    folder = write(tmp_path / "s", random_shards(1, 3))
+    with pytest.raises(ConfigError, match="another version of DVSE"):
+        TokenDataset(folder).load_state_dict({"epoch": 0, "num_batches": 3, "settings": {}})
+
+
+def test_a_state_is_small_json_whatever_the_number_of_shards(tmp_path):
+    sizes = []
+    for number in (1, 60):
+        dataset = TokenDataset(write(tmp_path / f"s{number}", random_shards(number, 2)))
+        sizes.append(len(json.dumps(dataset.state_dict(3))))
+    assert max(sizes) < 400
+    assert sizes[1] - sizes[0] < 10
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_length_is_what_a_data_loader_gives(tmp_path, drop_last, workers):
+    folder = write(tmp_path / "s", random_shards(3, 20))
+    for rank in range(2):
+        dataset = TokenDataset(
+            folder, batch_size=3, length=16, rank=rank, num_ranks=2, drop_last=drop_last
+        )
+        dataset.load_state_dict(dataset.state_dict(1))
+        loader = DataLoader(dataset, batch_size=None, num_workers=workers)
+        assert len(loader) == len(dataset) == sum(1 for _ in loader)
+
+
+def test_a_data_loader_that_would_batch_again_is_refused_in_one_sentence(tmp_path):
+    dataset = TokenDataset(write(tmp_path / "s", random_shards(1, 9)), length=16)
+    for loader in (DataLoader(dataset), DataLoader(dataset, batch_size=4, num_workers=1)):
+        with pytest.raises(ConfigError, match=r"expected DataLoader\(dataset, batch_size=None"):
+            next(iter(loader))
+
+
+def in_worker(monkeypatch, dataset, worker, workers):
+    """The batches of a DataLoader's worker, without the process."""
+    info = None if not workers else SimpleNamespace(id=worker, num_workers=workers)
+    batches = iter(pickle.loads(pickle.dumps(dataset)))
+    while True:
+        with monkeypatch.context() as patched:
+            patched.setattr("dvse.dataset.token_dataset.get_worker_info", lambda: info)
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+        yield batch
+
+
+def in_turns(monkeypatch, dataset, workers):
+    """What a DataLoader does: ask its workers in turn until all are through."""
+    sources = [in_worker(monkeypatch, dataset, w, workers) for w in range(max(workers, 1))]
+    for batches in itertools.zip_longest(*sources):
+        yield from (batch for batch in batches if batch is not None)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Folders with some numbers of shards of five rows."""
+    top = tmp_path_factory.mktemp("shards")
+    return {n: write(top / str(n), random_shards(n, 5, longest=14)) for n in (1, 3, 9, 20)}
+
+
+@given(
+    num_shards=st.sampled_from([1, 3, 9, 20]),
+    keep_whole=st.booleans(),
+    shuffle=st.booleans(),
+    runs=st.lists(
+        st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(1, 3), st.integers(0, 6)),
+        min_size=1,
+        max_size=4,
+    ),
+)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_ranks_and_workers_go_on_exactly(
+    folders, monkeypatch, num_shards, keep_whole, shuffle, runs
+):
+    """Runs of (ranks, workers, batch size, steps), each going on from the state of the last."""
+    folder = folders[num_shards]
+    options = {"length": 8, "keep_whole": keep_whole, "shuffle": shuffle, "seed": num_shards}
+    whole = TokenDataset(folder, batch_size=1, **options)
+    wanted = [batch.input_ids[0].tolist() for batch in whole]
+    state, merged = whole.state_dict(), []
+    state = {**state, "epoch": 0, "num_windows": 0}
+    for num_ranks, workers, size, steps in [*runs, (1, 0, 1, None)]:
+        per_rank = []
+        for rank in range(num_ranks):
+            dataset = TokenDataset(
+                folder, batch_size=size, rank=rank, num_ranks=num_ranks, **options
+            )
+            dataset.load_state_dict(state)
+            batches = list(itertools.islice(in_turns(monkeypatch, dataset, workers), steps))
+            per_rank.append(batches)
+            later = dataset.state_dict(len(batches))
+        state = json.loads(json.dumps(later))
+        for step in zip(*per_rank, strict=True):
+            merged += [row.tolist() for batch in step for row in batch.input_ids]
+    # At the end of the epoch a step is filled up with windows of padding alone.
+    padding = [0] * 8
+    assert [window for window in merged if window != padding] == wanted
+    seen = sorted(i for window in merged for i in window if 0 < i < 40000)
+    assert seen == list(range(1, 5 * num_shards + 1))
+
+
+def test_two_workers_then_one_with_real_processes(tmp_path):
+    """As it was found: 8,699 ids twice and 8,699 never, of 680,000."""
+    folder = write(tmp_path / "s", random_shards(40, 17, longest=80))
+
+    def loader(dataset, workers):
+        return DataLoader(dataset, batch_size=None, num_workers=workers)
+
+    first = TokenDataset(folder, batch_size=2, length=64, seed=3)
+    begun = iter(loader(first, 2))
+    used = [next(begun) for _ in range(7)]
+    second = TokenDataset(folder, batch_size=2, length=64, seed=3)
+    second.load_state_dict(first.state_dict(len(used)))
+    ids = torch.cat([b.input_ids.flatten() for b in [*used, *loader(second, 1)]]).tolist()
+    assert sorted(i for i in ids if 0 < i < 40000) == list(range(1, 40 * 17 + 1))
+    third = TokenDataset(folder, batch_size=2, length=64, seed=3)
+    assert ids == torch.cat([b.input_ids.flatten() for b in third]).tolist()
+
+
+def test_without_end_the_order_is_that_of_one_process(tmp_path):
+    folder = write(tmp_path / "s", random_shards(3, 9))
+    options = {"batch_size": 2, "length": 16, "seed": 2}
+    num_steps = len(TokenDataset(folder, **options))
+    assert num_steps % 2
+    alone = itertools.islice(TokenDataset(folder, **options).endless(), 3 * num_steps)
+    wanted = [batch.input_ids.tolist() for batch in alone]
+    loader = DataLoader(Endless(TokenDataset(folder, **options)), batch_size=None, num_workers=2)
+    found = itertools.islice(loader, 3 * num_steps)
+    assert [batch.input_ids.tolist() for batch in found] == wanted
+    later = TokenDataset(folder, **options)
+    later.seek(2 * num_steps + 1)
+    assert next(iter(later)).input_ids.tolist() == wanted[2 * num_steps + 1]
+
+
+class Endless(IterableDataset):
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __iter__(self):
+        return self.dataset.endless()
+
+
+def test_a_small_share_keeps_only_the_rows_that_it_needs(tmp_path, monkeypatch):
+    folder = write(tmp_path / "s", random_shards(8, 40, longest=30))
+    held = []
+    read = PieceReader._read
+    monkeypatch.setattr(
+        PieceReader, "_read", lambda self, n: held.append(made := read(self, n)) or made
+    )
+    dataset = TokenDataset(folder, batch_size=1, length=16, rank=1, num_ranks=64)
+    list(dataset)
+    assert sum(len(h.ids) for h in held) < 0.2 * dataset.num_ids
+
+
+def test_one_process_makes_the_flat_copy_and_the_others_wait(tmp_path):
+    """Two writers of one temporary file would cut short what a third has mapped."""
+    folder = write(tmp_path / "s", random_shards(4, 200))
+    dataset = TokenDataset(folder, batch_size=2, length=32)
+    plain = TokenDataset(folder, use_cache=False)
+    wanted = sorted(i for b in plain for i in b.input_ids.flatten().tolist())
+    for _ in range(2):
+        shutil.rmtree(folder / ".flat", ignore_errors=True)
+        loader = DataLoader(dataset, batch_size=None, num_workers=2)
+        found = sorted(i for b in loader for i in b.input_ids.flatten().tolist())
+        assert [i for i in found if i] == [i for i in wanted if i]
+    assert len(list((folder / ".flat").iterdir())) == 4
 
 
 def test_only_chosen_modalities(tmp_path):
@@ -275,16 +458,17 @@ def slow_whole(lengths, width):
 def test_layouts_against_slow_loops(packing, slow):
     rng = np.random.default_rng(3)
     for _ in range(60):
-        lengths = rng.integers(0, 20, rng.integers(0, 12)).astype(np.int64)
-        layout = packing(5).lay_out(lengths)
-        pieces = list(
-            zip(
-                layout.document.tolist(),
-                layout.start.tolist(),
-                layout.length.tolist(),
-                strict=True,
-            )
-        )
-        edges = layout.first_piece.tolist()
-        found = [pieces[a:b] for a, b in itertools.pairwise(edges)]
+        lengths = rng.integers(1, 20, rng.integers(0, 12)).astype(np.int64)
+        pieces = packing(5).lay_out(lengths, begin=0)
+        assert (np.diff(pieces.position) > 0).all()
+        found = [[] for _ in range(pieces.position[-1] // 5 + 1)] if len(lengths) else []
+        for document, start, length, position in zip(
+            pieces.document.tolist(),
+            pieces.start.tolist(),
+            pieces.length.tolist(),
+            pieces.position.tolist(),
+            strict=True,
+        ):
+            assert position % 5 == sum(n for _, _, n in found[position // 5])
+            found[position // 5].append((document, start, length))
         assert found == slow(lengths.tolist(), 5)
