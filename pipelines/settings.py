@@ -95,16 +95,17 @@ def settings_of(cls: type) -> tuple[Setting, ...]:
     return tuple(_walk(cls, None, (), "", {}))
 
 
-def make(cls: type[T], values: Mapping[str, Any]) -> T:
+def make(cls: type[T], values: Mapping[str, Any], **others: Any) -> T:
     """Return an instance with these values by users' names; what is not among them has its default.
 
     Names that the class does not have are left alone, so that classes can share a command line.
+    `others` are fields of the class that users do not give.
 
     Raises:
         ConfigError: a value is missing, or the classes themselves refuse one.
     """
     given = {s.path: values[s.name] for s in settings_of(cls) if s.name in values}
-    return _built(cls, None, given, ())
+    return _built(cls, None, given | {(name,): value for name, value in others.items()}, ())
 
 
 def recorded(settings: Any) -> dict[str, Any]:

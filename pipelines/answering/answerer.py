@@ -15,50 +15,14 @@ import numpy as np
 import torch
 from transformers import DynamicCache, LogitsProcessor
 
-from dvse.errors import ConfigError
 from pipelines.answering.legal_tokens import LegalAnswer, LegalTokens
 from pipelines.answering.log_probability import LogProbability
 from pipelines.answering.model_directory import LoadedModel
 from pipelines.answering.seeded_sampling import SeededSampling
+from pipelines.answering.settings import AnswerSettings
 
 if TYPE_CHECKING:
     from model import DvseForCausalLM
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerSettings:
-    """How answers are made.
-
-    Attributes:
-        max_new_tokens: the most ids of an answer, its reasoning included.
-        temperature: 0 takes the likeliest token; above 0 samples.
-        seed: of the sampling.
-        thinking: let the decoder reason before it answers.
-        batch_size: prompts that are answered together.
-
-    Raises:
-        ConfigError: a setting outside its range.
-    """
-
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    seed: int = 0
-    thinking: bool = False
-    batch_size: int = 64
-
-    def __post_init__(self) -> None:
-        for name, value in (
-            ("max_new_tokens", self.max_new_tokens),
-            ("batch_size", self.batch_size),
-        ):
-            if type(value) is not int or value < 1:
-                raise ConfigError(f"{name}: expected a whole number from 1, received {value!r}")
-        if not isinstance(self.temperature, int | float) or not 0 <= self.temperature <= 100:
-            raise ConfigError(
-                f"temperature: expected a number from 0 to 100, received {self.temperature!r}"
-            )
-        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
-            raise ConfigError(f"seed: expected a whole number from 0, received {self.seed!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dvse.errors import ConfigError, InputError
-from pipelines.answering.answerer import Answerer, AnswerSettings
+from pipelines.answering.answerer import Answerer
 from pipelines.answering.caption import Caption
 from pipelines.answering.incremental_text import IncrementalText
 from pipelines.answering.inputs import as_inputs, as_row, is_single
 from pipelines.answering.model_directory import LoadedModel, load_model
 from pipelines.answering.prompts import encode_prompts, prompt_row
+from pipelines.answering.settings import AnswerSettings
 
 if TYPE_CHECKING:
     import torch

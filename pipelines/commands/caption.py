@@ -4,7 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipelines.answering.settings import CaptionOptions
 from pipelines.commands import job_arguments
+from pipelines.commands.fields import add_flags, from_flags
+from pipelines.engines.settings import Placement
 
 HELP = """\
 Say what is in pictures and recordings, or answer a question about each.
@@ -35,55 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="tiny", help="name, directory or Hub id (default: %(default)s)"
     )
-    parser.add_argument("--prompt", metavar="TEXT", help="ask this about each input")
-    parser.add_argument(
-        "--thinking", action="store_true", help="let the model reason before it answers"
-    )
-    parser.add_argument(
-        "--max-new-tokens",
-        type=int,
-        default=256,
-        metavar="N",
-        help="the most ids of an answer, reasoning included (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=0.0,
-        metavar="T",
-        help="0 takes the likeliest token, above 0 samples (default: %(default)g)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: 0)")
+    add_flags(parser, CaptionOptions)
     parser.add_argument("--dtype", help="of the decoder, such as bfloat16 (default: as stored)")
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        default=64,
-        metavar="N",
-        help="inputs that are answered together (default: %(default)s)",
-    )
     job_arguments.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Caption the inputs: print them, or run the job that writes a file."""
     from pipelines.job.summary import Summary
-    from pipelines.steps.caption import CaptionOptions, CaptionStep
+    from pipelines.steps.caption import CaptionStep
     from pipelines.steps.caption_file import check_ending, job_directory, write_captions
 
-    step = CaptionStep(
-        model=args.model,
-        options=CaptionOptions(
-            question=args.prompt,
-            max_new_tokens=args.max_new_tokens,
-            temperature=args.temperature,
-            seed=args.seed,
-            thinking=args.thinking,
-        ),
-        batch_size=args.batch_size,
-        threads=args.threads,
-        dtype=args.dtype,
-    )
+    options = from_flags(CaptionOptions, args)
+    step = CaptionStep(model=args.model, options=options, threads=args.threads, dtype=args.dtype)
     if args.output is None and not args.dry_run:
         return _print(args, step)
     output = check_ending(args.output or Path("captions.jsonl"))
@@ -96,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         step,
         command="caption",
         output=job_directory(output),
-        chunks_at_once=max(256, args.batch_size),
+        max_chunks=max(256, options.answers.batch_size),
         finish=finish,
     )
 
@@ -111,9 +78,9 @@ def _print(args: argparse.Namespace, step: object) -> int:
     assert isinstance(step, CaptionStep)
     outcomes = outcomes_of_few(
         args.inputs,
-        SourceOptions(template=args.template),
+        from_flags(SourceOptions, args),
         step,
-        InlineEngine(device=job_arguments.devices_of(args)[0]),
+        InlineEngine(device=from_flags(Placement, args).devices[0]),
         most=MOST_PRINTED,
     )
     for outcome in outcomes:

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from pipelines.commands.fields import add_flags, from_flags
+from pipelines.evaluation.settings import EvaluationSettings
+
 HELP = """Judge a bundle or model on labelled data: metrics.json, report.html, and a gate.
 
 Of a bundle the codes are judged. A model's captions are held against references (accuracy, word
@@ -40,24 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout", type=Path, metavar="FILE", help="description of the data, if it is not in DIR"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--max-train",
-        type=int,
-        default=4000,
-        metavar="N",
-        help="inputs that maps and probes are learnt from (default %(default)s)",
-    )
-    parser.add_argument(
-        "--max-inputs",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="inputs of each other split (default %(default)s)",
-    )
+    add_flags(parser, EvaluationSettings)
     parser.add_argument(
         "--only", choices=["codes", "captions"], help="leave the other half out (default: all)"
     )
-    parser.add_argument("--no-probes", action="store_true", help="leave the slowest part out")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,13 +54,12 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     import dvse
-    from dvse.errors import BundleNotFoundError, ConfigError
-    from pipelines.evaluation.evaluation import EvaluationSettings, evaluate
+    from dvse.errors import BundleNotFoundError
+    from pipelines.evaluation.evaluation import evaluate
     from pipelines.evaluation.thresholds import is_passed, read_thresholds
     from pipelines.reports.evaluation_report import write_evaluation
 
-    if min(args.max_train, args.max_inputs) < 2:
-        raise ConfigError("expected at least 2 inputs for --max-train and --max-inputs")
+    settings = from_flags(EvaluationSettings, args, codes=args.only != "captions")
     captioner = None
     if args.only != "codes":
         from pipelines.answering.captioner import Captioner
@@ -88,12 +76,7 @@ def run(args: argparse.Namespace) -> int:
         thresholds=read_thresholds(args.gate),
         captioner=captioner,
         layout=args.layout,
-        settings=EvaluationSettings(
-            max_train=args.max_train,
-            max_inputs=args.max_inputs,
-            probe=not args.no_probes,
-            codes=args.only != "captions",
-        ),
+        settings=settings,
         progress=lambda line: print(line, file=sys.stderr),
     )
     print("drawing the report", file=sys.stderr)

@@ -48,13 +48,17 @@ def add_flags(parser: argparse.ArgumentParser, *classes: type, **labelled: type)
         _add(groups[one.title], name, found, num_classes=len(named))
 
 
-def from_flags(cls: type[T], args: argparse.Namespace) -> T:
+def from_flags(cls: type[T], args: argparse.Namespace, **fields: Any) -> T:
     """Return the settings that were given, the others at their default.
+
+    Args:
+        fields: of the class, those that no flag gives.
 
     Raises:
         ConfigError: values that the class refuses.
     """
-    return make(cls, {k: _value(v) for k, v in vars(args).items() if v is not None})
+    given = {k: _value(v) for k, v in vars(args).items() if v is not None}
+    return make(cls, given, **fields)
 
 
 def _add(group: Any, name: str, found: Mapping[str, Setting], *, num_classes: int) -> None:

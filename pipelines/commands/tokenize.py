@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         TokenizeStep(bundle=args.bundle, threads=args.threads),
         command="tokenize",
         output=args.output,
-        chunks_at_once=args.batch_size,
+        max_chunks=args.batch_size,
         finish=finish,
     )
 

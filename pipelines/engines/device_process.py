@@ -47,17 +47,17 @@ class DeviceProcess:
         description: what the step says of itself; `None` until it is open.
     """
 
-    def __init__(self, step: Step, device: str, *, batch_size: int) -> None:
+    def __init__(self, step: Step, device: str, *, max_chunks: int) -> None:
         self.device = device
         self.description: StepDescription | None = None
-        self._batch_size = batch_size
+        self._max_chunks = max_chunks
         self._num_bytes = self._num_chunks = 0
         self._is_flushed = True
         # Threads of an encoder that wait for each other should sleep, decoders need the cores; but
         # not at once: the next small operator is some microseconds away.
         policy = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
         waiting = policy if device == "cpu" else {}
-        self._child = Child(_serve, (step, device, batch_size), environment=waiting)
+        self._child = Child(_serve, (step, device, max_chunks), environment=waiting)
 
     @property
     def connection(self) -> Connection:
@@ -72,7 +72,7 @@ class DeviceProcess:
     @property
     def has_room(self) -> bool:
         """Whether another body may be sent."""
-        return self._num_bytes < 2 * _WINDOW_BYTES and self._num_chunks < 3 * self._batch_size
+        return self._num_bytes < 2 * _WINDOW_BYTES and self._num_chunks < 3 * self._max_chunks
 
     def receive_ready(self) -> StepDescription:
         """Take the description.
@@ -138,7 +138,7 @@ class DeviceProcess:
             self._child.connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
 
-def _serve(connection: Connection, step: Step, device: str, batch_size: int) -> None:
+def _serve(connection: Connection, step: Step, device: str, max_chunks: int) -> None:
     try:
         work = step.open(device)
         answer: Any = work.describe()
@@ -152,7 +152,7 @@ def _serve(connection: Connection, step: Step, device: str, batch_size: int) -> 
     inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     threading.Thread(target=_empty_pipe, args=(connection, inbox), daemon=True).start()
     assembly = Assembly(work)
-    while (window := _next_window(inbox, assembly, batch_size)) is not None:
+    while (window := _next_window(inbox, assembly, max_chunks)) is not None:
         done = assembly.run(window.pieces, is_last=window.is_last)
         result = Result(
             rows=done.rows,
@@ -172,12 +172,12 @@ class _Window:
 
 
 def _next_window(
-    inbox: "queue.SimpleQueue[bytes | None]", assembly: Assembly, batch_size: int
+    inbox: "queue.SimpleQueue[bytes | None]", assembly: Assembly, max_chunks: int
 ) -> _Window | None:
     """Collect pieces until there is a full batch, no more is coming, or it takes too long."""
     window = _Window([])
     deadline = time.monotonic() + _PATIENCE_S if assembly.holds else None
-    while window.num_chunks < batch_size and window.num_bytes < _WINDOW_BYTES:
+    while window.num_chunks < max_chunks and window.num_bytes < _WINDOW_BYTES:
         try:
             wait = None if deadline is None else max(0.0, deadline - time.monotonic())
             message = inbox.get(timeout=wait)

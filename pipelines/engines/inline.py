@@ -16,12 +16,12 @@ class InlineEngine(Engine):
 
     Args:
         device: where the encoders run.
-        batch_size: chunks that are handed to them at once.
+        max_chunks: chunks that are handed to them at once.
     """
 
-    def __init__(self, *, device: str = "cpu", batch_size: int = 256) -> None:
+    def __init__(self, *, device: str = "cpu", max_chunks: int = 256) -> None:
         self._device = device
-        self._batch_size = batch_size
+        self._max_chunks = max_chunks
         self._work: DeviceWork | None = None
 
     def open(self, step: Step) -> StepDescription:
@@ -54,7 +54,7 @@ class InlineEngine(Engine):
                 window.append(piece)
                 num_chunks += len(piece.chunks)
                 size += sum(map(chunk_bytes, piece.chunks))
-                if num_chunks >= self._batch_size or size >= _WINDOW_BYTES:
+                if num_chunks >= self._max_chunks or size >= _WINDOW_BYTES:
                     yield from self._flush(assembly, window, waiting, is_last=False)
                     window, num_chunks, size = [], 0, 0
         yield from self._flush(assembly, window, waiting, is_last=True)

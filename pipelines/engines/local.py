@@ -34,7 +34,7 @@ class LocalEngine(Engine):
     Args:
         devices: one process each.
         num_workers: decode processes.
-        batch_size: chunks that a device takes at once.
+        max_chunks: chunks that a device takes at once.
         time_limit_s: seconds that a decoder may take without any progress.
 
     Raises:
@@ -46,17 +46,17 @@ class LocalEngine(Engine):
         *,
         devices: Sequence[str] = ("cpu",),
         num_workers: int = 1,
-        batch_size: int = 256,
+        max_chunks: int = 256,
         time_limit_s: float = 120.0,
     ) -> None:
-        if num_workers < 1 or batch_size < 1 or not devices or not time_limit_s > 0:
+        if num_workers < 1 or max_chunks < 1 or not devices or not time_limit_s > 0:
             raise ConfigError(
-                "expected at least 1 worker, a batch size of at least 1, a device and a time "
-                f"limit above 0, received {num_workers}, {batch_size}, {devices}, {time_limit_s}"
+                "expected at least 1 worker, at least 1 chunk at once, a device and a time "
+                f"limit above 0, received {num_workers}, {max_chunks}, {devices}, {time_limit_s}"
             )
         self._device_names = list(devices)
         self._num_workers = num_workers
-        self._batch_size = batch_size
+        self._max_chunks = max_chunks
         self._time_limit_s = time_limit_s
         # On a CPU encoders and decoders share the cores; the encoder is the one to keep busy. A
         # little is enough, and much would starve the decoders beside other people's work.
@@ -284,7 +284,7 @@ class LocalEngine(Engine):
         )
 
     def _new_device(self, name: str) -> DeviceProcess:
-        return DeviceProcess(self._step, name, batch_size=self._batch_size)
+        return DeviceProcess(self._step, name, max_chunks=self._max_chunks)
 
     def _adapt(self, seconds: float, num_inputs: int) -> None:
         """Aim at tasks that take a quarter of a second; their bounds never change a row."""

@@ -50,7 +50,7 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class LabelledData:
     """One modality's inputs.
 
     Attributes:
@@ -69,7 +69,7 @@ class Source:
     def reference(self, label: str) -> str:
         """Return what should be said of an input with this label.
 
-        >>> Source(path="", caption="a photo of {a_label}", splits={}).reference("airplane")
+        >>> LabelledData(path="", caption="a photo of {a_label}", splits={}).reference("airplane")
         'a photo of an airplane'
         """
         article = "an" if label[:1].lower() in "aeiou" else "a"
@@ -77,7 +77,7 @@ class Source:
         return filled.replace("{label}", label)
 
 
-def read_layout(data: Path, description: Path | None = None) -> dict[str, Source]:
+def read_layout(data: Path, description: Path | None = None) -> dict[str, LabelledData]:
     """Return the sources that lie in a data folder.
 
     Args:
@@ -113,14 +113,14 @@ def read_layout(data: Path, description: Path | None = None) -> dict[str, Source
     return found
 
 
-def _source(entry: Mapping[str, Any]) -> Source:
+def _source(entry: Mapping[str, Any]) -> LabelledData:
     unknown = set(entry) - {"path", "label", "speaker", "caption", "train", "splits"}
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}")
     splits = {name: _split(rows) for name, rows in entry.get("splits", {}).items()}
     if "train" in entry:
         splits[TRAIN] = _split(entry["train"])
-    return Source(
+    return LabelledData(
         path=entry["path"],
         label=entry.get("label"),
         speaker=entry.get("speaker"),

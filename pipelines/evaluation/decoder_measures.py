@@ -9,7 +9,7 @@ from dvse.errors import InputError
 from dvse.items import Text
 from pipelines.answering.caption import Caption
 from pipelines.answering.captioner import Captioner
-from pipelines.evaluation.data_layout import TRAIN, Source
+from pipelines.evaluation.data_layout import TRAIN, LabelledData
 from pipelines.evaluation.inputs import Input, read_inputs
 from pipelines.evaluation.measures.captions import caption_figures
 from pipelines.evaluation.measures.retrieval import retrieval_figures
@@ -22,7 +22,7 @@ _MEDIA = ("image", "audio")
 def decoder_figures(
     captioner: Captioner,
     data: Path,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, LabelledData],
     *,
     limit: int,
     progress: Callable[[str], None] = lambda line: None,
@@ -65,7 +65,9 @@ def decoder_figures(
     return {"captions": captions, "retrieval": _retrieval(pooled)}
 
 
-def _captioned(captioner: Captioner, inputs: Sequence[Input], source: Source) -> dict[str, Any]:
+def _captioned(
+    captioner: Captioner, inputs: Sequence[Input], source: LabelledData
+) -> dict[str, Any]:
     results: Any = captioner([entry.item for entry in inputs], details=True, max_new_tokens=64)
     pairs = [(e, c) for e, c in zip(inputs, results, strict=True) if isinstance(c, Caption)]
     figures: dict[str, Any] = {"failed": len(inputs) - len(pairs)}

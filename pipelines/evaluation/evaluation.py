@@ -8,32 +8,16 @@ from typing import TYPE_CHECKING, Any
 from dvse.errors import TrainingError
 from dvse.tokenizer import Tokenizer
 from pipelines.evaluation.audio_measures import audio_figures
-from pipelines.evaluation.data_layout import TRAIN, read_layout
+from pipelines.evaluation.data_layout import TRAIN, LabelledData, read_layout
 from pipelines.evaluation.encoded import EncodedInput, encode_inputs
 from pipelines.evaluation.image_measures import image_figures
 from pipelines.evaluation.inputs import read_inputs, read_texts
+from pipelines.evaluation.settings import EvaluationSettings
 from pipelines.evaluation.text_quality import text_figures
 from pipelines.evaluation.thresholds import Verdict, judge
 
 if TYPE_CHECKING:
     from pipelines.answering.captioner import Captioner
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
-    """How much is measured.
-
-    Attributes:
-        max_train: inputs of the training split that maps and probes are learnt from.
-        max_inputs: inputs of each other split.
-        probe: train the probes (most of the time that an evaluation takes).
-        codes: measure the codes at all; without, only the decoder is judged.
-    """
-
-    max_train: int = 4000
-    max_inputs: int = 1000
-    probe: bool = True
-    codes: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,24 +73,8 @@ def evaluate(
         if not is_there or not settings.codes:
             continue
         progress(f"{modality}: tokenising")
-        splits = {
-            split: encode_inputs(
-                tokenizer,
-                modality,
-                read_inputs(
-                    data,
-                    sources[modality],
-                    split,
-                    limit=settings.max_train if split == TRAIN else settings.max_inputs,
-                ),
-            )
-            for split in sources[modality].splits
-        }
-        encoded[modality] = dict(splits)
-        if TRAIN not in splits or len(splits) < 2:
-            raise TrainingError(
-                f"{modality}: expected a description with train and at least one split to measure"
-            )
+        encoded[modality] = _encoded(tokenizer, modality, data, sources[modality], settings)
+        splits = dict(encoded[modality])
         train = splits.pop(TRAIN)
         progress(f"{modality}: measuring {', '.join(splits)}")
         metrics[modality] = measure(tokenizer, train, splits, probe=settings.probe)
@@ -121,3 +89,23 @@ def evaluate(
     verdicts = tuple(judge(metrics, thresholds))
     metrics["gate"] = [asdict(verdict) for verdict in verdicts]
     return Evaluation(metrics=metrics, verdicts=verdicts, inputs=encoded)
+
+
+def _encoded(
+    tokenizer: Tokenizer,
+    modality: str,
+    data: Path,
+    source: LabelledData,
+    settings: EvaluationSettings,
+) -> dict[str, list[EncodedInput]]:
+    """Return the inputs of each split with their codes; there are `train` and one to measure."""
+    splits = {}
+    for split in source.splits:
+        limit = settings.max_train if split == TRAIN else settings.max_inputs
+        inputs = read_inputs(data, source, split, limit=limit)
+        splits[split] = encode_inputs(tokenizer, modality, inputs)
+    if TRAIN not in splits or len(splits) < 2:
+        raise TrainingError(
+            f"{modality}: expected a description with train and at least one split to measure"
+        )
+    return splits

@@ -10,7 +10,7 @@ import numpy as np
 
 from dvse.errors import TrainingError
 from dvse.items import Audio, Image, Item
-from pipelines.evaluation.data_layout import Source
+from pipelines.evaluation.data_layout import LabelledData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Input:
     name: str = ""
 
 
-def read_inputs(data: Path, source: Source, split: str, *, limit: int) -> list[Input]:
+def read_inputs(data: Path, source: LabelledData, split: str, *, limit: int) -> list[Input]:
     """Return at most `limit` inputs of a split, spread evenly over it.
 
     Raises:
@@ -53,7 +53,7 @@ def read_inputs(data: Path, source: Source, split: str, *, limit: int) -> list[I
     return rows.inputs(positions)
 
 
-def read_texts(data: Path, source: Source, *, limit_bytes: int = 2_000_000) -> Iterator[str]:
+def read_texts(data: Path, source: LabelledData, *, limit_bytes: int = 2_000_000) -> Iterator[str]:
     """Yield the paragraphs of text files, in bounded memory."""
     left = limit_bytes
     for path in sorted(data.glob(source.path)):
@@ -73,7 +73,7 @@ class _Rows:
         return [self._make(position) for position in positions]
 
 
-def _parquet(path: Path, source: Source) -> _Rows:
+def _parquet(path: Path, source: LabelledData) -> _Rows:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
@@ -99,7 +99,7 @@ def _parquet(path: Path, source: Source) -> _Rows:
     return _Rows(fields, make)
 
 
-def _manifest(path: Path, source: Source) -> _Rows:
+def _manifest(path: Path, source: LabelledData) -> _Rows:
     lines = path.read_text(encoding="utf-8").splitlines()
     fields = [json.loads(line) for line in lines if line.strip()]
 

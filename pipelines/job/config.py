@@ -1,10 +1,11 @@
 """Settings of a batch job."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dvse.errors import ConfigError
+from pipelines.settings import section, setting
 from pipelines.sources.registry import SourceOptions
 
 
@@ -15,13 +16,7 @@ class JobConfig:
     Attributes:
         inputs: files, folders, globs, containers, `hf:` addresses.
         output: directory of the shards.
-        shard_size: inputs a shard.
-        max_error_rate: end early once more than this share of the inputs has failed.
-        source_options: for the sources.
-        overwrite: delete what an earlier job left in `output`.
-        retry_errors: do the failed inputs again, too.
-        allow_numerics_drift: go on under another numerics profile.
-        device: on which the profile is judged.
+        device: on which the numerics profile is judged.
 
     Raises:
         ConfigError: a setting outside its range.
@@ -29,12 +24,16 @@ class JobConfig:
 
     inputs: Sequence[str]
     output: Path
-    shard_size: int = 1000
-    max_error_rate: float = 1.0
-    source_options: SourceOptions = field(default_factory=SourceOptions)
-    overwrite: bool = False
-    retry_errors: bool = False
-    allow_numerics_drift: bool = False
+    shard_size: int = setting(1000, "inputs a shard")
+    source_options: SourceOptions = section(SourceOptions())
+    max_error_rate: float = setting(
+        1.0, "end early once more than this share of the inputs has failed"
+    )
+    retry_errors: bool = setting(False, "try failed inputs again")
+    overwrite: bool = setting(False, "delete what an earlier job left and start again")
+    allow_numerics_drift: bool = setting(
+        False, "go on although device, threads or library versions have changed"
+    )
     device: str = "cpu"
 
     def __post_init__(self) -> None:

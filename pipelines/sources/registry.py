@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dvse.errors import ConfigError
+from pipelines.settings import setting
 from pipelines.sources.source import Source
 from pipelines.sources.template import Template
 
@@ -11,13 +12,11 @@ HUB_PREFIX = "hf:"
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """Options that all sources share.
+    """Options that all sources share; without a template media come first, then text."""
 
-    Attributes:
-        template: how the parts of a sample become one row; `None` for media first, then text.
-    """
-
-    template: str | None = None
+    template: str | None = setting(
+        None, "lays out samples of tars, tables and folders: '{image}{text}'"
+    )
 
     def parsed(self) -> Template | None:
         """Return the parsed template.

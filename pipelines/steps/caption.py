@@ -12,7 +12,7 @@ Knows what a row of captions is; batches and constraints are the answerer's.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dvse.chunk import Chunk, EncodedChunk
@@ -23,6 +23,7 @@ from dvse.preparers import Preparers
 from dvse.storage.file_hash import file_sha256
 from pipelines.answering.model_directory import ModelFolders, find_model
 from pipelines.answering.prompts import conversation_row, prompt_row, too_long
+from pipelines.answering.settings import CaptionOptions
 from pipelines.sources.loading import Loaded
 from pipelines.steps.step import DeviceWork, Step, StepDescription
 from pipelines.steps.tokenize import TokenizeStep
@@ -30,39 +31,10 @@ from pipelines.steps.tokenize import TokenizeStep
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipelines.answering.answerer import Answer, AnswerSettings
+    from pipelines.answering.answerer import Answer
     from pipelines.answering.model_directory import LoadedModel
 
 _METADATA_KEY = "dvse.captions"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionOptions:
-    """What is asked and how, as far as it decides the captions.
-
-    Attributes:
-        question: about each input; `None` for its modality's own.
-        max_new_tokens, temperature, seed, thinking: see
-            `pipelines.answering.answerer.AnswerSettings`.
-    """
-
-    question: str | None = None
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    seed: int = 0
-    thinking: bool = False
-
-    def settings(self, *, batch_size: int) -> "AnswerSettings":
-        """Return the settings of the answerer.
-
-        Raises:
-            ConfigError: one is outside its range.
-        """
-        from pipelines.answering.answerer import AnswerSettings
-
-        given = asdict(self)
-        del given["question"]
-        return AnswerSettings(**given, batch_size=batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +65,12 @@ class CaptionStep(Step):
     Attributes:
         model: shipped name, directory or Hub id.
         options: what is asked and how.
-        batch_size: prompts that are answered together.
         threads: of the encoders on a CPU; by default all usable processors.
         dtype: of the decoder's weights; by default as they are stored.
     """
 
     model: str
     options: CaptionOptions
-    batch_size: int = 64
     threads: int | None = None
     dtype: str | None = None
     name = "caption"
@@ -114,7 +84,7 @@ class CaptionStep(Step):
             "model": folders.name,
             "decoder_sha256": _decoder_sha256(folders),
             "dtype": self.dtype,
-            **asdict(self.options),
+            **self.options.identity(),
         }
 
     def quick_profile(self, device: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,9 +95,8 @@ class CaptionStep(Step):
         """Load the model."""
         from pipelines.answering.model_directory import load_model
 
-        settings = self.options.settings(batch_size=self.batch_size)
         loaded = load_model(self.model, device=device, dtype=self.dtype, threads=self.threads)
-        return CaptionWork(loaded, self.options, settings)
+        return CaptionWork(loaded, self.options)
 
     def _tokenize(self, folders: ModelFolders) -> TokenizeStep:
         return TokenizeStep(bundle=str(folders.bundle), threads=self.threads)
@@ -136,13 +105,11 @@ class CaptionStep(Step):
 class CaptionWork(DeviceWork):
     """A model on a device."""
 
-    def __init__(
-        self, loaded: "LoadedModel", options: CaptionOptions, settings: "AnswerSettings"
-    ) -> None:
+    def __init__(self, loaded: "LoadedModel", options: CaptionOptions) -> None:
         from pipelines.answering.answerer import Answerer
 
         self._name, self._tokenizer = loaded.name, loaded.tokenizer
-        self._options, self._settings = options, settings
+        self._options = options
         self._answerer = Answerer(loaded)
 
     def describe(self) -> StepDescription:
@@ -151,12 +118,12 @@ class CaptionWork(DeviceWork):
         about = {"model": self._name, "bundle_fingerprint": tokenizer.fingerprint}
         return StepDescription(
             schema=caption_schema(),
-            metadata={_METADATA_KEY: json.dumps(about | asdict(self._options), sort_keys=True)},
+            metadata={_METADATA_KEY: json.dumps(about | self._options.identity(), sort_keys=True)},
             profile=tokenizer.profile.to_dict(),
             preparer=PromptPreparer(
                 preparers=tokenizer.preparer,
                 question=self._options.question,
-                thinking=self._options.thinking,
+                thinking=self._options.answers.thinking,
             ),
         )
 
@@ -176,7 +143,7 @@ class CaptionWork(DeviceWork):
         prompts = [self._tokenizer.assemble(encoded) for _, encoded in inputs]
         found: list[Any] = [too_long(len(p), limit) if len(p) >= limit else None for p in prompts]
         good = [n for n, error in enumerate(found) if error is None]
-        answers = self._answerer.answer([prompts[n].ids for n in good], self._settings)
+        answers = self._answerer.answer([prompts[n].ids for n in good], self._options.answers)
         for at, answer in answers:
             n = good[at]
             found[n] = self._row(inputs[n][0], prompts[n], answer)

@@ -22,8 +22,9 @@ import dvse
 from dvse.storage.shard import read_metadata, shard_name
 from dvse.tokenizer import Tokenizer
 from model import DvseForCausalLM
-from pipelines.answering.answerer import Answerer, AnswerSettings
+from pipelines.answering.answerer import Answerer
 from pipelines.answering.model_directory import LoadedModel
+from pipelines.answering.settings import AnswerSettings
 from pipelines.tiny.continuous.embedding import read_features
 from pipelines.tiny.continuous.rows import FeatureTables, write_rows
 from pipelines.tiny.guided_training import RECIPE

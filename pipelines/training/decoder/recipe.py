@@ -3,7 +3,7 @@
     [model]                      overrides of a preset of `model.preset`
     preset = "tiny"
     num_hidden_layers = 4
-    [training]                   fields of `DecoderTraining`
+    [training]                   settings of `DecoderTraining`
     max_steps = 2000
 
 Unknown keys are refused, so a misspelt setting never goes unnoticed.
@@ -11,49 +11,38 @@ Unknown keys are refused, so a misspelt setting never goes unnoticed.
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dvse.errors import ConfigError
+from pipelines.settings import from_table, setting
 
 _TABLES = {"model", "training"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderTraining:
-    """Settings of the loop.
+    """The loop."""
 
-    Attributes:
-        max_steps: optimiser steps.
-        batch_size: windows a device in a step (B).
-        length: ids a window (T); documents are packed whole, without attention across them.
-        accumulation: steps whose gradients are added up before the optimiser's.
-        learning_rate: peak of AdamW's; it rises over `warmup_steps` and falls as a cosine.
-        weight_decay, beta2, max_grad_norm: of AdamW and of clipping.
-        precision: `fp32`, `bf16` or `fp16`.
-        codebook_rows: begin image and audio rows of the embedding as the codebook's centroids.
-        seed: of weights, order and dropout.
-        log_every, sample_every, save_every: steps between log lines, sample answers, checkpoints.
-        num_workers: processes that pack.
-    """
-
-    max_steps: int = 1000
-    batch_size: int = 16
-    length: int = 512
-    accumulation: int = 1
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    beta2: float = 0.98
-    max_grad_norm: float = 1.0
-    warmup_steps: int = 100
-    precision: str = "fp32"
-    codebook_rows: bool = True
-    seed: int = 0
-    log_every: int = 20
-    sample_every: int = 250
-    save_every: int = 250
-    num_workers: int = 0
+    max_steps: int = setting(1000, "optimiser steps")
+    batch_size: int = setting(16, "windows a device in a step (B)")
+    length: int = setting(512, "ids a window (T); documents do not see each other")
+    accumulation: int = setting(1, "steps whose gradients are added up before the optimiser's")
+    learning_rate: float = setting(2e-3, "peak of AdamW's; it rises and then falls as a cosine")
+    weight_decay: float = setting(0.05, "of AdamW")
+    beta2: float = setting(0.98, "of AdamW")
+    max_grad_norm: float = setting(1.0, "gradients are clipped to it")
+    warmup_steps: int = setting(100, "over which the learning rate rises")
+    precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "of the forward pass")
+    codebook_rows: bool = setting(
+        True, "begin image and audio rows of the embedding as the codebook's centroids"
+    )
+    seed: int = setting(0, "of weights, order and dropout")
+    log_every: int = setting(20, "steps between log lines")
+    sample_every: int = setting(250, "steps between sample answers")
+    save_every: int = setting(250, "steps between checkpoints")
+    num_workers: int = setting(0, "processes that pack")
 
     def __post_init__(self) -> None:
         counts = (self.max_steps, self.batch_size, self.length, self.accumulation, self.save_every)
@@ -97,16 +86,5 @@ def read_recipe(path: Path) -> DecoderRecipe:
         raise ConfigError(
             f"{path}: expected the tables {sorted(_TABLES)}, received {', '.join(unknown)}"
         )
-    known = {f.name: f.type for f in fields(DecoderTraining)}
-    training = document.get("training", {})
-    for name, value in training.items():
-        if name not in known:
-            raise ConfigError(
-                f"{path}: unknown setting training.{name}; known are {', '.join(known)}"
-            )
-        expected = type(getattr(DecoderTraining(), name))
-        if type(value) is not expected and not (expected is float and type(value) is int):
-            raise ConfigError(
-                f"{path}: expected training.{name} as {expected.__name__}, received {value!r}"
-            )
-    return DecoderRecipe(model=document.get("model", {}), training=DecoderTraining(**training))
+    training = from_table(DecoderTraining, document.get("training", {}), where=f"{path}: training")
+    return DecoderRecipe(model=document.get("model", {}), training=training)

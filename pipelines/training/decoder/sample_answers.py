@@ -16,8 +16,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from dvse.special_tokens import ASSISTANT
 from dvse.storage.shard import read_shard
 from dvse.tokenizer import Tokenizer
-from pipelines.answering.answerer import Answerer, AnswerSettings
+from pipelines.answering.answerer import Answerer
 from pipelines.answering.model_directory import LoadedModel
+from pipelines.answering.settings import AnswerSettings
 
 
 @dataclass(frozen=True, kw_only=True)

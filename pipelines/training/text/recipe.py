@@ -5,24 +5,18 @@ Every fiftieth line is held out; the figures come from those lines alone.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from dvse.errors import TrainingError
 from dvse.storage.part import Part
 from dvse.text.sentencepiece import SentencePieceText
+from pipelines.training.parts import writing_part
 from pipelines.training.text.lines import TextSource, text_sources
+from pipelines.training.text.settings import TextRecipe
 
 _HOLD_OUT = 50
 
 
-def train_text(
-    data: Sequence[str | Path],
-    output: Path,
-    *,
-    vocab_size: int,
-    model_type: Literal["unigram", "bpe"] = "unigram",
-    character_coverage: float = 0.9995,
-) -> Part:
+def train_text(recipe: TextRecipe, output: Path) -> Part:
     """Train on files, folders and `hf:` data sets, streamed, and write the part into `output`.
 
     Raises:
@@ -32,12 +26,12 @@ def train_text(
         The part; `metrics` holds bytes per token and round-trip failures of each file's held-out
         lines.
     """
-    sources = text_sources(data)
+    sources = text_sources(recipe.data)
     model = SentencePieceText.train(
         (line for source in sources for line in _split(source, held_out=False)),
-        vocab_size=vocab_size,
-        model_type=model_type,
-        character_coverage=character_coverage,
+        vocab_size=recipe.vocab_size,
+        model_type=recipe.model_type,
+        character_coverage=recipe.character_coverage,
     )
     part = Part(
         modality="text",
@@ -48,22 +42,18 @@ def train_text(
             "files": {name: _figures(model, source) for name, source in _names(sources).items()},
         },
         provenance={
-            "command": f"dvse train text --vocab-size {vocab_size} --model-type {model_type}",
+            "command": f"dvse train text --vocab-size {recipe.vocab_size} "
+            f"--model-type {recipe.model_type}",
             "data": [
                 {"name": name, "sha256": source.sha256()}
                 for name, source in _names(sources).items()
             ],
         },
     )
-    try:
+    with writing_part(output):
         output.mkdir(parents=True, exist_ok=True)
         model.save_files(output)
         part.save()  # last: a folder without it is no part
-    except OSError as error:
-        raise TrainingError(
-            f"{output}: the part cannot be written; {error.strerror or error}. Free some space or "
-            "choose another folder"
-        ) from error
     return part
 
 

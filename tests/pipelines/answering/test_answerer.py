@@ -9,8 +9,9 @@ from small_model import make_decoder
 
 import dvse
 from dvse.errors import ConfigError
-from pipelines.answering.answerer import Answerer, AnswerSettings
+from pipelines.answering.answerer import Answerer
 from pipelines.answering.model_directory import LoadedModel
+from pipelines.answering.settings import AnswerSettings
 
 TINY = dvse.load("tiny")
 THINK, END_THINK = TINY.vocabulary.special_id("<think>"), TINY.vocabulary.special_id("</think>")

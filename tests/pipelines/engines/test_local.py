@@ -118,7 +118,7 @@ def test_an_error_while_encoding_costs_its_own_input_only(tmp_path, engine):
 
 def test_long_inputs_travel_in_pieces_and_come_out_whole(tmp_path):
     folder = make(tmp_path / "in", good(5) | {"long.wav": b"LONG 40"})
-    run(folder, tmp_path / "out", engine=LocalEngine(num_workers=2, batch_size=4))
+    run(folder, tmp_path / "out", engine=LocalEngine(num_workers=2, max_chunks=4))
     table = read_shard(tmp_path / "out" / "shard-000000.parquet").to_pylist()
     row = next(r for r in table if r["id"] == "long.wav")
     assert len(row["ids"]) == 40 * 32

@@ -11,7 +11,8 @@ import soundfile
 from PIL import Image
 
 from pipelines import Captioner
-from pipelines.evaluation.evaluation import EvaluationSettings, evaluate
+from pipelines.evaluation.evaluation import evaluate
+from pipelines.evaluation.settings import EvaluationSettings
 from pipelines.reports.evaluation_report import write_evaluation
 
 LAYOUT = {

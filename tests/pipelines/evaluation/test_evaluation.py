@@ -11,7 +11,8 @@ import soundfile
 import dvse
 from dvse.errors import TrainingError
 from dvse.storage.finding import SHIPPED
-from pipelines.evaluation.evaluation import EvaluationSettings, evaluate
+from pipelines.evaluation.evaluation import evaluate
+from pipelines.evaluation.settings import EvaluationSettings
 from pipelines.reports.evaluation_report import write_evaluation
 
 pytestmark = pytest.mark.skipif(

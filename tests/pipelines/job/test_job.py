@@ -83,9 +83,9 @@ def test_a_caption_beside_the_picture_travels_along(pictures, tmp_path):
 
 def test_same_bytes_whatever_workers_batch_size_and_engine(pictures, tmp_path):
     engines = {
-        "inline": InlineEngine(batch_size=3),
-        "one": LocalEngine(num_workers=1, batch_size=256),
-        "three": LocalEngine(num_workers=3, batch_size=2, devices=("cpu", "cpu")),
+        "inline": InlineEngine(max_chunks=3),
+        "one": LocalEngine(num_workers=1, max_chunks=256),
+        "three": LocalEngine(num_workers=3, max_chunks=2, devices=("cpu", "cpu")),
     }
     made = {}
     for name, engine in engines.items():

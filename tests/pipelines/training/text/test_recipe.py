@@ -14,6 +14,7 @@ from dvse.text.sentencepiece import SentencePieceText
 from pipelines.cli import main
 from pipelines.training.text.lines import read_lines, text_files, text_sources
 from pipelines.training.text.recipe import train_text
+from pipelines.training.text.settings import TextRecipe
 
 WORDS = [*"abcdefghijklmn", "quick brown", "lazy", "judges", "watch", "今天", "天气", "很好"]
 LINES = [" ".join(WORDS[(n * k) % len(WORDS)] for k in range(1, 12)) for n in range(120)]
@@ -93,8 +94,12 @@ def test_a_parquet_file_without_text(tmp_path):
 # --- training --------------------------------------------------------------------------------
 
 
+def recipe_of(data, **settings) -> TextRecipe:
+    return TextRecipe(data=(str(data),), vocab_size=310, **settings)
+
+
 def test_a_part_that_loads_and_loses_nothing(corpus, tmp_path):
-    part = train_text([corpus], tmp_path / "part", vocab_size=310)
+    part = train_text(recipe_of(corpus), tmp_path / "part")
     assert Part.load(tmp_path / "part", modality="text") == part
     model = SentencePieceText.load(tmp_path / "part")
     assert model.size == 310
@@ -103,7 +108,7 @@ def test_a_part_that_loads_and_loses_nothing(corpus, tmp_path):
 
 
 def test_figures_by_hand(corpus, tmp_path):
-    part = train_text([corpus / "a.txt"], tmp_path / "part", vocab_size=310)
+    part = train_text(recipe_of(corpus / "a.txt"), tmp_path / "part")
     model = SentencePieceText.load(tmp_path / "part")
     held_out = LINES[::50]
     num_bytes = sum(len(line.encode()) for line in held_out)
@@ -119,12 +124,12 @@ def test_held_out_lines_are_not_trained_on(tmp_path):
     """A character that stands only on held-out lines gets no piece."""
     lines = ["龘龘龘龘" if n % 50 == 0 else LINES[n % 120] for n in range(500)]
     (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
-    train_text([tmp_path / "a.txt"], tmp_path / "part", vocab_size=310, character_coverage=1.0)
+    train_text(recipe_of(tmp_path / "a.txt", character_coverage=1.0), tmp_path / "part")
     assert len(SentencePieceText.load(tmp_path / "part").encode("龘")) == 3
 
 
 def test_where_it_came_from_is_recorded_without_paths(corpus, tmp_path):
-    part = train_text([corpus], tmp_path / "part", vocab_size=310)
+    part = train_text(recipe_of(corpus), tmp_path / "part")
     recorded = {entry["name"]: entry["sha256"] for entry in part.provenance["data"]}
     content = (corpus / "a.txt").read_bytes()
     assert recorded["a.txt"] == hashlib.sha256(content).hexdigest()
@@ -135,13 +140,13 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     for folder in ("en", "zh"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "book.txt").write_text("\n".join(LINES), encoding="utf-8")
-    part = train_text([tmp_path], tmp_path / "part", vocab_size=310)
+    part = train_text(recipe_of(tmp_path), tmp_path / "part")
     assert list(part.metrics["files"]) == ["en/book.txt", "zh/book.txt"]
 
 
 def test_the_same_files_give_the_same_model(corpus, tmp_path):
     for name in ("one", "two"):
-        train_text([corpus], tmp_path / name, vocab_size=310)
+        train_text(recipe_of(corpus), tmp_path / name)
     one, two = ((tmp_path / name / "spiece.model").read_bytes() for name in ("one", "two"))
     assert one == two
 
@@ -169,8 +174,8 @@ def test_a_data_set_is_read_like_files(tmp_path, corpus, streaming, monkeypatch)
     lines = list(source.lines())
     assert len(lines) == 200 and lines[1] == f"{LINES[0]} 0"
     (tmp_path / "same.txt").write_text("\n".join(lines) + "\n")
-    ours = train_text([address], tmp_path / "ours", vocab_size=310)
-    theirs = train_text([tmp_path / "same.txt"], tmp_path / "theirs", vocab_size=310)
+    ours = train_text(recipe_of(address), tmp_path / "ours")
+    theirs = train_text(recipe_of(tmp_path / "same.txt"), tmp_path / "theirs")
     models = [(part.folder / "spiece.model").read_bytes() for part in (ours, theirs)]
     assert models[0] == models[1]
     assert ours.metrics["files"]["json"] == theirs.metrics["files"]["same.txt"]
@@ -182,11 +187,11 @@ def test_data_sets_without_text(tmp_path, monkeypatch):
     (tmp_path / "rows.jsonl").write_text('{"words": "none"}')
     with pytest.raises(TrainingError, match="expected a column 'text', received"):
         address = f"hf:json?data_files={tmp_path / 'rows.jsonl'}"
-        train_text([address], tmp_path / "x", vocab_size=310)
+        train_text(recipe_of(address), tmp_path / "x")
     with pytest.raises(TrainingError, match="cannot be read"):
-        train_text([f"hf:{tmp_path / 'absent'}"], tmp_path / "x", vocab_size=310)
+        train_text(recipe_of(f"hf:{tmp_path / 'absent'}"), tmp_path / "x")
     with pytest.raises(ConfigError, match="unknown options"):
-        train_text(["hf:json?colour=red"], tmp_path / "x", vocab_size=310)
+        train_text(recipe_of("hf:json?colour=red"), tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
@@ -196,5 +201,5 @@ def test_a_full_disk_leaves_no_part(corpus, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pipelines.training.text.recipe.SentencePieceText.save_files", full)
     with pytest.raises(TrainingError, match="No space left"):
-        train_text([corpus], tmp_path / "part", vocab_size=310)
+        train_text(recipe_of(corpus), tmp_path / "part")
     assert not (tmp_path / "part" / "part.json").exists()

@@ -1,0 +1,65 @@
+"""Where and how wide a job runs, and the engine that follows from it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dvse.errors import ConfigError
+from pipelines.settings import setting
+
+if TYPE_CHECKING:
+    from pipelines.engines.engine import Engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Processes, devices and threads of this machine.
+
+    Raises:
+        ConfigError: no device, or devices of several kinds.
+    """
+
+    num_workers: int | None = setting(
+        None,
+        "decode processes; 0 does everything in one process (default: the processors here)",
+        name="workers",
+    )
+    device: str = setting("cpu", "cpu, cuda, or several: cuda:0,cuda:1")
+    threads: int | None = setting(
+        None,
+        "threads of the encoder on a CPU, part of the numerics profile (default: the processors "
+        "here)",
+    )
+    time_limit_s: float = setting(
+        120.0, "seconds that a decoder may take without progress", name="time_limit", metavar="S"
+    )
+
+    def __post_init__(self) -> None:
+        if len({name.partition(":")[0] for name in self.devices}) != 1:
+            raise ConfigError(f"--device: expected devices of one kind, received {self.device!r}")
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices, one process each."""
+        return [name.strip() for name in self.device.split(",") if name.strip()]
+
+    def engine(self, *, max_chunks: int) -> "Engine":
+        """Return the engine; `max_chunks` are handed to an encoder at once.
+
+        Raises:
+            ConfigError: a number below 1.
+        """
+        from dvse.numerics import default_workers
+
+        workers = default_workers() if self.num_workers is None else self.num_workers
+        if workers == 0:
+            from pipelines.engines.inline import InlineEngine
+
+            return InlineEngine(device=self.devices[0], max_chunks=max_chunks)
+        from pipelines.engines.local import LocalEngine
+
+        return LocalEngine(
+            devices=self.devices,
+            num_workers=workers,
+            max_chunks=max_chunks,
+            time_limit_s=self.time_limit_s,
+        )

@@ -1,0 +1,28 @@
+"""How much is measured. Plain values; knows no torch."""
+
+from dataclasses import dataclass
+
+from dvse.errors import ConfigError
+from pipelines.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How much is measured.
+
+    Attributes:
+        probe: train the probes (most of the time that an evaluation takes).
+        codes: measure the codes at all; without, only the decoder is judged.
+
+    Raises:
+        ConfigError: fewer than two inputs.
+    """
+
+    max_train: int = setting(4000, "inputs that maps and probes are learnt from")
+    max_inputs: int = setting(1000, "inputs of each other split")
+    probe: bool = setting(True, "leave the slowest part out", name="probes")
+    codes: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.max_train, self.max_inputs) < 2:
+            raise ConfigError("expected at least 2 inputs for --max-train and --max-inputs")
