@@ -7,13 +7,12 @@ followed by the next `<|user|>`, or by `<|endoftext|>` when it is the last; eith
 decoder stops, so both carry loss. Source: the chat templates of GLM-4 and GLM-4.5.
 """
 
-import base64
-import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote
 
+from dvse.data_url import is_data_url, read_data, read_data_url
 from dvse.errors import InputError
 from dvse.items import Audio, Image, Item, Special, Text
 from dvse.special_tokens import (
@@ -155,7 +154,7 @@ def _item(part: Any, number: int, allow_files: bool) -> Item:
         return Image(_content_of(url, f"message {number}: image_url", allow_files))
     if kind == "input_audio" and isinstance(part.get("input_audio"), Mapping):
         return Audio(
-            _from_base64(part["input_audio"].get("data"), f"message {number}: input_audio")
+            _named(f"message {number}: input_audio", read_data, part["input_audio"].get("data"))
         )
     if kind == "audio_url":
         value = part.get("audio_url")
@@ -179,14 +178,9 @@ def _content_of(url: Any, where: str, allow_files: bool) -> bytes | str:
     """Bytes of a data URL, or the path that a plain string or file: address names."""
     if not isinstance(url, str) or not url:
         raise InputError(f"{where}: expected an address, received {_short(url)}")
+    if is_data_url(url):
+        return _named(where, read_data_url, url)
     scheme = url[:6].partition(":")[0].lower() if ":" in url[:6] else ""
-    if scheme == "data":
-        head, comma, data = url.partition(",")
-        if not comma:
-            raise InputError(f"{where}: expected data:TYPE;base64,…, received {_short(url)}")
-        if head.endswith(";base64"):
-            return _from_base64(unquote(data), where)
-        return unquote_to_bytes(data)
     if scheme in ("http", "https", "ftp"):
         raise InputError(
             f"{where}: remote addresses are not fetched; send the content as data:…;base64,…"
@@ -198,11 +192,11 @@ def _content_of(url: Any, where: str, allow_files: bool) -> bytes | str:
     return url
 
 
-def _from_base64(data: Any, where: str) -> bytes:
+def _named(where: str, read: Callable[[str], bytes], text: Any) -> bytes:
     try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        raise InputError(f"{where}: expected base64 data, received {_short(data)}") from None
+        return read(text)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _short(value: Any) -> str:

@@ -1,9 +1,8 @@
 """Inputs of the plain endpoints to items."""
 
-import base64
-import binascii
 from collections.abc import Sequence
 
+from dvse.data_url import read_data
 from dvse.errors import InputError
 from dvse.items import Audio, Image, Item, Text
 from pipelines.server.schemas.multimodal import AudioInput, ImageInput, TextInput
@@ -31,6 +30,6 @@ def as_items(inputs: Sequence[TextInput | ImageInput | AudioInput]) -> list[Item
 
 def _decoded(data: str, number: int) -> bytes:
     try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise InputError(f"input {number}: expected data in base64") from None
+        return read_data(data)
+    except InputError as error:
+        raise InputError(f"input {number}: {error}") from None

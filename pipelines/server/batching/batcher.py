@@ -21,6 +21,10 @@ class QueueFullError(BatcherError):
     """As many requests wait as may wait."""
 
 
+class NoContinuationError(BatcherError):
+    """Nothing that the answer's constraint allows can be written with this vocabulary."""
+
+
 class BatcherStoppedError(BatcherError):
     """The batcher stops, or has stopped, before the request was answered."""
 
@@ -32,11 +36,20 @@ class Sampling:
     Attributes:
         temperature: 0 takes the likeliest token.
         top_p: the smallest set of tokens with this share of the probability is drawn from.
+        top_k: so many of the likeliest are drawn from, 0 for all.
+        min_p: tokens below this share of the likeliest one's probability are left out.
+        repetition_penalty, frequency_penalty, presence_penalty, logit_bias: see `penalties`.
         seed: makes the draw repeatable, `None` for a random one.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
 
 

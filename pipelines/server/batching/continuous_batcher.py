@@ -21,6 +21,7 @@ from pipelines.server.batching.batcher import (
     BatcherStoppedError,
     GenerationRequest,
     QueueFullError,
+    NoContinuationError,
     Sink,
     Token,
 )
@@ -255,6 +256,9 @@ class ContinuousBatcher(Batcher):
                     )
                     for position, place in self._pages.add(sequence.prompt)
                 ]
+            if token is None:
+                self._give_up(sequence)
+                continue
             sequence.last = token.id
             sequence.generated += 1
             sequence.chooser.push(token.id)
@@ -277,6 +281,11 @@ class ContinuousBatcher(Batcher):
             _LOG.exception("an answer could not be taken")
             sequence.sink.fail(BatcherError(f"the answer could not be written: {error}"))
         return True
+
+    def _give_up(self, sequence: Sequence) -> None:
+        sequence.sink.fail(NoContinuationError("what was asked for cannot be written"))
+        with self._lock:
+            self._leave(sequence)
 
     def _leave(self, sequence: Sequence) -> None:
         self._running.remove(sequence)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from pipelines.answering.legal_tokens import LegalTokens, Phase
-from pipelines.server.batching.batcher import GenerationRequest, Token
+from pipelines.server.batching.batcher import GenerationRequest, Sampling, Token
+from pipelines.server.batching.penalties import Penalties
 
 _COLDEST = 1e-6
 
@@ -21,12 +22,14 @@ class Chooser:
     Attributes:
         request: the rules.
         phase: which tokens are legal now.
+        penalties: what changes its scores, `None` where nothing does.
     """
 
     def __init__(self, request: GenerationRequest, legal: LegalTokens) -> None:
         self.request = request
         self._legal = legal
         self.phase = legal.phase([], thinking=request.thinking)
+        self.penalties = Penalties.of(request.sampling, request.prompt_ids)
         self._random = random.Random(request.sampling.seed)
 
     def draw(self) -> float:
@@ -34,15 +37,22 @@ class Chooser:
         return self._random.random()
 
     def allowed(self) -> torch.Tensor | None:
-        """Return the constraint's `bool [vocab_size]`, `None` where there is none now."""
+        """Return `bool [vocab_size]` under the constraint, `None` where there is none now.
+
+        Nothing is allowed where the constraint has no continuation in this vocabulary.
+        """
         if self.request.constraint is None or self.phase < Phase.FIRST:
             return None
-        return self.request.constraint.allowed()
+        wanted = self.request.constraint.allowed()
+        legal = self._legal.allowed[Phase.ANSWER]  # a form may be complete with nothing
+        return wanted & legal
 
     def push(self, token_id: int) -> None:
         """Take the token that was chosen."""
         if self.request.constraint is not None and self.phase >= Phase.FIRST:
             self.request.constraint.push(token_id)
+        if self.penalties is not None:
+            self.penalties.push(token_id)
         self.phase = self._legal.after(self.phase, token_id)
 
 
@@ -58,30 +68,42 @@ class Sampler:
         shut = torch.full(legal.allowed.shape, -torch.inf)
         self._penalty = shut.masked_fill(legal.allowed, 0.0).to(device)
 
-    def choose(self, logits: torch.Tensor, choosers: Sequence[Chooser]) -> list[Token]:
-        """Return the next token of each answer.
+    def choose(self, logits: torch.Tensor, choosers: Sequence[Chooser]) -> list[Token | None]:
+        """Return the next token of each answer, `None` for one that cannot go on.
 
         Args:
             logits: fp32 `[answers, vocab_size]`.
             choosers: one an answer.
         """
         scores = logits + self._penalty[[int(chooser.phase) for chooser in choosers]]
-        for row, chooser in enumerate(choosers):
-            allowed = chooser.allowed()
-            if allowed is not None:
-                scores[row].masked_fill_(~allowed.to(scores.device), -torch.inf)
+        stuck = {row for row, c in enumerate(choosers) if not self._shape(scores, logits, row, c)}
         ids = scores.argmax(-1).tolist()
-        drawn = [i for i, c in enumerate(choosers) if c.request.sampling.temperature > 0]
+        drawn = [
+            i
+            for i, c in enumerate(choosers)
+            if c.request.sampling.temperature > 0 and i not in stuck
+        ]
         if drawn:
             found = _draw(scores[drawn], [choosers[i] for i in drawn])
             for row, token_id in zip(drawn, found, strict=True):
                 ids[row] = token_id
         return [
-            Token(id=token_id)
-            if chooser.request.num_logprobs is None
-            else _with_logprobs(token_id, logits[row], chooser.request.num_logprobs)
+            None if row in stuck else _token(token_id, logits[row], chooser.request.num_logprobs)
             for row, (token_id, chooser) in enumerate(zip(ids, choosers, strict=True))
         ]
+
+    def _shape(
+        self, scores: torch.Tensor, logits: torch.Tensor, row: int, chooser: Chooser
+    ) -> bool:
+        """Bring one answer's own rules to its scores; false where they leave nothing."""
+        allowed = chooser.allowed()
+        if allowed is not None:
+            if not bool(allowed.any()):
+                return False
+            scores[row] = logits[row].masked_fill(~allowed.to(scores.device), -torch.inf)
+        if chooser.penalties is not None:
+            chooser.penalties.apply(scores[row])
+        return True
 
 
 def _draw(scores: torch.Tensor, choosers: Sequence[Chooser]) -> list[int]:
@@ -93,27 +115,37 @@ def _draw(scores: torch.Tensor, choosers: Sequence[Chooser]) -> list[int]:
     heat = torch.tensor(heats, device=scores.device)
     probabilities = torch.softmax(scores / heat[:, None], dim=-1)
     for row, rule in enumerate(rules):
-        if rule.top_p < 1.0:
-            probabilities[row] = _nucleus(probabilities[row], rule.top_p)
+        if rule.top_p < 1.0 or rule.top_k or rule.min_p:
+            probabilities[row] = _narrowed(probabilities[row], rule)
     sums = probabilities.double().cumsum(-1)
     draws = torch.tensor([c.draw() for c in choosers], dtype=torch.float64, device=scores.device)
     wanted = (draws * sums[:, -1])[:, None]
     return torch.searchsorted(sums, wanted, right=True)[:, 0].clamp(max=sums.shape[1] - 1).tolist()
 
 
-def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Keep the fewest likeliest tokens that reach `top_p` (Holtzman et al., 2020, section 3.1)."""
+def _narrowed(probabilities: torch.Tensor, rule: Sampling) -> torch.Tensor:
+    """Keep the likeliest tokens: `top_k` of them, of these the nucleus, of these by `min_p`.
+
+    The likeliest always stays. Sources: Fan et al., 2018 (top-k); Holtzman et al., 2020,
+    section 3.1 (nucleus: the fewest that reach `top_p`); Nguyen et al., 2024 (min-p).
+    """
     ordered, order = probabilities.sort(descending=True, stable=True)
+    if rule.top_k:
+        ordered, order = ordered[: rule.top_k], order[: rule.top_k]
     before = ordered.cumsum(-1) - ordered
-    kept = order[(before < top_p)]
+    is_kept = (before < rule.top_p * ordered.sum()) & (ordered >= rule.min_p * ordered[0])
+    is_kept[0] = True
+    kept = order[is_kept]
     result = torch.zeros_like(probabilities)
     result[kept] = probabilities[kept]
     return result
 
 
-def _with_logprobs(token_id: int, logits: torch.Tensor, count: int) -> Token:
+def _token(token_id: int, logits: torch.Tensor, num_logprobs: int | None) -> Token:
+    if num_logprobs is None:
+        return Token(id=token_id)
     logprobs = torch.log_softmax(logits, dim=-1)
-    top = logprobs.topk(count) if count else None
+    top = logprobs.topk(num_logprobs) if num_logprobs else None
     return Token(
         id=token_id,
         logprob=float(logprobs[token_id]),

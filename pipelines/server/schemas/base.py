@@ -1,6 +1,6 @@
 """What all requests and answers share."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -8,13 +8,31 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 
 class RequestModel(BaseModel):
-    """A request: unknown fields and wrong types are refused."""
+    """A request: wrong types and unknown fields are refused.
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    `null` says nothing, wherever it stands: clients write it for every field that they know and
+    their user did not set. So it is taken for unknown fields, too.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={"additionalProperties": {"type": "null"}},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        needed = {f.alias or n for n, f in cls.model_fields.items() if f.is_required()}
+        return {k: v for k, v in data.items() if v is not None or k in needed}
 
 
 class ResponseModel(BaseModel):
@@ -28,86 +46,18 @@ class WithReasoning(ResponseModel):
 
     reasoning_content: str | None = None
 
+    _left_out: ClassVar[tuple[str, ...]] = ("reasoning_content",)
+
     @model_serializer(mode="wrap")
     def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         document = write(self)
-        if self.reasoning_content is None:
-            document.pop("reasoning_content", None)
+        for name in self._left_out:
+            if document.get(name) is None:
+                document.pop(name, None)
         return document
 
 
 ModelName = Annotated[str, Field(min_length=1, max_length=256, description="from GET /v1/models")]
-Stop = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class StreamOptions(RequestModel):
-    """Attributes: `include_usage` asks for a last event with the usage."""
-
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
-
-class TextFormat(RequestModel):
-    """Any text."""
-
-    type: Literal["text"]
-
-
-class JsonObjectFormat(RequestModel):
-    """Any JSON object."""
-
-    type: Literal["json_object"]
-
-
-class JsonSchema(RequestModel):
-    """A JSON schema and its name."""
-
-    name: str = Field(min_length=1, max_length=64)
-    description: str | None = None
-    schema_: dict | None = Field(default=None, alias="schema")
-    strict: bool | None = None
-
-
-class JsonSchemaFormat(RequestModel):
-    """JSON that fits a schema."""
-
-    type: Literal["json_schema"]
-    json_schema: JsonSchema
-
-
-ResponseFormat = Annotated[
-    TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")
-]
-
-
-class GenerationFields(RequestModel):
-    """Fields that every endpoint with an answer understands.
-
-    `enable_thinking` lets the model think before it answers; `return_reasoning` returns what it
-    thought.
-    """
-
-    model: ModelName
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    n: int | None = Field(default=None, ge=1, le=16)
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    response_format: ResponseFormat | None = None
-    enable_thinking: bool | None = None
-    return_reasoning: bool | None = None
-    user: str | None = Field(default=None, max_length=256)
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """The stop strings."""
-        if self.stop is None:
-            return ()
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
 class PromptDetails(ResponseModel):

@@ -1,16 +1,13 @@
-"""`/v1/chat/completions` as the `openai` package sends and reads it."""
+"""`/v1/chat/completions` as clients send and read it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from pipelines.server.schemas.base import (
-    GenerationFields,
-    RequestModel,
-    ResponseModel,
-    Usage,
-    WithReasoning,
-)
+from pipelines.server.answers.tool_calls import call_written
+from pipelines.server.schemas.base import ResponseModel, RequestModel, Usage, WithReasoning
+from pipelines.server.schemas.generation import GenerationFields, text_or_list
+from pipelines.server.schemas.tools import Tool, ToolCall, ToolChoice
 
 
 class TextPart(RequestModel):
@@ -20,11 +17,18 @@ class TextPart(RequestModel):
     text: str
 
 
+class RefusalPart(RequestModel):
+    """Words with which an earlier answer refused."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
 class ImageUrl(RequestModel):
-    """A data URL, or an address where the server may fetch; `detail` is ignored."""
+    """A data URL, or an address where the server may fetch; `detail` is a hint."""
 
     url: str = Field(min_length=1)
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: str | None = None
 
 
 class ImagePart(RequestModel):
@@ -35,10 +39,10 @@ class ImagePart(RequestModel):
 
 
 class InputAudio(RequestModel):
-    """A recording in base64; what it is, is read from its bytes."""
+    """A recording in base64; what it is, is read from its bytes, not from `format`."""
 
     data: str = Field(min_length=1)
-    format: Literal["wav", "mp3", "flac", "ogg"]
+    format: str | None = Field(default=None, max_length=64)
 
 
 class AudioPart(RequestModel):
@@ -48,18 +52,57 @@ class AudioPart(RequestModel):
     input_audio: InputAudio
 
 
-Part = Annotated[TextPart | ImagePart | AudioPart, Field(discriminator="type")]
+class AudioUrl(RequestModel):
+    """A data URL."""
+
+    url: str = Field(min_length=1)
+
+
+class AudioUrlPart(RequestModel):
+    """A recording, as vLLM's clients send it."""
+
+    type: Literal["audio_url"]
+    audio_url: AudioUrl
+
+
+Part = Annotated[
+    TextPart | RefusalPart | ImagePart | AudioPart | AudioUrlPart, Field(discriminator="type")
+]
+Content = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[Part], Tag("list")],
+    Discriminator(text_or_list),
+]
+
+
+class FunctionCalled(RequestModel):
+    """A call that an earlier answer made."""
+
+    name: str
+    arguments: str
+
+
+class PastCall(RequestModel):
+    """A call that an earlier answer made, with its name for the result."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={})
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: FunctionCalled
 
 
 class Message(RequestModel):
-    """One turn."""
+    """One turn. Fields that nobody needs are left alone: answers are sent back as they came."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
+    model_config = ConfigDict(extra="ignore", json_schema_extra={})
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Content | None = None
     name: str | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
     tool_call_id: str | None = None
+    tool_calls: list[PastCall] | None = None
 
 
 class ChatRequest(GenerationFields):
@@ -68,11 +111,12 @@ class ChatRequest(GenerationFields):
     messages: list[Message] = Field(min_length=1, max_length=1000)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    frequency_penalty: float | None = Field(default=None, ge=0, le=0, description="only 0")
-    presence_penalty: float | None = Field(default=None, ge=0, le=0, description="only 0")
-    store: bool | None = None
-    metadata: dict[str, str] | None = None
-    service_tier: Literal["auto", "default"] | None = None
+    tools: list[Tool] | None = Field(default=None, max_length=128)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Annotated[list[Any], Field(max_length=0)] | None = None
+    function_call: Literal["none", "auto"] | None = None
+    separate_reasoning: bool | None = None
 
 
 class TopLogprob(ResponseModel):
@@ -96,12 +140,15 @@ class ChoiceLogprobs(ResponseModel):
     refusal: None = None
 
 
-class AssistantMessage(WithReasoning):
-    """The answer; `reasoning_content` where it was asked for."""
+class AnswerMessage(WithReasoning):
+    """The answer: words, or calls; `reasoning_content` where it was asked for."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: list[ToolCall] | None = None
+
+    _left_out: ClassVar[tuple[str, ...]] = ("reasoning_content", "tool_calls")
 
 
 class Choice(ResponseModel):
@@ -110,7 +157,7 @@ class Choice(ResponseModel):
     index: int
     message: AssistantMessage
     logprobs: ChoiceLogprobs | None = None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 class ChatCompletion(ResponseModel):
@@ -126,9 +173,29 @@ class ChatCompletion(ResponseModel):
 
 
 def as_openai_messages(messages: list[Message]) -> list[dict[str, Any]]:
-    """Return messages as `dvse.chat.render` takes them."""
-    return [
-        message.model_dump(exclude_none=True, include={"role", "content", "reasoning_content"})
-        | ({"content": ""} if message.content is None else {})
-        for message in messages
-    ]
+    """Return messages as `dvse.chat.render` takes them, calls written out as the model does."""
+    return [_as_openai(message) for message in messages]
+
+
+def _as_openai(message: Message) -> dict[str, Any]:
+    content = message.content if message.content is not None else (message.refusal or "")
+    calls = "".join(
+        call_written(c.function.name, c.function.arguments) for c in message.tool_calls or ()
+    )
+    parts: str | list[dict[str, Any]]
+    if isinstance(content, str):
+        parts = content + calls
+    else:
+        parts = [_as_part(part) for part in content]
+        parts += [{"type": "text", "text": calls}] if calls else []
+    role = "tool" if message.role == "function" else message.role
+    found: dict[str, Any] = {"role": role, "content": parts}
+    if message.reasoning_content is not None:
+        found["reasoning_content"] = message.reasoning_content
+    return found
+
+
+def _as_part(part: Part) -> dict[str, Any]:
+    if isinstance(part, RefusalPart):
+        return {"type": "text", "text": part.refusal}
+    return part.model_dump(exclude_none=True)

@@ -4,13 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.server.schemas.base import (
-    GenerationFields,
-    RequestModel,
-    ResponseModel,
-    Usage,
-    WithReasoning,
-)
+from pipelines.server.schemas.base import ResponseModel, RequestModel, Usage, WithReasoning
+from pipelines.server.schemas.generation import GenerationFields
 
 
 class TextInput(RequestModel):

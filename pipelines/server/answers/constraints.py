@@ -1,9 +1,8 @@
-"""Answers that have to be JSON: llguidance says which ids may come next.
+"""Answers that have to keep to a form: llguidance says which ids may come next.
 
 Source: the library's own matcher over the pieces of our vocabulary; nothing of the grammar is ours.
 """
 
-import json
 from functools import cache
 from typing import Any
 
@@ -12,13 +11,12 @@ import torch
 from dvse.errors import InputError, MissingExtraError
 from dvse.text.sentencepiece import SentencePieceText
 from dvse.text.tokenizer import TextTokenizer
-from pipelines.answering.legal_tokens import LegalTokens
+from pipelines.answering.legal_tokens import LegalTokens, Phase
+from pipelines.server.answers.answer_form import AnswerForm
 from pipelines.server.batching.constraint import Constraint
 
-_ANY_OBJECT = {"type": "object"}
 
-
-class JsonConstraints:
+class Constraints:
     """Makes a constraint for each answer.
 
     Args:
@@ -28,13 +26,12 @@ class JsonConstraints:
 
     def __init__(self, text: TextTokenizer, legal: LegalTokens) -> None:
         self._text, self._legal = text, legal
-        self._vocab_size = legal.allowed.shape[1]
 
-    def for_schema(self, schema: dict[str, Any] | None) -> Constraint:
-        """Return a new constraint; `None` stands for any object.
+    def compile(self, form: AnswerForm, count: int) -> list[Constraint]:
+        """Return so many new constraints; slow, so call it away from the event loop.
 
         Raises:
-            InputError: a schema that cannot be followed, or a vocabulary without bytes.
+            InputError: a form that cannot be kept to, or a vocabulary without bytes.
             MissingExtraError: llguidance is not installed.
         """
         try:
@@ -42,26 +39,25 @@ class JsonConstraints:
         except ImportError:
             raise MissingExtraError.for_extra("llguidance", "serve") from None
         try:
-            grammar = LLMatcher.grammar_from_json_schema(
-                json.dumps(_ANY_OBJECT if schema is None else schema),
-                overrides={"whitespace_flexible": False},
-            )
-            matcher = LLMatcher(self._tokenizer(), grammar)
+            matcher = LLMatcher(self._tokenizer(), LLMatcher.grammar_from_lark(form.grammar()))
         except (ValueError, RecursionError) as error:
-            raise InputError(f"response_format: {str(error).splitlines()[0]:.200}") from None
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"this form cannot be followed; {_first_line(str(error))}") from None
         if matcher.is_error():
-            reason = matcher.get_error().splitlines()[0]
-            raise InputError(f"response_format: this schema cannot be followed; {reason:.200}")
-        return _JsonConstraint(matcher, self._vocab_size, self._legal.stop_ids)
+            reason = _first_line(matcher.get_error())
+            raise InputError(f"this form cannot be followed; {reason}")
+        first = _MatcherConstraint(matcher, self._legal)
+        if not bool((first.allowed() & self._legal.allowed[Phase.ANSWER]).any()):
+            raise InputError("this form has no beginning that this model could write")
+        return [_MatcherConstraint(matcher.deep_copy(), self._legal) for _ in range(count)]
 
     @cache  # noqa: B019 - one server, one of these
     def _tokenizer(self) -> Any:
         from llguidance import LLTokenizer, TokenizerWrapper
 
         if not isinstance(self._text, SentencePieceText):
-            raise InputError(
-                "response_format: JSON needs a SentencePiece vocabulary; this model has another"
-            )
+            raise InputError("forms need a SentencePiece vocabulary; this model has another")
         return LLTokenizer(TokenizerWrapper(_Pieces(self._text, self._legal)))
 
 
@@ -84,12 +80,15 @@ class _Pieces:
         return self._text.encode(text).tolist()
 
 
-class _JsonConstraint(Constraint):
-    def __init__(self, matcher: Any, vocab_size: int, stop_ids: list[int]) -> None:
-        self._matcher, self._vocab_size, self._stop_ids = matcher, vocab_size, stop_ids
+class _MatcherConstraint(Constraint):
+    def __init__(self, matcher: Any, legal: LegalTokens) -> None:
+        self._matcher, self._stop_ids = matcher, legal.stop_ids
+        self._vocab_size = legal.allowed.shape[1]
 
     def allowed(self) -> torch.Tensor:
-        if self._matcher.is_stopped() or self._matcher.is_error():
+        if self._matcher.is_error():  # a limit of the library was passed on the way
+            return torch.zeros(self._vocab_size, dtype=torch.bool)
+        if self._matcher.is_stopped():
             allowed = torch.zeros(self._vocab_size, dtype=torch.bool)
             allowed[self._stop_ids] = True
             return allowed
@@ -100,3 +99,8 @@ class _JsonConstraint(Constraint):
     def push(self, token_id: int) -> None:
         if not self._matcher.is_stopped() and not self._matcher.is_error():
             self._matcher.consume_token(token_id)
+
+
+def _first_line(message: str) -> str:
+    lines = [line for line in message.splitlines() if line.strip()]
+    return f"{lines[0] if lines else 'no reason given':.200}"
