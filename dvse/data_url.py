@@ -65,8 +65,10 @@ def read_data(text: str) -> bytes:
     >>> read_data("AAEC") == read_data("data:audio/wav;base64,AAEC")
     True
     """
-    return read_data_url(text) if isinstance(text, str) and is_data_url(text) else (
-        decode_base64(text)
+    return (
+        read_data_url(text)
+        if isinstance(text, str) and is_data_url(text)
+        else (decode_base64(text))
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dvse.chat import opening, render
 from dvse.errors import InputError, PromptTooLongError
 from dvse.items import Audio, Image, Item, Special, Text
-from dvse.special_tokens import ASSISTANT, OBSERVATION, SYSTEM, USER
+from dvse.special_tokens import ASSISTANT, GMASK, OBSERVATION, SOP, SYSTEM, USER
 
 if TYPE_CHECKING:
     from dvse.encoding import Encoding
@@ -65,6 +65,17 @@ def conversation_row(items: Sequence[Item], *, thinking: bool = False) -> tuple[
     if turns and items[turns[-1]] == Special(ASSISTANT):
         items = items[: turns[-1]]
     return (*items, *opening(thinking=thinking))
+
+
+def pooled_row(item: Item) -> tuple[Item, ...]:
+    """Return the row whose states, averaged over the last item, say what the decoder makes of it.
+
+    Nothing is asked, so the states are of the item alone.
+
+    >>> len(pooled_row(Text("cat")))
+    5
+    """
+    return (Special(GMASK), Special(SOP), Special(USER), Text("\n"), item)
 
 
 def encode_prompts(

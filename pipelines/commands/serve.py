@@ -15,6 +15,7 @@ is for Prometheus. SIGTERM and Ctrl-C let running answers finish for a while."""
 EXAMPLES = """\
   dvse serve
   dvse serve --model my-model --port 9000 --api-key s3cret --served-model-name autoglm-phone-9b
+  dvse serve --also-model other-model --models-gib 4 --access-log json
   dvse serve --model 9b-model --tensor-parallel 2 --dtype bfloat16 --host 0.0.0.0
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}'"""

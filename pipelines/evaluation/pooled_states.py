@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from dvse.errors import InputError
-from dvse.items import Item, Special, Text
-from dvse.special_tokens import GMASK, SOP, USER
+from dvse.items import Item
 from pipelines.answering.model_directory import LoadedModel
-from pipelines.answering.prompts import too_long
+from pipelines.answering.prompts import pooled_row, too_long
 
 
 def pooled_states(
@@ -26,10 +25,9 @@ def pooled_states(
     Raises:
         InputError: an item that cannot be tokenised, or with more ids than the context holds.
     """
-    head = (Special(GMASK), Special(SOP), Special(USER), Text("\n"))
     encodings = []
     limit = loaded.model.config.max_position_embeddings
-    for found in loaded.tokenizer.encode_many((*head, item) for item in items):
+    for found in loaded.tokenizer.encode_many(pooled_row(item) for item in items):
         if isinstance(found, InputError):
             raise found
         if len(found) > limit:

@@ -2,32 +2,47 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Security
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 
 from dvse.version import __version__
 from pipelines.server import playground
 from pipelines.server.door.admission import Admission
+from pipelines.server.door.plain_methods import PlainMethods
+from pipelines.server.door.tracing import Tracing, otlp_tracer
 from pipelines.server.errors import install_handlers
 from pipelines.server.metrics import Metrics
-from pipelines.server.routes import chat, health, models, multimodal, tokens, transcription
+from pipelines.server.routes import (
+    chat,
+    completions,
+    embeddings,
+    health,
+    models,
+    multimodal,
+    responses,
+    tokens,
+    transcription,
+)
 from pipelines.server.served_model import ServedModel
-from pipelines.server.serving import Serving
 from pipelines.server.settings import ServerSettings
+from pipelines.server.shelf import Shelf, ShelfEntry
 
 _LOG = logging.getLogger("dvse.serve")
-_ROUTERS = (models, chat, multimodal, tokens, transcription)
+_ROUTERS = (models, chat, responses, completions, embeddings, transcription, multimodal, tokens)
 
 
 def create_app(
     model: ServedModel | Callable[[], ServedModel],
     settings: ServerSettings,
     *,
+    memory_bytes: int = 0,
+    others: Sequence[ShelfEntry] = (),
     on_ready: Callable[[], None] = lambda: None,
     on_failure: Callable[[BaseException], None] = lambda error: None,
 ) -> FastAPI:
@@ -37,57 +52,69 @@ def create_app(
         model: what answers, or how to load it; loading happens in a thread while `/health` answers
             already and everything else says 503.
         settings: names, keys, limits.
+        memory_bytes: what the model holds.
+        others: further models, loaded when somebody first asks for them.
         on_ready, on_failure: called when the model is there, or could not be loaded.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.ensure_future(_start(app))
+        shelf = app.state.shelf = Shelf((first, *others), settings, metrics)
+        loading = asyncio.ensure_future(_start(shelf))
         yield
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
         await stop(app)
 
-    async def _start(app: FastAPI) -> None:
+    async def _start(shelf: Shelf) -> None:
         try:
-            if isinstance(model, ServedModel):
-                loaded = model
-            else:
-                loaded = await asyncio.get_running_loop().run_in_executor(None, model)
-            loaded.batcher.start()
-            app.state.serving = Serving.of(loaded, settings, metrics)
+            await shelf.load_first()
             on_ready()
         except Exception as error:
             on_failure(error)
 
+    load = (lambda: model) if isinstance(model, ServedModel) else model
+    first = ShelfEntry(names=settings.served_names, load=load, memory_bytes=memory_bytes)
     app = FastAPIOffline(  # `/docs` with its scripts inside, for machines without a network
         redoc_url=None,
         title="DVSE",
         version=__version__,
         summary="Text, pictures and speech: OpenAI-compatible endpoints over a DVSE decoder",
         lifespan=lifespan,
+        root_path=settings.listening.root_path,
     )
-    app.state.serving = None
-    metrics = Metrics(lambda: app.state.serving and app.state.serving.model.batcher.stats())
+    app.state.shelf = None
+    metrics = Metrics(lambda: app.state.shelf and app.state.shelf.stats())
     app.state.metrics = metrics
     bearer = HTTPBearer(auto_error=False, description="with --api-key; checked at the door")
+    routers = [*(module.router for module in _ROUTERS), health.router, playground.router]
+    routes = [route for router in routers for route in router.routes]
     for module in _ROUTERS:
         app.include_router(module.router, dependencies=[Security(bearer)])
     app.include_router(health.router)
     app.include_router(playground.router)
     install_handlers(app)
-    app.add_middleware(Admission, settings=settings, metrics=metrics)
+    app.add_middleware(PlainMethods, routes=routes)
+    if settings.listening.otlp_endpoint is not None:
+        app.add_middleware(Tracing, tracer=otlp_tracer(settings.listening.otlp_endpoint))
+    app.add_middleware(Admission, settings=settings, metrics=metrics, routes=routes)
+    if settings.listening.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.listening.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     return app
 
 
 async def stop(app: FastAPI) -> None:
-    """Let the batcher finish or fail what is running, and take nothing more."""
-    serving, app.state.serving = app.state.serving, None
-    if serving is not None:
-        deadline = serving.settings.stop_deadline_s
-        await asyncio.get_running_loop().run_in_executor(None, serving.model.batcher.stop, deadline)
-        serving.encoder.close()
+    """Let the batchers finish or fail what is running, and take nothing more."""
+    shelf, app.state.shelf = app.state.shelf, None
+    if shelf is not None:
+        await shelf.close()
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

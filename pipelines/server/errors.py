@@ -13,11 +13,24 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from dvse.errors import InputError, PromptTooLongError, TooLargeError, VocabularyError
-from pipelines.server.batching.batcher import BatcherError, BatcherStoppedError, QueueFullError
+from dvse.errors import (
+    InputError,
+    MissingExtraError,
+    PromptTooLongError,
+    TooLargeError,
+    VocabularyError,
+)
+from pipelines.server.batching.batcher import (
+    BatcherError,
+    BatcherStoppedError,
+    NoContinuationError,
+    QueueFullError,
+)
+from pipelines.server.settings import ENDPOINTS
+from pipelines.server.validation import fault
 
 _LOG = logging.getLogger("dvse.serve")
-_LONGEST = 300
+_LONGEST = 500
 
 
 class ApiError(HTTPException):
@@ -91,6 +104,13 @@ def as_api_error(error: Exception) -> ApiError:
             return busy()
         case BatcherStoppedError():
             return unavailable(str(error))
+        case NoContinuationError():
+            return ApiError(
+                400,
+                "the form that was asked for has no continuation that this model could write",
+                code="invalid_form",
+                param="response_format",
+            )
         case BatcherError():
             return ApiError(500, "the answer could not be generated", code="engine_error")
         case PromptTooLongError():
@@ -99,10 +119,20 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(400, str(error), code="media_too_large")
         case InputError() | VocabularyError():
             return ApiError(400, str(error), code="invalid_input")
+        case HTTPException() if error.status_code == 404 and error.detail == "Not Found":
+            return ApiError(
+                404, f"no such endpoint; there are: {', '.join(ENDPOINTS)}", code="unknown_url"
+            )
         case HTTPException():
             return ApiError(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():
-            return _of_validation(error)
+            field, problem = fault(error)
+            if error.errors()[0].get("type") == "json_invalid":
+                return ApiError(400, problem, code="invalid_json")
+            message = f"{field}: {problem}" if field else problem
+            return ApiError(400, message, code="invalid_value", param=field)
+        case MissingExtraError():
+            return ApiError(501, str(error), code="not_installed")
         case RecursionError():
             return ApiError(400, "the JSON is nested too deeply", code="invalid_json")
         case _:
@@ -119,19 +149,6 @@ def install_handlers(app: FastAPI) -> None:
     kinds = (ApiError, BatcherError, InputError, VocabularyError, HTTPException)
     for kind in (*kinds, RequestValidationError, RecursionError, Exception):
         app.add_exception_handler(kind, handle)
-
-
-def _of_validation(error: RequestValidationError) -> ApiError:
-    first = error.errors()[0]
-    place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query")]
-    if first.get("type") == "json_invalid":
-        return ApiError(400, "the body is not valid JSON", code="invalid_json")
-    where = ".".join(part for part in place if not part.startswith("function-"))
-    problem = first.get("msg", "invalid")
-    if first.get("type") == "extra_forbidden":
-        problem = "no such field here; leave it out"
-    message = f"{where}: {problem}" if where else problem
-    return ApiError(400, message, code="invalid_value", param=where or None)
 
 
 def _kind(status: int) -> str:

@@ -2,9 +2,11 @@
 
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvse.errors import BundleFormatError, ConfigError
+from dvse.storage.finding import SHIPPED
 from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.answering.model_directory import LoadedModel, check_belong, find_model, load_model
 from pipelines.server.batching.continuous_batcher import BatchingConfig, ContinuousBatcher
@@ -29,6 +31,18 @@ def load_served(config: LoadingConfig) -> ServedModel:
             `pipelines.answering.model_directory.load_model`.
     """
     return run_in_passing(lambda: _load_served(config))
+
+
+def memory_of(config: LoadingConfig) -> int:
+    """Return about how many bytes a model will hold: its files of weights, and its cache.
+
+    Of a model that is not on this machine yet, the cache alone is known.
+    """
+    weights = 0
+    if Path(config.model).is_dir() or (SHIPPED / config.model).is_dir():
+        folders = find_model(config.model)
+        weights = sum(file.stat().st_size for file in folders.decoder.rglob("*.safetensors"))
+    return weights + int(config.limits.cache_gib * 2**30)
 
 
 def _load_served(config: LoadingConfig) -> ServedModel:

@@ -25,7 +25,10 @@ class Metrics:
             "dvse_requests", "Requests by path and status", ["path", "status"], registry=registry
         )
         self.errors = Counter(
-            "dvse_errors", "Answers with a status of 400 or more", registry=registry
+            "dvse_errors",
+            "Refused and failed requests by path: 4xx, 429 (come back later), 5xx (our fault)",
+            ["path", "kind"],
+            registry=registry,
         )
         self.prompt_tokens = Counter("dvse_prompt_tokens", "Tokens of prompts", registry=registry)
         self.completion_tokens = Counter(
@@ -58,6 +61,13 @@ class Metrics:
             ("dvse_steps", "Forward passes", "steps"),
         ):
             Gauge(name, text, registry=registry).set_function(_reader(stats, field))
+
+    def count(self, path: str, status: int) -> None:
+        """Note that a request is over."""
+        self.requests.labels(path=path, status=str(status)).inc()
+        if status >= 400:
+            kind = "429" if status == 429 else "5xx" if status >= 500 else "4xx"
+            self.errors.labels(path=path, kind=kind).inc()
 
     def observe(self, answer: AnswerStream, *, started: float) -> None:
         """Note an answer that is over, or was given up."""

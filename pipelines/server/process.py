@@ -18,8 +18,9 @@ from fastapi import FastAPI
 from dvse.errors import DvseError
 from pipelines.server.app import create_app, stop
 from pipelines.server.door.patient_protocol import patient_protocol
-from pipelines.server.loading import load_served
+from pipelines.server.loading import load_served, memory_of
 from pipelines.server.settings import ENDPOINTS, LoadingConfig, ServerSettings
+from pipelines.server.shelf import ShelfEntry
 
 _LOG = logging.getLogger("dvse.serve")
 _BACKLOG = 2048
@@ -68,11 +69,17 @@ def serve(settings: ServerSettings, *, imported_in_s: float) -> int:
 
     # Bound before anything is loaded: a port that is taken is known at once.
     listener = _listener(settings)
-    name = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"http://{name}:{listener.getsockname()[1]}"
+    host = settings.listening.host
+    name = f"[{host}]" if ":" in host else host
+    address = f"{settings.listening.scheme}://{name}:{listener.getsockname()[1]}"
     _LOG.info("libraries imported in %.1f s", imported_in_s)
     app = create_app(
-        lambda: load_served(settings.loading), settings, on_ready=on_ready, on_failure=on_failure
+        lambda: load_served(settings.loading),
+        settings,
+        memory_bytes=memory_of(settings.loading),
+        others=[_entry(config) for config in settings.others],
+        on_ready=on_ready,
+        on_failure=on_failure,
     )
     server = _Server(_uvicorn_config(app, settings))
     server.run(sockets=[listener])
@@ -84,16 +91,25 @@ def serve(settings: ServerSettings, *, imported_in_s: float) -> int:
     return 0 if server.started else 1
 
 
+def _entry(config: LoadingConfig) -> ShelfEntry:
+    return ShelfEntry(
+        names=(config.name,), load=lambda: load_served(config), memory_bytes=memory_of(config)
+    )
+
+
 def _listener(settings: ServerSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    place = settings.listening
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    return socket.create_server((place.host, place.port), family=family, backlog=_BACKLOG)
 
 
 def _uvicorn_config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        host=settings.listening.host,
+        port=settings.listening.port,
+        ssl_certfile=settings.listening.ssl_certfile,
+        ssl_keyfile=settings.listening.ssl_keyfile,
         http=patient_protocol(settings.header_timeout_s),
         loop="uvloop",
         ws="none",

@@ -41,14 +41,15 @@ def serve_replicas(settings: ServerSettings) -> int:
         graceful_shutdown_timeout_s=settings.stop_deadline_s,
         ray_actor_options={"num_gpus": 1 if settings.loading.device.startswith("cuda") else 0},
     )(serve.ingress(build)(type("DvseReplica", (), {})))
+    place = settings.listening
     ray.init(include_dashboard=False, ignore_reinit_error=True, log_to_driver=True)
-    serve.start(http_options=HTTPOptions(host=settings.host, port=settings.port))
+    serve.start(http_options=HTTPOptions(host=place.host, port=place.port))
     serve.run(deployment.bind(), name="dvse", route_prefix="/")
     _LOG.info(
         "ready: %d replicas, endpoints at http://%s:%d",
         settings.replicas,
-        settings.host,
-        settings.port,
+        place.host,
+        place.port,
     )
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,6 @@
 """What is served: a tokenizer, the table of legal tokens and a batcher, under one name."""
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dvse.tokenizer import Tokenizer
 from pipelines.answering.legal_tokens import LegalTokens
@@ -16,10 +15,8 @@ class ServedModel:
         tokenizer: media and text to ids and back.
         legal: which tokens an answer may consist of.
         batcher: ids to tokens.
-        created: seconds since 1970, as OpenAI's model list has it.
     """
 
     tokenizer: Tokenizer
     legal: LegalTokens
     batcher: Batcher
-    created: int = field(default_factory=lambda: int(time.time()))

@@ -1,6 +1,6 @@
 """What a server may be told, and its limits. Plain values; knows no model and no network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +10,13 @@ from pipelines.settings import section, setting
 ENDPOINTS = (
     "GET /v1/models",
     "POST /v1/chat/completions",
+    "POST /v1/responses",
+    "POST /v1/completions",
+    "POST /v1/embeddings",
+    "POST /v1/audio/transcriptions",
     "POST /v1/multimodal/completions",
     "POST /v1/tokenize",
     "POST /v1/detokenize",
-    "POST /v1/audio/transcriptions",
     "GET /health",
     "GET /ready",
     "GET /metrics",
@@ -75,6 +78,50 @@ class LoadingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListeningSettings:
+    """Where clients and operators reach the server.
+
+    Raises:
+        ConfigError: a value outside its range, or a file that is not there.
+    """
+
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting(8000, "port, 0 for a free one")
+    root_path: str = setting("", "where a proxy shows the server, such as /dvse", metavar="PATH")
+    ssl_certfile: Path | None = setting(None, "serve https with this certificate chain (PEM)")
+    ssl_keyfile: Path | None = setting(None, "its private key, if it is in a file of its own")
+    allowed_origins: tuple[str, ...] = setting(
+        (),
+        "let web pages from there call the server (CORS), * for all; may be given several times",
+        name="allow_origin",
+        metavar="ORIGIN",
+        many="again",
+    )
+    access_log: Literal["text", "json", "none"] = setting(
+        "text", "a line a request: path, status, times, tokens, request id"
+    )
+    otlp_endpoint: str | None = setting(
+        None, "send a span a request to this OpenTelemetry collector (extra otel)", metavar="URL"
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 65536:
+            raise ConfigError(f"--port: expected 0 to 65535, received {self.port}")
+        if self.root_path and not self.root_path.startswith("/"):
+            raise ConfigError(f"--root-path: expected /PATH, received {self.root_path!r}")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ConfigError("--ssl-keyfile: expected --ssl-certfile beside it")
+        for path in (self.ssl_certfile, self.ssl_keyfile):
+            if path is not None and not path.is_file():
+                raise ConfigError(f"expected a PEM file, {path} is none")
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        return "http" if self.ssl_certfile is None else "https"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """Settings of one server.
 
@@ -82,8 +129,7 @@ class ServerSettings:
 
     Attributes:
         max_body_bytes: of one request; `max_buffered_bytes` of all that are being read.
-        max_messages: of one conversation.
-        max_pixels: of a picture, on its header.
+        max_pixels: of a picture, on its header; `max_audio_s` of a recording.
         default_max_tokens: of an answer where the client says nothing.
         body_timeout_s: for a request's body to arrive whole; `header_timeout_s` for its headers.
         media_timeout_s, max_media_bytes: of one fetched file.
@@ -97,13 +143,22 @@ class ServerSettings:
     loading: LoadingConfig = section(LoadingConfig())
     served_names: tuple[str, ...] = setting(
         (),
-        "what clients call it; may be given several times (default: the model's name)",
+        "what clients call the first model; may be given several times (default: the model's name)",
         name="served_model_name",
         metavar="NAME",
         many="again",
     )
-    host: str = setting("127.0.0.1", "address to listen on")
-    port: int = setting(8000, "port, 0 for a free one")
+    other_models: tuple[str, ...] = setting(
+        (),
+        "another model beside it, loaded when somebody asks for it; may be given several times",
+        name="also_model",
+        metavar="MODEL",
+        many="again",
+    )
+    models_gib: float | None = setting(
+        None, "memory for all models that are loaded; the one used longest ago makes way"
+    )
+    listening: ListeningSettings = section(ListeningSettings())
     api_keys: tuple[str, ...] = setting(
         (),
         "ask for this key; may be given several times (default: $DVSE_API_KEY, or none)",
@@ -125,8 +180,8 @@ class ServerSettings:
     replicas: int = setting(1, "with --engine ray")
     max_body_bytes: int = 20_000_000
     max_buffered_bytes: int = 400_000_000
-    max_messages: int = 1000
     max_pixels: int = 50_000_000
+    max_audio_s: float = 3600.0
     default_max_tokens: int = 512
     body_timeout_s: float = 60.0
     header_timeout_s: float = 10.0
@@ -145,8 +200,16 @@ class ServerSettings:
         for name in ("media_workers", "default_max_tokens", "max_body_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"expected {name} of at least 1, received {getattr(self, name)}")
-        if not 0 <= self.port < 65536:
-            raise ConfigError(f"--port: expected 0 to 65535, received {self.port}")
+        names = [*self.served_names, *(config.name for config in self.others)]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"expected models of different names, received {', '.join(names)}")
+        if self.others and (self.loading.tensor_parallel > 1 or self.engine == "ray"):
+            raise ConfigError("--also-model: several models are served by one process alone")
+
+    @property
+    def others(self) -> tuple[LoadingConfig, ...]:
+        """How the other models are loaded: like the first."""
+        return tuple(replace(self.loading, model=model) for model in self.other_models)
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dvse.errors import InputError
-from pipelines.server.answers.endless_schema import is_endless
+from pipelines.server.answers.endless_schema import is_circular, is_endless
 
 CALL, END_CALL = "<tool_call>", "</tool_call>"
 _MOST_CALLS = 16
@@ -92,6 +92,8 @@ def _json_rule(schema: dict[str, Any], field: str) -> str:
                 f"{field}: nothing that ends fits this schema; a part that holds itself has to be "
                 "optional somewhere"
             )
+        if is_circular(schema):
+            raise InputError(f"{field}: a part of this schema is defined as itself")
         return "%json " + json.dumps(schema | {"x-guidance": _OPTIONS})
     except RecursionError:
         raise InputError(f"{field}: this schema is nested too deeply") from None

@@ -1,4 +1,4 @@
-"""Does a JSON schema allow any document that ends?
+"""Whether a JSON schema allows any document that ends.
 
 `{"$ref": "#"}` inside a required property is legal JSON Schema and can never be written out: each
 document would have to hold another one. A grammar with such a rule is called unproductive; what is
@@ -30,6 +30,31 @@ def is_endless(schema: dict[str, Any]) -> bool:
     return not ends[id(schema)]
 
 
+def is_circular(schema: dict[str, Any]) -> bool:
+    """Return whether a part of the schema is defined as itself, with nothing in between.
+
+    JSON Schema forbids it (Core 2020-12, section 9.4.1): whoever checks a value never comes back.
+
+    >>> is_circular({"anyOf": [{"$ref": "#"}, {"type": "null"}]})
+    True
+    """
+    done: set[int] = set()
+    return any(_returns(node, schema, set(), done) for node in _nodes(schema))
+
+
+def _returns(node: Any, root: dict[str, Any], above: set[int], done: set[int]) -> bool:
+    if not isinstance(node, dict) or id(node) in done:
+        return False
+    if id(node) in above:
+        return True
+    parts = [part for key in (*_UNIONS, "allOf") for part in _listed(node, key)]
+    if "$ref" in node:
+        parts.append(_resolved(node["$ref"], root))
+    found = any(_returns(part, root, above | {id(node)}, done) for part in parts)
+    done.add(id(node))
+    return found
+
+
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
     waiting = [value]
     while waiting:
@@ -58,8 +83,7 @@ def _can_end(node: dict[str, Any], root: dict[str, Any], ends: dict[int, bool]) 
     wanted = node.get("type")
     kinds = wanted if isinstance(wanted, list) else [wanted]
     return any(
-        not (kind == "object" or (kind is None and "required" in node))
-        or _object_ends(node, known)
+        not (kind == "object" or (kind is None and "required" in node)) or _object_ends(node, known)
         if kind != "array"
         else _array_ends(node, known)
         for kind in kinds

@@ -29,6 +29,15 @@ def event(data: dict[str, Any]) -> bytes:
     return b"data: " + text.encode("utf-8", "replace") + b"\n\n"
 
 
+def named_event(data: dict[str, Any]) -> bytes:
+    r"""Return one event under the name that its `type` says.
+
+    >>> named_event({"type": "a"})
+    b'event: a\ndata: {"type":"a"}\n\n'
+    """
+    return f"event: {data['type']}\n".encode() + event(data)
+
+
 class EventStream(Response):
     """Sends events as they come; an error after the first byte is an event, too."""
 

@@ -3,24 +3,22 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dvse.encoding import Encoding
+from dvse.errors import PromptTooLongError
 from dvse.items import Item
-from pipelines.answering.prompts import too_long
+from pipelines.server.answers.answer_form import AnswerForm
 from pipelines.server.answers.answer_stream import AnswerStream, Outbox
-from pipelines.server.answers.json_constraint import JsonConstraints
+from pipelines.server.answers.constraints import Constraints
 from pipelines.server.answers.prompt_encoder import PromptEncoder
 from pipelines.server.batching.batcher import FinishReason, GenerationRequest, Sampling, Token
+from pipelines.server.batching.constraint import Constraint
+from pipelines.server.caller import Caller
+from pipelines.server.errors import ApiError
 from pipelines.server.metrics import Metrics
-from pipelines.server.schemas.base import (
-    CompletionDetails,
-    GenerationFields,
-    JsonSchemaFormat,
-    PromptDetails,
-    TextFormat,
-    Usage,
-)
+from pipelines.server.schemas.base import CompletionDetails, PromptDetails, Usage
+from pipelines.server.schemas.generation import GenerationFields
 from pipelines.server.served_model import ServedModel
 from pipelines.server.settings import ServerSettings
 
@@ -111,7 +109,7 @@ class Generator:
     ) -> None:
         self._model, self._settings = model, settings
         self._encoder, self._metrics, self._outbox = encoder, metrics, outbox
-        self._constraints = JsonConstraints(model.tokenizer.text, model.legal)
+        self._constraints = Constraints(model.tokenizer.text, model.legal)
 
     @asynccontextmanager
     async def generate(
@@ -119,8 +117,10 @@ class Generator:
         row: Callable[[], Sequence[Item]],
         fields: GenerationFields,
         *,
-        client: str,
+        client: Caller,
+        form: AnswerForm | None = None,
         num_logprobs: int | None = None,
+        field: str = "messages",
     ) -> AsyncIterator[Generation]:
         """Submit a request; leaving the context drops what is not finished.
 
@@ -128,18 +128,28 @@ class Generator:
             row: makes the row of the prompt; called away from the event loop.
             fields: what all requests share.
             client: whose turn it is.
+            form: what the answer has to look like, `None` for any text.
             num_logprobs: as in `GenerationRequest`.
+            field: what the client calls the prompt.
 
         Raises:
-            InputError: an item that cannot be read, a prompt that is too long, a bad format.
+            ApiError: 400, a prompt that is too long.
+            InputError: an item that cannot be read, a form that cannot be kept to.
             BatcherError: the batcher takes no more.
         """
         started = time.perf_counter()
-        prompt = await self._encoder.run(lambda: self._encoder.encode(row()))
-        batcher = self._model.batcher
-        if len(prompt) >= batcher.context:
-            raise too_long(len(prompt), batcher.context)
-        num_answers = fields.n or 1
+        batcher, num_answers = self._model.batcher, fields.n or 1
+
+        def prepare() -> tuple[Encoding, Sequence[Constraint | None]]:
+            constraints: Sequence[Constraint | None] = [None] * num_answers
+            if form is not None:
+                constraints = self._constraints.compile(form, num_answers)
+            return self._encoder.encode(row(), max_tokens=batcher.context - 1), constraints
+
+        try:
+            prompt, constraints = await self._encoder.run(prepare)
+        except PromptTooLongError as error:
+            raise ApiError(400, str(error), code="context_length_exceeded", param=field) from None
         answers = [
             AnswerStream(
                 text=self._model.tokenizer.text,
@@ -151,11 +161,23 @@ class Generator:
             for _ in range(num_answers)
         ]
         generation = Generation(prompt=prompt, answers=answers)
-        ids = prompt.ids.tolist()
+        sampling = self._sampling(fields)
+        wanted = fields.max_completion_tokens or fields.max_tokens
         try:
             for index, answer in enumerate(answers):
-                request = self._request(ids, fields, index, client, num_logprobs)
+                seed = None if fields.seed is None else fields.seed + index
+                request = GenerationRequest(
+                    prompt_ids=prompt.ids.tolist(),
+                    max_new_tokens=wanted or self._settings.default_max_tokens,
+                    thinking=fields.may_think,
+                    sampling=replace(sampling, seed=seed),
+                    num_logprobs=num_logprobs,
+                    constraint=constraints[index],
+                    client=client.name,
+                )
                 generation.numbers.append(batcher.submit(request, answer))
+            client.record.model = fields.model
+            client.record.prompt_tokens += len(prompt)
             self._metrics.prompt_tokens.inc(len(prompt))
             self._metrics.batch_size.observe(batcher.stats().running)
             yield generation
@@ -164,32 +186,26 @@ class Generator:
                 if not answer.is_over:
                     batcher.cancel(number)
                 self._metrics.observe(answer, started=started)
+                client.record.completion_tokens += answer.num_tokens
+                if answer.num_tokens and client.record.first_token_s is None:
+                    client.record.first_token_s = answer.first_at - started
 
-    def _request(
-        self,
-        ids: list[int],
-        fields: GenerationFields,
-        index: int,
-        client: str,
-        num_logprobs: int | None,
-    ) -> GenerationRequest:
-        wanted = fields.max_completion_tokens or fields.max_tokens
-        form = fields.response_format
-        constraint = None
-        if form is not None and not isinstance(form, TextFormat):
-            schema = form.json_schema.schema_ if isinstance(form, JsonSchemaFormat) else None
-            constraint = self._constraints.for_schema(schema)
-        temperature = _DEFAULT_TEMPERATURE if fields.temperature is None else fields.temperature
-        return GenerationRequest(
-            prompt_ids=ids,
-            max_new_tokens=wanted or self._settings.default_max_tokens,
-            thinking=bool(fields.enable_thinking),
-            sampling=Sampling(
-                temperature=temperature,
-                top_p=1.0 if fields.top_p is None else fields.top_p,
-                seed=None if fields.seed is None else fields.seed + index,
-            ),
-            num_logprobs=num_logprobs,
-            constraint=constraint,
-            client=client,
+    def _sampling(self, fields: GenerationFields) -> Sampling:
+        bias = tuple((int(token), value) for token, value in (fields.logit_bias or {}).items())
+        size = self._model.legal.allowed.shape[1]
+        if any(token >= size for token, _ in bias):
+            raise ApiError(400, f"logit_bias: expected ids below {size}", param="logit_bias")
+        return Sampling(
+            temperature=_or_else(fields.temperature, _DEFAULT_TEMPERATURE),
+            top_p=_or_else(fields.top_p, 1.0),
+            top_k=max(fields.top_k or 0, 0),
+            min_p=fields.min_p or 0.0,
+            repetition_penalty=_or_else(fields.repetition_penalty, 1.0),
+            frequency_penalty=fields.frequency_penalty or 0.0,
+            presence_penalty=fields.presence_penalty or 0.0,
+            logit_bias=bias,
         )
+
+
+def _or_else(value: float | None, default: float) -> float:
+    return default if value is None else value

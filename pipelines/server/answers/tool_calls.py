@@ -59,7 +59,7 @@ def tools_told(functions: Sequence[DescribedFunction]) -> str:
     """Return what the model is told before the conversation."""
     lines = []
     for function in functions:
-        entry = {"name": function.name, "description": function.description}
+        entry: dict[str, Any] = {"name": function.name, "description": function.description}
         entry |= {"parameters": function.parameters}
         kept = {k: v for k, v in entry.items() if v is not None}
         lines.append(json.dumps(kept, ensure_ascii=False))
@@ -91,10 +91,10 @@ class CallReader:
     >>> reader = CallReader()
     >>> reader.push("Hi <to"), reader.push("day")
     (['Hi '], ['<today'])
-    >>> reader.push('<tool_call>{"name": "f", "arguments": {"a": "}')
-    [CallPiece(index=0, name='f', arguments=''), CallPiece(index=0, name=None, arguments='{"a": "}')]
-    >>> reader.push('"}}</tool_call>'), reader.finish()
-    ([CallPiece(index=0, name=None, arguments='"}')], [])
+    >>> [p.name or p.arguments for p in reader.push(call_written("f", '{"a": "}')[:-13])]
+    ['f', '{"a": "}']
+    >>> [p.arguments for p in reader.push('"}}</tool_call>')], reader.finish()
+    (['"}'], [])
     """
 
     def __init__(self) -> None:

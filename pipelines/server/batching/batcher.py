@@ -5,8 +5,11 @@ Knows ids and numbers. It refuses to know text, media, HTTP and JSON.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, fields
 from typing import Literal
+
+import torch
 
 from pipelines.server.batching.constraint import Constraint
 
@@ -125,6 +128,11 @@ class BatcherStats:
     reused_tokens: int
     steps: int
 
+    @classmethod
+    def sum(cls, parts: "Sequence[BatcherStats]") -> "BatcherStats":
+        """Return the sums over several batchers."""
+        return cls(**{f.name: sum(getattr(p, f.name) for p in parts) for f in fields(cls)})
+
 
 class Batcher(ABC):
     """Generates for many requests at once.
@@ -151,6 +159,21 @@ class Batcher(ABC):
         Raises:
             QueueFullError: too many wait.
             BatcherStoppedError: it takes no more requests.
+        """
+
+    @abstractmethod
+    def pool(self, ids: list[int], first: int) -> "Future[torch.Tensor]":
+        """Queue a row whose states are wanted; cancelling the future drops it.
+
+        Args:
+            ids: the row.
+            first: the mean is taken from this position on.
+
+        Returns:
+            Of the mean of the last hidden states, fp32 `[hidden_size]`.
+
+        Raises:
+            QueueFullError, BatcherStoppedError: as for `submit`.
         """
 
     @abstractmethod

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import torch
@@ -20,12 +21,13 @@ from pipelines.server.batching.batcher import (
     BatcherStats,
     BatcherStoppedError,
     GenerationRequest,
-    QueueFullError,
     NoContinuationError,
+    QueueFullError,
     Sink,
     Token,
 )
 from pipelines.server.batching.fair_queue import FairQueue
+from pipelines.server.batching.pooled_row import PooledRow
 from pipelines.server.batching.prefix_pages import PrefixPages
 from pipelines.server.batching.runner import LocalRunner, Runner
 from pipelines.server.batching.sampling import Chooser, Sampler
@@ -88,6 +90,7 @@ class ContinuousBatcher(Batcher):
         self._waiting: FairQueue[Sequence] = FairQueue()
         self._running: list[Sequence] = []
         self._prefilling: deque[Sequence] = deque()
+        self._pooling: deque[PooledRow] = deque()
         self._cancelled: set[int] = set()
         self._lock = threading.Condition()
         self._stop_at: float | None = None
@@ -130,6 +133,24 @@ class ContinuousBatcher(Batcher):
             self._lock.notify()
             return self._number
 
+    def pool(self, ids: list[int], first: int) -> "Future[torch.Tensor]":
+        """See `Batcher.pool`.
+
+        Raises:
+            ValueError: a row that is empty or longer than the context.
+        """
+        if not 0 <= first < len(ids) <= self.context:
+            raise ValueError(f"expected 1 to {self.context} ids, received {len(ids)}")
+        row = PooledRow(ids=ids, first=first)
+        with self._lock:
+            if self._failure is not None or self._stop_at is not None:
+                raise BatcherStoppedError("the server is stopping; try another one")
+            if len(self._pooling) >= self._config.max_waiting:
+                raise QueueFullError(f"{len(self._pooling)} rows wait already; try later")
+            self._pooling.append(row)
+            self._lock.notify()
+        return row.future
+
     def cancel(self, number: int) -> None:
         """Drop a request before the next step."""
         with self._lock:
@@ -163,6 +184,7 @@ class ContinuousBatcher(Batcher):
                 plan, sequences = self._plan()
                 logits = self._runner.step(plan)
                 self._take(logits, sequences)
+                self._pool_a_part()
         except Exception as error:  # whoever waits has to be told
             self._failure = error
             _LOG.exception("the batcher failed")
@@ -180,7 +202,7 @@ class ContinuousBatcher(Batcher):
                     if not self._running or time.monotonic() > self._stop_at:
                         break
                 self._admit()
-                if self._running:
+                if self._running or self._pooling:
                     return True
                 self._lock.wait()
         self._fail_all(BatcherStoppedError("the server stopped before the answer was complete"))
@@ -204,6 +226,27 @@ class ContinuousBatcher(Batcher):
             sequence.start = start
             self._running.append(sequence)
             self._prefilling.append(sequence)
+
+    def _pool_a_part(self) -> None:
+        """Compute one part of the first pooled row: answers under way wait for no more."""
+        if not self._pooling:
+            return
+        row = self._pooling[0]
+        start = self._spans.take(len(row.ids)) if row.start is None else row.start
+        if start is None:
+            return  # room will come
+        if row.start is None and not row.future.set_running_or_notify_cancel():
+            self._spans.give_back(start, len(row.ids))
+            self._pooling.popleft()
+            return
+        row.start = start
+        plan = StepPlan()
+        row.add_chunk(plan, self._config.chunk)
+        row.take(self._runner.states(plan))
+        if row.is_computed:
+            self._spans.give_back(start, len(row.ids))
+            self._pooling.popleft()
+            row.future.set_result(row.mean())
 
     def _plan(self) -> tuple[StepPlan, list[Sequence]]:
         """One token of each answer under way, then parts of prompts, one of each in turn."""
@@ -303,5 +346,7 @@ class ContinuousBatcher(Batcher):
             for sequence in [*self._running, *self._waiting]:
                 sequence.sink.fail(error)
             self._waiting.remove(lambda sequence: True)
+            while self._pooling:
+                self._pooling.popleft().fail(error)
             for sequence in list(self._running):
                 self._leave(sequence)

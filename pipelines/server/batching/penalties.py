@@ -1,7 +1,7 @@
 """Scores that depend on what was said already, and on what the client would rather hear.
 
-    s ← s / r  or  s · r        repetition: seen in the prompt or the answer (Keskar et al., 2019, eq. 1)
-    s ← s − f · count − p       frequency and presence: of the answer alone (OpenAI's definition)
+    s ← s / r  or  s · r        repetition, in prompt and answer (Keskar et al., 2019, section 4.1)
+    s ← s − f · count − p       frequency and presence, in the answer (OpenAI's definition)
     s ← s + bias                by id
 
 Made only for answers that ask for it: the others cost nothing.

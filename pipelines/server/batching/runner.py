@@ -1,7 +1,7 @@
 """Runs the steps of a plan: the only file of the batcher that calls the model."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.tensor import DTensor
@@ -28,6 +28,10 @@ class Runner(ABC):
     @abstractmethod
     def step(self, plan: StepPlan) -> torch.Tensor:
         """Return the logits of the rows that are kept, fp32 `[kept, vocab_size]`."""
+
+    @abstractmethod
+    def states(self, plan: StepPlan) -> torch.Tensor:
+        """Return the last hidden states of all rows, fp32 `[rows, hidden_size]`."""
 
     def close(self) -> None:
         """Let others that work along go; alone, there is nothing to do."""
@@ -74,24 +78,35 @@ class LocalRunner(Runner):
         self._cache.copy(plan.copies)
         if not plan.ids:
             return torch.zeros(0, 1)
-        fill = [0] * (-len(plan.ids) % self.row_block)
         kept = plan.kept or [0]
         kept = kept + kept[-1:] * (-len(kept) % self.row_block)
+        logits = self._run(self._model, plan, logits_to_keep=self._tensor(kept)).logits
+        if isinstance(logits, DTensor):
+            logits = logits.full_tensor()
+        return logits[0, : len(plan.kept)].float()
+
+    @torch.inference_mode()
+    def states(self, plan: StepPlan) -> torch.Tensor:
+        """See `Runner.states`."""
+        states = self._run(self._model.model, plan).last_hidden_state
+        if isinstance(states, DTensor):
+            states = states.full_tensor()
+        return states[0, : len(plan.ids)].float()
+
+    def _run(self, module: Any, plan: StepPlan, **more: Any) -> Any:
+        fill = [0] * (-len(plan.ids) % self.row_block)
         ids, positions, places = self._tensor(
             [[*plan.ids, *fill], [*plan.positions, *fill], [*plan.places, *fill]]
         )
         self._cache.open_step(places, plan.runs)
-        logits = self._model(
+        return module(
             input_ids=ids[None],
             position_ids=positions[None],
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=self._tensor(kept),
             packed_cache=self._cache,
-        ).logits
-        if isinstance(logits, DTensor):
-            logits = logits.full_tensor()
-        return logits[0, : len(plan.kept)].float()
+            **more,
+        )
 
     def _tensor(self, values: list) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)

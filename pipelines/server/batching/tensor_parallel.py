@@ -29,8 +29,13 @@ class LeadingRunner(Runner):
 
     def step(self, plan: StepPlan) -> torch.Tensor:
         """Send the plan to the followers and run it here."""
-        dist.broadcast_object_list([plan], src=0, group=self._group)
+        dist.broadcast_object_list([("step", plan)], src=0, group=self._group)
         return self._local.step(plan)
+
+    def states(self, plan: StepPlan) -> torch.Tensor:
+        """See `Runner.states`."""
+        dist.broadcast_object_list([("states", plan)], src=0, group=self._group)
+        return self._local.states(plan)
 
     def close(self) -> None:
         """Let the followers return."""
@@ -41,11 +46,15 @@ def follow(local: LocalRunner) -> None:
     """Do what the leader does, until it closes."""
     group = _plan_group()
     while True:
-        received: list[StepPlan | None] = [None]
+        received: list[tuple[str, StepPlan] | None] = [None]
         dist.broadcast_object_list(received, src=0, group=group)
         if received[0] is None:
             return
-        local.step(received[0])
+        work, plan = received[0]
+        if work == "states":
+            local.states(plan)
+        else:
+            local.step(plan)
 
 
 def load_split(folder: str, *, num_processes: int, dtype: "torch.dtype | str") -> "DvseForCausalLM":

@@ -8,10 +8,15 @@ import asyncio
 import hashlib
 import hmac
 import time
+from collections.abc import Sequence
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.server.caller import record_of
+from pipelines.server.door.access_log import request_id_of, write_access
+from pipelines.server.door.plain_methods import find_path
 from pipelines.server.errors import ApiError, busy
 from pipelines.server.metrics import Metrics
 from pipelines.server.settings import ServerSettings
@@ -24,44 +29,61 @@ class Admission:
         app: what lies behind it.
         settings: keys and limits.
         metrics: counts requests and errors.
+        routes: know the paths, for those that were turned away.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, routes: Sequence[BaseRoute]
+    ) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
+        self._routes = routes
         self._keys = [_digest(key.encode()) for key in settings.api_keys]
         self._in_flight = self._buffered = 0
         self._mean_s = 1.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        status = 500
+        headers = Headers(scope=scope)
+        record = record_of(scope)
+        record.request_id = request_id_of(headers.get("x-request-id"))
+        status, started = 500, time.monotonic()
 
         async def counted_send(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = record.request_id
+            elif message["type"] == "websocket.accept":
+                status = 101
+            elif message["type"] == "websocket.close" and status == 500:
+                status = 403  # closed before it was accepted
             await send(message)
 
         try:
-            await self._enter(scope, receive, counted_send)
+            await self._enter(scope, receive, counted_send, headers)
         finally:
-            route = scope.get("route")
-            path = getattr(route, "path", "other")
-            self._metrics.requests.labels(path=path, status=str(status)).inc()
-            if status >= 400:
-                self._metrics.errors.inc()
+            route = getattr(scope.get("route"), "path", None) or find_path(self._routes, scope)
+            self._metrics.count(route or "other", status)
+            write_access(
+                self._settings.listening.access_log,
+                scope=scope,
+                status=status,
+                seconds=time.monotonic() - started,
+            )
 
-    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
+    async def _enter(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         is_api = scope["path"].startswith("/v1/")
-        is_work = is_api and scope["method"] == "POST"
+        is_socket = scope["type"] == "websocket"
+        # A browser asks OPTIONS before it sends a key; that says nothing and needs none.
+        is_guarded = is_api and scope.get("method") != "OPTIONS"
+        is_work = is_api and (is_socket or scope["method"] == "POST")
         body = _Body(receive, self._settings)
         started = time.monotonic()
         try:
-            if is_api and not self._is_let_in(headers.get("authorization", "")):
+            if is_guarded and not self._is_let_in(headers.get("authorization", "")):
                 raise ApiError(
                     401,
                     "expected the header Authorization: Bearer KEY with a key of this server",
@@ -78,7 +100,7 @@ class Admission:
         self._in_flight += is_work
         body.on_growth = self._count_buffered
         try:
-            await self._app(scope, body.receive, send)
+            await self._app(scope, receive if is_socket else body.receive, send)
         finally:
             self._buffered -= body.size
             if is_work:

@@ -6,15 +6,22 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 
-from dvse.chat import render
-from dvse.text.tokenizer import TextTokenizer
 from pipelines.server.answers.answer_stream import AnswerStream, Delta
+from pipelines.server.answers.conversation import (
+    callable_tools,
+    conversation_form,
+    conversation_row,
+)
 from pipelines.server.answers.event_stream import DONE, EventStream, event, until_hangup
 from pipelines.server.answers.generation import WholeAnswer
+from pipelines.server.answers.log_probabilities import shown_tokens
+from pipelines.server.answers.tool_calls import CallPiece, CallReader, read_reply
 from pipelines.server.batching.batcher import Token
+from pipelines.server.caller import Caller, Client
 from pipelines.server.errors import ApiError
+from pipelines.server.routes.body_kind import json_body
 from pipelines.server.schemas.base import ERROR_RESPONSES
 from pipelines.server.schemas.chat import (
     AssistantMessage,
@@ -22,92 +29,166 @@ from pipelines.server.schemas.chat import (
     ChatRequest,
     Choice,
     ChoiceLogprobs,
-    TokenLogprob,
-    TopLogprob,
-    as_openai_messages,
 )
-from pipelines.server.serving import Client, Current, Row, Serving
+from pipelines.server.schemas.tools import CalledFunction, ToolCall
+from pipelines.server.serving import Serving
+from pipelines.server.shelf import Current, Shelf
 
 router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
 
 
-@router.post("/chat/completions", response_model=ChatCompletion, response_model_exclude_none=False)
+@router.post(
+    "/chat/completions",
+    response_model=ChatCompletion,
+    response_model_exclude_none=False,
+    dependencies=[Depends(json_body)],
+)
 async def chat_completions(
-    body: ChatRequest, request: Request, serving: Current, client: Client
+    body: ChatRequest, request: Request, shelf: Current, client: Client
 ) -> Any:
     """Answer a conversation, whole or as server-sent events (`stream`)."""
-    serving.check_model(body.model)
-    if len(body.messages) > serving.settings.max_messages:
-        raise ApiError(400, f"expected at most {serving.settings.max_messages} messages")
-    if body.top_logprobs is not None and not body.logprobs:
+    if body.top_logprobs and not body.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
     if body.stream:
-        return EventStream(_events(body, serving, client))
-    return await until_hangup(request, _answer(body, serving, client))
+        return EventStream(_events(body, shelf, client))
+    return await until_hangup(request, _answer(body, shelf, client))
 
 
-async def _answer(body: ChatRequest, serving: Serving, client: str) -> ChatCompletion:
-    async with serving.generator.generate(
-        lambda: _row(body, serving), body, client=client, num_logprobs=_num_logprobs(body)
-    ) as generation:
+async def _answer(body: ChatRequest, shelf: Shelf, client: Caller) -> ChatCompletion:
+    async with (
+        shelf.open(body.model) as opened,
+        opened.serving.generator.generate(
+            lambda: conversation_row(body, opened.serving),
+            body,
+            client=client,
+            form=conversation_form(body),
+            num_logprobs=_num_logprobs(body),
+        ) as generation,
+    ):
         whole = [await WholeAnswer.of(answer) for answer in generation.answers]
         return ChatCompletion(
             id=_new_id(),
             created=int(time.time()),
             model=body.model,
-            system_fingerprint=serving.fingerprint,
+            system_fingerprint=opened.serving.fingerprint,
             choices=[
-                Choice(
-                    index=index,
-                    message=AssistantMessage(
-                        content=answer.content,
-                        reasoning_content=answer.reasoning if _wants_reasoning(body) else None,
-                    ),
-                    logprobs=_logprobs(answer.tokens, serving) if body.logprobs else None,
-                    finish_reason=answer.finish_reason,
-                )
-                for index, answer in enumerate(whole)
+                _choice(index, answer, body, opened.serving) for index, answer in enumerate(whole)
             ],
             usage=generation.usage(),
         )
 
 
-async def _events(body: ChatRequest, serving: Serving, client: str) -> AsyncGenerator[bytes, None]:
+def _choice(index: int, answer: WholeAnswer, body: ChatRequest, serving: Serving) -> Choice:
+    reply = read_reply(answer.content) if callable_tools(body) else None
+    calls = reply.calls if reply else []
+    is_called = bool(calls) and answer.finish_reason == "stop"
+    return Choice(
+        index=index,
+        message=AssistantMessage(
+            content=(reply.text or (None if calls else "")) if reply else answer.content,
+            reasoning_content=answer.reasoning if body.return_reasoning else None,
+            tool_calls=[
+                ToolCall(
+                    id=_new_call_id(),
+                    function=CalledFunction(name=call.name, arguments=call.arguments),
+                )
+                for call in calls
+            ]
+            or None,
+        ),
+        logprobs=_logprobs(answer.tokens, serving) if body.logprobs else None,
+        finish_reason="tool_calls" if is_called else answer.finish_reason,
+    )
+
+
+async def _events(body: ChatRequest, shelf: Shelf, client: Caller) -> AsyncGenerator[bytes, None]:
     wants_usage = bool(body.stream_options and body.stream_options.include_usage)
-    frame: dict[str, Any] = {
-        "id": _new_id(),
-        "object": "chat.completion.chunk",
-        "created": int(time.time()),
-        "model": body.model,
-        "system_fingerprint": serving.fingerprint,
-    }
-    usage: dict[str, Any] = {"usage": None} if wants_usage else {}
+    async with (
+        shelf.open(body.model) as opened,
+        opened.serving.generator.generate(
+            lambda: conversation_row(body, opened.serving),
+            body,
+            client=client,
+            form=conversation_form(body),
+            num_logprobs=_num_logprobs(body),
+        ) as generation,
+    ):
+        frame: dict[str, Any] = {
+            "id": _new_id(),
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": body.model,
+            "system_fingerprint": opened.serving.fingerprint,
+        }
+        usage: dict[str, Any] = {"usage": None} if wants_usage else {}
+        writers = [_ChoiceWriter(index, body, opened.serving) for index in range(body.n or 1)]
 
-    def chunk(index: int, delta: dict[str, Any], **more: Any) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None} | more
-        return event(frame | {"choices": [choice]} | usage)
+        def written(choices: Sequence[dict[str, Any]]) -> bytes:
+            return b"".join(event(frame | {"choices": [choice]} | usage) for choice in choices)
 
-    async with serving.generator.generate(
-        lambda: _row(body, serving), body, client=client, num_logprobs=_num_logprobs(body)
-    ) as generation:
-        for index in range(len(generation.answers)):
-            yield chunk(index, {"role": "assistant", "content": ""})
+        for writer in writers:
+            yield written([writer.opening()])
         async for index, delta in merged(generation.answers):
-            words: dict[str, Any] = {}
-            more: dict[str, Any] = {}
-            if delta.reasoning and _wants_reasoning(body):
-                words["reasoning_content"] = delta.reasoning
-            if delta.content:
-                words["content"] = delta.content
-            if body.logprobs and delta.token is not None:
-                more["logprobs"] = _logprobs([delta.token], serving).model_dump()
-            if words or more:
-                yield chunk(index, words, **more)
-            if delta.finish_reason:
-                yield chunk(index, {}, finish_reason=delta.finish_reason)
+            if choices := writers[index].choices(delta):
+                yield written(choices)
         if wants_usage:
             yield event(frame | {"choices": [], "usage": generation.usage().model_dump()})
     yield DONE
+
+
+class _ChoiceWriter:
+    """Turns the deltas of one answer into the `choices` of chunks."""
+
+    def __init__(self, index: int, body: ChatRequest, serving: Serving) -> None:
+        self._index, self._body, self._serving = index, body, serving
+        self._reader = CallReader() if callable_tools(body) else None
+        self._has_called = False
+
+    def opening(self) -> dict[str, Any]:
+        return self._choice({"role": "assistant", "content": ""})
+
+    def choices(self, delta: Delta) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        words: dict[str, Any] = {}
+        if delta.reasoning and self._body.return_reasoning:
+            words["reasoning_content"] = delta.reasoning
+        for piece in self._pieces(delta):
+            if isinstance(piece, CallPiece):
+                found.append(self._choice({"tool_calls": [_call_delta(piece)]}))
+                self._has_called = True
+            elif piece:
+                words["content"] = words.get("content", "") + piece
+        logprobs = None
+        if self._body.logprobs and delta.token is not None:
+            logprobs = _logprobs([delta.token], self._serving).model_dump()
+        if words or logprobs:
+            found.insert(0, self._choice(words, logprobs=logprobs))
+        if reason := delta.finish_reason:
+            is_called = self._has_called and reason == "stop"
+            found.append(self._choice({}, finish_reason="tool_calls" if is_called else reason))
+        return found
+
+    def _pieces(self, delta: Delta) -> list[str | CallPiece]:
+        if self._reader is None:
+            return [delta.content]
+        rest = self._reader.push(delta.content)
+        return rest + (self._reader.finish() if delta.finish_reason else [])
+
+    def _choice(self, delta: dict[str, Any], **more: Any) -> dict[str, Any]:
+        empty = {"logprobs": None, "finish_reason": None}
+        return {"index": self._index, "delta": delta} | empty | more
+
+
+def _call_delta(piece: CallPiece) -> dict[str, Any]:
+    if piece.name is None:
+        return {"index": piece.index, "function": {"arguments": piece.arguments}}
+    function = {"name": piece.name, "arguments": piece.arguments}
+    return {
+        "index": piece.index,
+        "id": _new_call_id(),
+        "type": "function",
+        "function": function,
+    }
 
 
 async def merged(answers: Sequence[AnswerStream]) -> AsyncIterator[tuple[int, Delta]]:
@@ -142,58 +223,17 @@ async def merged(answers: Sequence[AnswerStream]) -> AsyncIterator[tuple[int, De
             task.cancel()
 
 
-def _row(body: ChatRequest, serving: Serving) -> Row:
-    messages = as_openai_messages(body.messages)
-    for message in messages:
-        if isinstance(message["content"], list):
-            message["content"] = [_fetched(part, serving) for part in message["content"]]
-    return render(
-        messages,
-        add_generation_prompt=True,
-        enable_thinking=bool(body.enable_thinking),
-        allow_files=False,
-    ).items
-
-
-def _fetched(part: dict[str, Any], serving: Serving) -> dict[str, Any]:
-    """Replace a remote address by what lies behind it."""
-    url = part["image_url"]["url"] if part["type"] == "image_url" else ""
-    if url[:8].lower().startswith(("http://", "https://")):
-        return {"type": "image", "image": serving.fetch(url)}
-    return part
-
-
 def _logprobs(tokens: Sequence[Token], serving: Serving) -> ChoiceLogprobs:
-    text = serving.model.tokenizer.text
-    return ChoiceLogprobs(
-        content=[
-            TokenLogprob(
-                **_shown(token.id, token.logprob or 0.0, text),
-                top_logprobs=[
-                    TopLogprob(**_shown(token_id, logprob, text)) for token_id, logprob in token.top
-                ],
-            )
-            for token in tokens
-        ]
-    )
-
-
-def _shown(token_id: int, logprob: float, text: TextTokenizer) -> dict[str, Any]:
-    logprob = max(logprob, -9999.0)  # what OpenAI writes for never
-    if token_id >= text.size:
-        return {"token": f"<|{token_id}|>", "logprob": logprob, "bytes": None}
-    piece_bytes = getattr(text, "piece_bytes", None)
-    data = piece_bytes(token_id) if piece_bytes else text.decode([token_id]).encode()
-    return {"token": data.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(data)}
+    return shown_tokens(tokens, serving.model.tokenizer.text)
 
 
 def _num_logprobs(body: ChatRequest) -> int | None:
     return (body.top_logprobs or 0) if body.logprobs else None
 
 
-def _wants_reasoning(body: ChatRequest) -> bool:
-    return bool(body.return_reasoning)
-
-
 def _new_id() -> str:
     return f"chatcmpl-{uuid.uuid4().hex}"
+
+
+def _new_call_id() -> str:
+    return f"call_{uuid.uuid4().hex[:24]}"

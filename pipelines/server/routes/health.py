@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from pipelines.server.errors import unavailable
 from pipelines.server.schemas.base import ErrorResponse
-from pipelines.server.serving import Current
+from pipelines.server.shelf import Current
 
 router = APIRouter(tags=["operation"])
 
@@ -33,11 +33,11 @@ async def health() -> Health:
 
 
 @router.get("/ready", responses={503: {"model": ErrorResponse, "description": "Not ready"}})
-async def ready(serving: Current) -> Ready:
-    """Answer as soon as the model is loaded, until the server stops."""
-    if not serving.model.batcher.is_well:
-        raise unavailable("the batcher does not run; the server's log says why")
-    return Ready(model=serving.settings.name)
+async def ready(shelf: Current) -> Ready:
+    """Answer as soon as the first model is loaded, until the server stops."""
+    if not all(serving.model.batcher.is_well for serving in shelf.loaded):
+        raise unavailable("a model does not run; the server's log says why")
+    return Ready(model=shelf.first)
 
 
 @router.get("/metrics", response_class=Response)

@@ -4,19 +4,18 @@ from fastapi import APIRouter
 
 from pipelines.server.schemas.base import ERROR_RESPONSES
 from pipelines.server.schemas.multimodal import ModelEntry, ModelList
-from pipelines.server.serving import Current
+from pipelines.server.shelf import Current
 
 router = APIRouter(prefix="/v1", tags=["models"], responses=ERROR_RESPONSES)
 
 
 @router.get("/models", response_model=ModelList)
-async def list_models(serving: Current) -> ModelList:
-    """List the names under which the model is served."""
-    names = serving.settings.served_names
-    return ModelList(data=[ModelEntry(id=n, created=serving.model.created) for n in names])
+async def list_models(shelf: Current) -> ModelList:
+    """List the names under which models are served."""
+    return ModelList(data=[ModelEntry(id=name, created=shelf.created) for name in shelf.names])
 
 
 @router.get("/models/{name:path}", response_model=ModelEntry)
-async def model_entry(name: str, serving: Current) -> ModelEntry:
+async def model_entry(name: str, shelf: Current) -> ModelEntry:
     """Return one of them."""
-    return ModelEntry(id=serving.check_model(name), created=serving.model.created)
+    return ModelEntry(id=shelf.check_name(name), created=shelf.created)

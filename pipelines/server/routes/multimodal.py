@@ -5,12 +5,15 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 
 from pipelines.answering.prompts import prompt_row
+from pipelines.server.answers.conversation import text_form
 from pipelines.server.answers.event_stream import DONE, EventStream, event, until_hangup
 from pipelines.server.answers.generation import WholeAnswer
+from pipelines.server.caller import Caller, Client
 from pipelines.server.inputs import as_items
+from pipelines.server.routes.body_kind import json_body
 from pipelines.server.routes.chat import merged
 from pipelines.server.schemas.base import ERROR_RESPONSES
 from pipelines.server.schemas.multimodal import (
@@ -18,24 +21,33 @@ from pipelines.server.schemas.multimodal import (
     MultimodalCompletion,
     MultimodalRequest,
 )
-from pipelines.server.serving import Client, Current, Row, Serving
+from pipelines.server.serving import Row
+from pipelines.server.shelf import Current, Shelf
 
 router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
 
 
-@router.post("/multimodal/completions", response_model=MultimodalCompletion)
+@router.post(
+    "/multimodal/completions",
+    response_model=MultimodalCompletion,
+    dependencies=[Depends(json_body)],
+)
 async def multimodal_completions(
-    body: MultimodalRequest, request: Request, serving: Current, client: Client
+    body: MultimodalRequest, request: Request, shelf: Current, client: Client
 ) -> Any:
     """Answer pictures, recordings and texts; without a text, the question is a default one."""
-    serving.check_model(body.model)
     if body.stream:
-        return EventStream(_events(body, serving, client))
-    return await until_hangup(request, _answer(body, serving, client))
+        return EventStream(_events(body, shelf, client))
+    return await until_hangup(request, _answer(body, shelf, client))
 
 
-async def _answer(body: MultimodalRequest, serving: Serving, client: str) -> MultimodalCompletion:
-    async with serving.generator.generate(lambda: _row(body), body, client=client) as generation:
+async def _answer(body: MultimodalRequest, shelf: Shelf, client: Caller) -> MultimodalCompletion:
+    async with (
+        shelf.open(body.model) as opened,
+        opened.serving.generator.generate(
+            lambda: _row(body), body, client=client, form=text_form(body), field="inputs"
+        ) as generation,
+    ):
         whole = [await WholeAnswer.of(answer) for answer in generation.answers]
         return MultimodalCompletion(
             id=_new_id(),
@@ -55,7 +67,7 @@ async def _answer(body: MultimodalRequest, serving: Serving, client: str) -> Mul
 
 
 async def _events(
-    body: MultimodalRequest, serving: Serving, client: str
+    body: MultimodalRequest, shelf: Shelf, client: Caller
 ) -> AsyncGenerator[bytes, None]:
     frame: dict[str, Any] = {
         "id": _new_id(),
@@ -63,7 +75,12 @@ async def _events(
         "created": int(time.time()),
         "model": body.model,
     }
-    async with serving.generator.generate(lambda: _row(body), body, client=client) as generation:
+    async with (
+        shelf.open(body.model) as opened,
+        opened.serving.generator.generate(
+            lambda: _row(body), body, client=client, form=text_form(body), field="inputs"
+        ) as generation,
+    ):
         async for index, delta in merged(generation.answers):
             choice: dict[str, Any] = {"index": index, "finish_reason": delta.finish_reason}
             choice["text"] = delta.content
@@ -77,7 +94,7 @@ async def _events(
 
 
 def _row(body: MultimodalRequest) -> Row:
-    return prompt_row(as_items(body.inputs), thinking=bool(body.enable_thinking))
+    return prompt_row(as_items(body.inputs), thinking=body.may_think)
 
 
 def _new_id() -> str:

@@ -5,13 +5,14 @@ import io
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from PIL import Image as PilImage
 
 from dvse.encoding import AudioSegment, Encoding, ImageSegment, Segment, Span, TextSegment
 from dvse.tokenizer import Tokenizer
 from pipelines.server.answers.event_stream import until_hangup
 from pipelines.server.inputs import as_items
+from pipelines.server.routes.body_kind import json_body
 from pipelines.server.schemas.base import ERROR_RESPONSES
 from pipelines.server.schemas.multimodal import (
     Detokenized,
@@ -21,42 +22,52 @@ from pipelines.server.schemas.multimodal import (
     TokenizedItem,
     TokenizeRequest,
 )
-from pipelines.server.serving import Current
+from pipelines.server.shelf import Current, Opened
+
+_MOST_TOKENS = 1_000_000
 
 router = APIRouter(prefix="/v1", tags=["tokens"], responses=ERROR_RESPONSES)
 
 
-@router.post("/tokenize", response_model=Tokenized)
-async def tokenize(body: TokenizeRequest, request: Request, serving: Current) -> Any:
+@router.post("/tokenize", response_model=Tokenized, dependencies=[Depends(json_body)])
+async def tokenize(body: TokenizeRequest, request: Request, shelf: Current) -> Any:
     """Return the ids of inputs, with modality, picture grid and units."""
-    name = serving.check_model(body.model)
-    encoder, tokenizer = serving.encoder, serving.model.tokenizer
 
-    def work() -> Tokenized:
-        encoding = encoder.encode(as_items(body.inputs))
-        return Tokenized(
-            model=name,
-            ids=encoding.ids.tolist(),
-            modality_ids=encoding.modality_ids.tolist(),
-            items=[_item(span, encoding, tokenizer) for span in encoding.spans],
-            num_tokens=len(encoding),
-        )
+    async def work() -> Tokenized:
+        async with shelf.open(body.model) as opened:
+            return await opened.serving.encoder.run(lambda: _tokenized(body, opened))
 
-    return await until_hangup(request, encoder.run(work))
+    return await until_hangup(request, work())
 
 
-@router.post("/detokenize", response_model=Detokenized)
-async def detokenize(body: DetokenizeRequest, request: Request, serving: Current) -> Any:
+@router.post("/detokenize", response_model=Detokenized, dependencies=[Depends(json_body)])
+async def detokenize(body: DetokenizeRequest, request: Request, shelf: Current) -> Any:
     """Return what ids say: text, special tokens, pictures and recordings."""
-    name = serving.check_model(body.model)
-    tokenizer = serving.model.tokenizer
 
-    def work() -> Detokenized:
-        segments = tokenizer.decode(np.asarray(body.ids, dtype=np.int64), render=body.render)
-        text = "".join(s.text for s in segments if isinstance(s, TextSegment))
-        return Detokenized(model=name, items=[_segment(s) for s in segments], text=text)
+    async def work() -> Detokenized:
+        async with shelf.open(body.model) as opened:
+            return await opened.serving.encoder.run(lambda: _detokenized(body, opened))
 
-    return await until_hangup(request, serving.encoder.run(work))
+    return await until_hangup(request, work())
+
+
+def _tokenized(body: TokenizeRequest, opened: Opened) -> Tokenized:
+    serving = opened.serving
+    encoding = serving.encoder.encode(as_items(body.inputs), max_tokens=_MOST_TOKENS)
+    return Tokenized(
+        model=opened.name,
+        ids=encoding.ids.tolist(),
+        modality_ids=encoding.modality_ids.tolist(),
+        items=[_item(span, encoding, serving.model.tokenizer) for span in encoding.spans],
+        num_tokens=len(encoding),
+    )
+
+
+def _detokenized(body: DetokenizeRequest, opened: Opened) -> Detokenized:
+    ids = np.asarray(body.ids, dtype=np.int64)
+    segments = opened.serving.model.tokenizer.decode(ids, render=bool(body.render))
+    text = "".join(s.text for s in segments if isinstance(s, TextSegment))
+    return Detokenized(model=opened.name, items=[_segment(s) for s in segments], text=text)
 
 
 def _item(span: Span, encoding: Encoding, tokenizer: Tokenizer) -> TokenizedItem:

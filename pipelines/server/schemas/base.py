@@ -1,5 +1,6 @@
 """What all requests and answers share."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -84,6 +85,11 @@ class Usage(ResponseModel):
     prompt_tokens_details: PromptDetails
     completion_tokens_details: CompletionDetails
 
+    @classmethod
+    def sum(cls, parts: "Sequence[Usage]") -> "Usage":
+        """Return the sums over several prompts."""
+        return cls.model_validate(_summed([part.model_dump() for part in parts]))
+
 
 class ErrorBody(ResponseModel):
     """What went wrong."""
@@ -114,3 +120,13 @@ ERROR_RESPONSES: dict[int | str, dict] = {
         503: "Not ready, or stopping",
     }.items()
 }
+
+
+def _summed(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    first = parts[0]
+    return {
+        key: _summed([part[key] for part in parts])
+        if isinstance(value, dict)
+        else sum(part[key] for part in parts)
+        for key, value in first.items()
+    }

@@ -1,11 +1,10 @@
 """`/v1/chat/completions` as clients send and read it."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from pipelines.server.answers.tool_calls import call_written
-from pipelines.server.schemas.base import ResponseModel, RequestModel, Usage, WithReasoning
+from pipelines.server.schemas.base import RequestModel, ResponseModel, Usage, WithReasoning
 from pipelines.server.schemas.generation import GenerationFields, text_or_list
 from pipelines.server.schemas.tools import Tool, ToolCall, ToolChoice
 
@@ -65,7 +64,7 @@ class AudioUrlPart(RequestModel):
     audio_url: AudioUrl
 
 
-Part = Annotated[
+Part: TypeAlias = Annotated[
     TextPart | RefusalPart | ImagePart | AudioPart | AudioUrlPart, Field(discriminator="type")
 ]
 Content = Annotated[
@@ -140,7 +139,7 @@ class ChoiceLogprobs(ResponseModel):
     refusal: None = None
 
 
-class AnswerMessage(WithReasoning):
+class AssistantMessage(WithReasoning):
     """The answer: words, or calls; `reasoning_content` where it was asked for."""
 
     role: Literal["assistant"] = "assistant"
@@ -170,32 +169,3 @@ class ChatCompletion(ResponseModel):
     choices: list[Choice]
     usage: Usage
     system_fingerprint: str
-
-
-def as_openai_messages(messages: list[Message]) -> list[dict[str, Any]]:
-    """Return messages as `dvse.chat.render` takes them, calls written out as the model does."""
-    return [_as_openai(message) for message in messages]
-
-
-def _as_openai(message: Message) -> dict[str, Any]:
-    content = message.content if message.content is not None else (message.refusal or "")
-    calls = "".join(
-        call_written(c.function.name, c.function.arguments) for c in message.tool_calls or ()
-    )
-    parts: str | list[dict[str, Any]]
-    if isinstance(content, str):
-        parts = content + calls
-    else:
-        parts = [_as_part(part) for part in content]
-        parts += [{"type": "text", "text": calls}] if calls else []
-    role = "tool" if message.role == "function" else message.role
-    found: dict[str, Any] = {"role": role, "content": parts}
-    if message.reasoning_content is not None:
-        found["reasoning_content"] = message.reasoning_content
-    return found
-
-
-def _as_part(part: Part) -> dict[str, Any]:
-    if isinstance(part, RefusalPart):
-        return {"type": "text", "text": part.refusal}
-    return part.model_dump(exclude_none=True)

@@ -177,11 +177,11 @@ class GenerationFields(Hints, NoOps):
             ValueError: `guided_json` is a string that is not a JSON object.
         """
         if self.guided_json is not None:
-            schema = self.guided_json
-            schema = json.loads(schema) if isinstance(schema, str) else schema
-            if not isinstance(schema, dict):
-                raise ValueError("guided_json: expected a JSON schema, an object")
-            return schema
+            given = self.guided_json
+            found = json.loads(given) if isinstance(given, str) else given
+            if not isinstance(found, dict):
+                raise ValueError("expected a JSON schema, an object")
+            return found
         form = self.response_format
         if form is None or isinstance(form, TextFormat):
             return None

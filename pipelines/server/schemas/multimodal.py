@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.server.schemas.base import ResponseModel, RequestModel, Usage, WithReasoning
+from pipelines.server.schemas.base import RequestModel, ResponseModel, Usage, WithReasoning
 from pipelines.server.schemas.generation import GenerationFields
 
 
@@ -120,22 +120,6 @@ class Detokenized(ResponseModel):
 
     model: str
     items: list[DetokenizedItem]
-    text: str
-
-
-class Transcription(ResponseModel):
-    """What was said."""
-
-    text: str
-    usage: dict | None = None
-
-
-class VerboseTranscription(ResponseModel):
-    """What was said, and how long the recording is."""
-
-    task: Literal["transcribe"] = "transcribe"
-    language: str
-    duration: float
     text: str
 
 

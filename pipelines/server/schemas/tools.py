@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipelines.server.schemas.base import ResponseModel, RequestModel
+from pipelines.server.schemas.base import RequestModel, ResponseModel
 
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,128}$")]
 

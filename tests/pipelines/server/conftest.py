@@ -41,3 +41,21 @@ def taught_server(taught_model, tmp_path_factory):
     )
     with running(command, tmp_path_factory.mktemp("taught") / "log") as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def client(taught_model):
+    """A client of an app in this process."""
+    from fastapi.testclient import TestClient
+
+    from pipelines.server.app import create_app
+    from pipelines.server.loading import load_served
+    from pipelines.server.settings import BatchingLimits, LoadingConfig, ServerSettings
+
+    limits = BatchingLimits(max_concurrency=8, cache_gib=0.05)
+    loading = LoadingConfig(model=str(taught_model), limits=limits)
+    app = create_app(load_served(loading), ServerSettings(served_names=("m", "alias")))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        while client.get("/ready").status_code != 200:
+            pass
+        yield client

@@ -58,7 +58,7 @@ def call(gate, *, headers=(), parts=(b"{}",), path="/v1/tokenize", method="POST"
 
 def gate(app, **fields):
     settings = ServerSettings(served_names=("m",), **fields)
-    return Admission(app, settings, Metrics(lambda: None))
+    return Admission(app, settings, Metrics(lambda: None), ())
 
 
 @pytest.mark.parametrize(
