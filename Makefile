@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all chaos check format bench notebooks tiny-bundle tiny-model clean
+.PHONY: help install demo test test-all readers chaos check format bench notebooks tiny-bundle tiny-model clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,15 @@ test: $(VENV)/.test  ## run the tests (CPU, offline)
 
 test-all: $(VENV)/.test  ## run the slow tests too
 	@$(BIN)/python -m pytest -q -m "not gpu and not network"
+
+readers: $(VENV)/.test  ## install what reads exports, an environment each; test-all then runs them
+	@while read -r name package; do \
+	  echo "$$package"; $(PYTHON) -m venv $(VENV)/readers/$$name && \
+	  $(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
+	    "$$(echo $(VENV)/readers/$$name/lib/python3*/site-packages)/zz_dvse.pth" && \
+	  $(VENV)/readers/$$name/bin/python -m pip install --quiet --disable-pip-version-check "$$package" \
+	    || exit 1; \
+	done < tests/pipelines/export/readers/environments.txt
 
 chaos: $(VENV)/.test  ## kill, corrupt and starve the batch job
 	@$(BIN)/python -m pytest -q tests/chaos -m "not gpu and not network"

@@ -3,15 +3,18 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 HELP = """\
 Prove that token shards are whole and still come out the same.
 
 Checks the hash of every shard, every id and the grammar of every row, then reads a sample of the
-inputs and tokenises each again alone. Every differing code is a line."""
+inputs and tokenises each again alone. Every differing code is a line. With --against DIR is an
+export (dvse export), read back and compared with the shards it was made from, id by id."""
 EXAMPLES = """\
   dvse verify tokens
   dvse verify tokens --samples 500 --bundle my-bundle
+  dvse verify megatron --against tokens
 
 exit codes: 0 all well, 1 problems (each is a line on stderr), 2 the command line is wrong"""
 
@@ -21,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument(
         "--bundle", help="the bundle that made the shards (default: the name they carry)"
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="TOKENS", help="the token shards that an export came from"
     )
     parser.add_argument("--device", help="where to tokenise (default: the kind recorded)")
     parser.add_argument(
@@ -35,23 +41,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify and print what was found."""
+    if args.against is not None:
+        from pipelines.export.verification import verify_export
+
+        return _report(verify_export(args.folder, args.against))
     from pipelines.job.verification import verify
 
     found = verify(
         args.folder,
-        bundle=args.bundle or _bundle_of(args.folder),
+        bundle=args.bundle or bundle_of(args.folder),
         device=args.device,
         num_samples=max(args.samples, 0),
         seed=args.seed,
     )
+    return _report(found)
+
+
+def _report(found: Any) -> int:
     for problem in found.problems:
         print(f"dvse verify: {problem}", file=sys.stderr)
     print(found.table())
     return 1 if found.problems else 0
 
 
-def _bundle_of(folder: Path) -> str | None:
-    """The bundle as the job was given it, so that one loaded by path is found again."""
+def bundle_of(folder: Path) -> str | None:
+    """Return the bundle as the job was given it, so that one loaded by path is found again."""
     from pipelines.job.journal import Journal
 
     journal = Journal(folder)
