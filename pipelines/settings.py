@@ -122,23 +122,25 @@ def recorded(settings: Any) -> dict[str, Any]:
     return found
 
 
-def from_table(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
+def from_table(cls: type[T], table: Mapping[str, Any], *, name: str, where: str) -> T:
     """Return an instance from a table of a TOML file.
 
     Args:
         table: values by users' names.
-        where: file and table, for messages.
+        name: of the table; where: the file, both for messages.
 
     Raises:
         ConfigError: a key that the class does not have, or a value of another type.
     """
     known = {s.name: s for s in settings_of(cls)}
-    for name, value in table.items():
-        if name not in known:
-            raise ConfigError(f"{where}: unknown setting {name}; known are {', '.join(known)}")
-        if not _is_of(value, known[name]):
+    for key, value in table.items():
+        if key not in known:
             raise ConfigError(
-                f"{where}: expected {name} as {_in_words(known[name])}, received {value!r}"
+                f"{where}: unknown setting {name}.{key}; known are {', '.join(known)}"
+            )
+        if not _is_of(value, known[key]):
+            raise ConfigError(
+                f"{where}: expected {name}.{key} as {_in_words(known[key])}, received {value!r}"
             )
     return make(cls, {n: tuple(v) if known[n].is_many else v for n, v in table.items()})
 

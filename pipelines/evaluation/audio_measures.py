@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,21 +12,13 @@ import torch
 from dvse.audio.merging import merge_repeats
 from dvse.errors import MissingExtraError, TrainingError
 from dvse.tokenizer import Tokenizer
-from pipelines.codebooks.kmeans import ArrayFeatures, KMeansSettings, train_codebook
 from pipelines.codebooks.usage import CodebookUsage, count_codes
 from pipelines.evaluation.encoded import EncodedInput, encode_inputs
 from pipelines.evaluation.measures.abx import abx_error, draw_triples
-from pipelines.evaluation.measures.agreement import (
-    cluster_purity,
-    joint_counts,
-    label_map,
-    label_purity,
-    pnmi,
-)
 from pipelines.evaluation.probes import probe_figures
 from pipelines.evaluation.robustness import share_changed
 from pipelines.evaluation.spoken_words import spoken_words
-from pipelines.speech.log_mel import LogMel
+from pipelines.evaluation.unit_agreement import TRAIN, agreement, log_mel_units
 
 Splits = Mapping[str, Sequence[EncodedInput]]
 _NUM_TRIPLES = 1500
@@ -56,59 +48,101 @@ def audio_figures(
     With `words` also how well units tell apart words that espeak-ng speaks in several voices.
     """
     audio: Any = tokenizer.audio
-    usages = audio_usage(tokenizer, [e for inputs in splits.values() for e in inputs])
+    everything = [entry for inputs in splits.values() for entry in inputs]
+    usages = audio_usage(tokenizer, everything)
     figures: dict[str, Any] = {
         "usage": [usage.figures() for usage in usages],
-        "bitrate": _bitrate(tokenizer, usages, [e for part in splits.values() for e in part]),
-        "splits": {},
-        "log_mel": {},
+        "bitrate": _bitrate(tokenizer, usages, everything),
     }
-    sequences = {"train": train, **splits}
+    sequences = {TRAIN: train, **splits}
     if words:
         try:
             sequences[_WORDS] = encode_inputs(tokenizer, "audio", spoken_words())
         except MissingExtraError as error:
             figures["words"] = {"not_measured": str(error)}
-    units = {name: [e.codes[:, 0] for e in part] for name, part in sequences.items()}
-    table = torch.cdist(audio.codebook.centroids[0].cpu(), audio.codebook.centroids[0].cpu())
-    mel: _LogMelUnits | None = None
+    ours = _Units.of(tokenizer, sequences)
+    peer: _Units | None = None
     try:
-        mel = _log_mel_units(tokenizer, sequences)
+        peer = _Units.of_log_mel(tokenizer, sequences)
+        figures["log_mel"] = {name: peer.figures(name) for name in splits}
     except TrainingError as error:
-        figures["log_mel"]["not_measured"] = str(error)
-    for name, inputs in splits.items():
-        figures["splits"][name] = {
-            **_agreement(units, sequences, name, audio.num_codes),
-            **_abx(units[name], inputs, _by_table(table.numpy())),
+        figures["log_mel"] = {"not_measured": str(error)}
+    figures["splits"] = {
+        name: {
+            **ours.figures(name),
             "changed": {
                 k: round(v, 4) for k, v in share_changed(tokenizer, "audio", inputs).items()
             },
         }
-        if mel is not None:
-            figures["log_mel"][name] = {
-                **_agreement(mel.units, sequences, name, audio.num_codes),
-                **_abx(mel.units[name], inputs, _by_table(mel.distances)),
-            }
+        for name, inputs in splits.items()
+    }
     for name, split in figures["splits"].items():
         floor = figures["log_mel"].get(name, {}).get("label_purity")
         if floor:
             split["label_purity_ratio"] = round(split["label_purity"] / floor, 4)
     if _WORDS in sequences:
-        figures["words"] = {
-            "words": len({e.source.label for e in sequences[_WORDS]}),
-            "voices": sorted({e.source.speaker for e in sequences[_WORDS]}),
-            **_abx(units[_WORDS], sequences[_WORDS], _by_table(table.numpy())),
-        }
-        if mel is not None:
-            peer = _abx(mel.units[_WORDS], sequences[_WORDS], _by_table(mel.distances))
-            figures["words"]["log_mel_abx_error"] = peer["abx_error"]
+        figures["words"] = _word_figures(sequences[_WORDS], ours, peer)
     if probe and len({e.source.label for e in train}) > 1:
+        centroids = audio.codebook.centroids.cpu()
         figures["probes"] = probe_figures(
-            train,
-            splits,
-            num_codes=audio.num_codes,
-            centroids=audio.codebook.centroids.cpu(),
+            train, splits, num_codes=audio.num_codes, centroids=centroids
         )
+    return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Units:
+    """Units of all splits, with the distances between them."""
+
+    units: Mapping[str, Sequence[np.ndarray]]
+    distances: np.ndarray
+    inputs: Splits
+    num_codes: int
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, inputs: Splits) -> "_Units":
+        audio: Any = tokenizer.audio
+        centroids = audio.codebook.centroids[0].cpu()
+        return cls(
+            units={name: [e.codes[:, 0] for e in part] for name, part in inputs.items()},
+            distances=torch.cdist(centroids, centroids).numpy(),
+            inputs=inputs,
+            num_codes=audio.num_codes,
+        )
+
+    @classmethod
+    def of_log_mel(cls, tokenizer: Tokenizer, inputs: Splits) -> "_Units":
+        audio: Any = tokenizer.audio
+        samples = {name: [e.data for e in part] for name, part in inputs.items()}
+        found = log_mel_units(audio, samples)
+        return cls(
+            units=found.units, distances=found.distances, inputs=inputs, num_codes=audio.num_codes
+        )
+
+    def figures(self, split: str) -> dict[str, Any]:
+        labels = {name: [e.source.label for e in part] for name, part in self.inputs.items()}
+        return {**agreement(self.units, labels, split, self.num_codes), **self.abx(split)}
+
+    def abx(self, split: str) -> dict[str, Any]:
+        words = [entry.source.label for entry in self.inputs[split]]
+        speakers = [entry.source.speaker for entry in self.inputs[split]]
+        if len(set(words)) < 2 or len(set(words)) == len(words):
+            return {}
+        triples = draw_triples(words, speakers, num_triples=_NUM_TRIPLES)
+        error = abx_error(self.units[split], triples, lambda a, b: self.distances[np.ix_(a, b)])
+        return {"abx_error": round(error, 4), "abx_across_speakers": len(set(speakers)) > 1}
+
+
+def _word_figures(
+    words: Sequence[EncodedInput], ours: _Units, peer: _Units | None
+) -> dict[str, Any]:
+    figures = {
+        "words": len({e.source.label for e in words}),
+        "voices": sorted({e.source.speaker for e in words}),
+        **ours.abx(_WORDS),
+    }
+    if peer is not None:
+        figures["log_mel_abx_error"] = peer.abx(_WORDS)["abx_error"]
     return figures
 
 
@@ -154,52 +188,6 @@ def typical_segments(
     }
 
 
-def _agreement(
-    units: Mapping[str, Sequence[np.ndarray]], splits: Splits, name: str, num_codes: int
-) -> dict[str, Any]:
-    names = sorted({e.source.label for part in ("train", name) for e in splits[part]})
-    if len(names) < 2:
-        return {}
-    tables = {}
-    for split in ("train", name):
-        labels = [
-            np.full(len(u), names.index(entry.source.label))
-            for u, entry in zip(units[split], splits[split], strict=True)
-        ]
-        tables[split] = joint_counts(
-            np.concatenate(labels),
-            np.concatenate(units[split]),
-            num_labels=len(names),
-            num_units=num_codes,
-        )
-    return {
-        "frames": int(tables[name].sum()),
-        "label_purity": round(label_purity(tables[name], label_map(tables["train"])), 4),
-        "cluster_purity": round(cluster_purity(tables[name]), 4),
-        "pnmi": round(pnmi(tables[name]), 4),
-    }
-
-
-def _abx(
-    units: Sequence[np.ndarray],
-    inputs: Sequence[EncodedInput],
-    distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> dict[str, Any]:
-    words = [entry.source.label for entry in inputs]
-    speakers = [entry.source.speaker for entry in inputs]
-    if len(set(words)) < 2 or len(set(words)) == len(words):
-        return {}
-    triples = draw_triples(words, speakers, num_triples=_NUM_TRIPLES)
-    return {
-        "abx_error": round(abx_error(units, triples, distance), 4),
-        "abx_across_speakers": len(set(speakers)) > 1,
-    }
-
-
-def _by_table(table: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    return lambda a, b: table[np.ix_(a, b)]
-
-
 def _bitrate(
     tokenizer: Tokenizer, usages: Sequence[CodebookUsage], inputs: Sequence[EncodedInput]
 ) -> dict[str, Any]:
@@ -218,25 +206,3 @@ def _bitrate(
         "entropy_bits_per_s": round(frames / seconds * entropy, 1),
         "merged_bits_per_s": round(merged / seconds * bits, 1),
     }
-
-
-@dataclass(frozen=True, kw_only=True)
-class _LogMelUnits:
-    units: dict[str, list[np.ndarray]]
-    distances: np.ndarray
-
-
-def _log_mel_units(tokenizer: Tokenizer, splits: Splits) -> _LogMelUnits:
-    """Return units of k-means over log-mel frames with as many codes, and their distances."""
-    audio: Any = tokenizer.audio
-    grid = audio.preparer.grid
-    mel = LogMel(sample_rate_hz=audio.sample_rate_hz, stride=grid.stride, reach=grid.reach)
-    frames = {name: [mel(entry.data) for entry in part] for name, part in splits.items()}
-    settings = KMeansSettings(num_codes=audio.num_codes, num_passes=20)
-    book = train_codebook(ArrayFeatures(np.concatenate(frames["train"])), settings).codebook
-    units = {
-        name: [book.encode(torch.from_numpy(f))[:, 0].numpy() for f in part]
-        for name, part in frames.items()
-    }
-    distances = torch.cdist(book.centroids[0], book.centroids[0]).numpy()
-    return _LogMelUnits(units=units, distances=distances)

@@ -56,18 +56,28 @@ def share_changed(
     """Return for each change the share of first-level codes that it alters, 0 … 1."""
     changes = AUDIO_CHANGES if modality == "audio" else IMAGE_CHANGES
     return {
-        name: _share(
-            [entry.codes for entry in inputs],
-            encode_data(tokenizer, modality, [change(e.data) for e in inputs], inputs),
+        name: share_different(
+            [entry.codes[:, 0] for entry in inputs],
+            [
+                codes[:, 0]
+                for codes in encode_data(
+                    tokenizer, modality, [change(e.data) for e in inputs], inputs
+                )
+            ],
         )
         for name, change in changes.items()
     }
 
 
-def _share(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> float:
+def share_different(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> float:
+    """Return the share of codes that differ; of two rows of codes, as far as both go.
+
+    >>> share_different([np.array([1, 2, 3])], [np.array([1, 9])])
+    0.5
+    """
     different = total = 0
     for old, new in zip(before, after, strict=True):
         count = min(len(old), len(new))
-        different += int((old[:count, 0] != new[:count, 0]).sum())
+        different += int((old[:count] != new[:count]).sum())
         total += count
     return different / max(total, 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 from dvse.errors import InputError, JobError
 from pipelines.sources.entry import Entry
 from pipelines.sources.listing import Lister
-from pipelines.sources.record import Failure, Record, printable
+from pipelines.sources.record import Failure, Record, utf8_name
 from pipelines.sources.registry import SourceOptions, make_source
 from pipelines.sources.source import Source
 
@@ -205,10 +205,10 @@ def differences(old: Path, new: Path, may_change: Callable[[int], bool]) -> list
         return []
     # Rare, and only now worth the memory: which names came, went or changed.
     was, now = ({(e.path, e.name): e for e in read_listing(p)} for p in (old, new))
-    lines = [f"removed: {printable(p)}" for p, n in was if (p, n) not in now]
-    lines += [f"added: {printable(p)}" for p, n in now if (p, n) not in was]
+    lines = [f"removed: {utf8_name(p)}" for p, n in was if (p, n) not in now]
+    lines += [f"added: {utf8_name(p)}" for p, n in now if (p, n) not in was]
     lines += [
-        f"changed: {printable(key[0])} ({_described(was[key])} before, {_described(entry)} now)"
+        f"changed: {utf8_name(key[0])} ({_described(was[key])} before, {_described(entry)} now)"
         for key, entry in now.items()
         if key in was and was[key] != entry
     ]
@@ -226,7 +226,7 @@ def _described(entry: Entry) -> str:
 
 def _lost(entry: Entry, number: int, error: Exception) -> Record:
     return Record(
-        id=f"{printable(entry.name)}#{number}",
-        source=f"{printable(entry.path)}#{number}",
+        id=f"{utf8_name(entry.name)}#{number}",
+        source=f"{utf8_name(entry.path)}#{number}",
         failure=Failure.of("list", error),
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from dvse.errors import DecodeError, InputError
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import media_record
-from pipelines.sources.record import Record, failed, printable
+from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
 
 _PATH_COLUMNS = ("path", "file", "file_name", "filename", "audio_filepath", "image", "audio")
@@ -60,7 +60,7 @@ class DelimitedSource(Source):
             )
             if not _has_path(list(reader.fieldnames or [])):
                 raise InputError(
-                    f"{printable(entry.name)}: expected a 'path' column, received the columns "
+                    f"{utf8_name(entry.name)}: expected a 'path' column, received the columns "
                     f"{reader.fieldnames}"
                 )
             while True:
@@ -83,7 +83,7 @@ def _fairseq(file: Iterator[str], root: str) -> Iterator[tuple[int, dict[str, st
 
 
 def _record(entry: Entry, line: int, row: dict[str, str | None], folder: str) -> Record:
-    fallback, source = f"{printable(entry.name)}:{line}", f"{printable(entry.path)}:{line}"
+    fallback, source = f"{utf8_name(entry.name)}:{line}", f"{utf8_name(entry.path)}:{line}"
     values = {k.strip().lower(): v for k, v in row.items() if isinstance(k, str)}
     path = next((values[c] for c in _PATH_COLUMNS if values.get(c)), None)
     given = next((values[c] for c in _ID_COLUMNS if values.get(c)), None)
@@ -93,10 +93,10 @@ def _record(entry: Entry, line: int, row: dict[str, str | None], folder: str) ->
     text = next((values[c] for c in _TEXT_COLUMNS if values.get(c)), None)
     full = os.path.join(folder, path)
     return media_record(
-        id=printable(given or path),
+        id=utf8_name(given or path),
         path=full,
-        source=printable(full),
-        text=None if text is None else printable(text),
+        source=utf8_name(full),
+        text=None if text is None else utf8_name(text),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from dvse.errors import InputError
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_kind
-from pipelines.sources.record import FilePlace, ItemRef, Record, failed, printable
+from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
 from pipelines.sources.source import Source
 from pipelines.sources.template import Template
 
@@ -29,8 +29,8 @@ class FileSource(Source):
         if start:
             return
         yield Record(
-            id=printable(entry.name),
-            source=printable(entry.path),
+            id=utf8_name(entry.name),
+            source=utf8_name(entry.path),
             refs=(ItemRef(kind=entry.kind, place=FilePlace(entry.path)),),  # type: ignore[arg-type]
             text=read_caption(entry.caption),
         )
@@ -50,7 +50,7 @@ class GroupSource(Source):
         """Yield the row."""
         if start:
             return
-        id, source = printable(entry.name), printable(entry.path)
+        id, source = utf8_name(entry.name), utf8_name(entry.path)
         fields: dict[str, tuple[ItemRef, ...]] = {}
         for path in entry.members:
             try:
@@ -79,7 +79,7 @@ class FailureSource(Source):
         """Yield the failure."""
         if not start:
             yield Record(
-                id=printable(entry.name), source=printable(entry.path), failure=entry.failure
+                id=utf8_name(entry.name), source=utf8_name(entry.path), failure=entry.failure
             )
 
 

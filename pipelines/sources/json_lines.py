@@ -23,7 +23,7 @@ from dvse.errors import DecodeError, InputError
 from pipelines.sources.conversation import conversation_record
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_record
-from pipelines.sources.record import FilePlace, ItemRef, Record, failed, printable
+from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
 from pipelines.sources.source import Source
 
 _PATH_KEYS = ("audio_filepath", "path", "image", "audio", "file_name", "filename", "file")
@@ -49,8 +49,8 @@ class JsonLinesSource(Source):
                     continue
                 number += 1
                 if number >= start:
-                    fallback = f"{printable(entry.name)}:{at}"
-                    yield _record(line, fallback, f"{printable(entry.path)}:{at}", folder)
+                    fallback = f"{utf8_name(entry.name)}:{at}"
+                    yield _record(line, fallback, f"{utf8_name(entry.path)}:{at}", folder)
 
 
 def first_line_points_to_files(path: str) -> bool:
@@ -76,7 +76,7 @@ def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
     if not isinstance(found, dict):
         return failed(fallback, source, InputError("expected a JSON object in the line"))
     given = found.get("id", found.get("utt_id"))
-    id = fallback if given is None else printable(str(given))
+    id = fallback if given is None else utf8_name(str(given))
     try:
         for name in _CONVERSATION_KEYS:
             if name in found:
@@ -89,9 +89,9 @@ def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
             path = os.path.join(folder, found[key])
             segment = "audio_filepath" in found and found.get("offset") is not None
             return media_record(
-                id=id if given is not None else printable(found[key]),
+                id=id if given is not None else utf8_name(found[key]),
                 path=path,
-                source=source if segment else printable(path),
+                source=source if segment else utf8_name(path),
                 text=_text(found),
                 start_s=_seconds(found, "offset") if segment else None,
                 duration_s=_seconds(found, "duration") if segment else None,
@@ -134,7 +134,7 @@ def _lhotse(found: Mapping[str, Any], id: str, source: str, folder: str) -> Reco
     return media_record(
         id=id,
         path=path,
-        source=printable(path) if whole else source,
+        source=utf8_name(path) if whole else source,
         text=text,
         start_s=None if whole else start or 0.0,
         duration_s=None if whole else length,

@@ -13,7 +13,7 @@ from pathlib import Path
 from dvse.errors import InputError
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import media_record
-from pipelines.sources.record import Record, failed, printable
+from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
 
 
@@ -32,21 +32,21 @@ class KaldiSource(Source):
             if number < start:
                 continue
             id, _, path = line.partition(" ")
-            source, path = f"{printable(entry.path)}:{at}", path.strip()
+            source, path = f"{utf8_name(entry.path)}:{at}", path.strip()
             if not path:
-                yield failed(printable(id), source, InputError("the line names no file"))
+                yield failed(utf8_name(id), source, InputError("the line names no file"))
             elif path.endswith("|"):
                 yield failed(
-                    printable(id),
+                    utf8_name(id),
                     source,
                     InputError("the line is a command; commands are not run, name a file instead"),
                 )
             else:
                 full = os.path.join(folder, path)
                 yield media_record(
-                    id=printable(id),
+                    id=utf8_name(id),
                     path=full,
-                    source=printable(full),
+                    source=utf8_name(full),
                     text=transcripts.get(id),
                 )
 
@@ -63,4 +63,4 @@ def _transcripts(path: str) -> dict[str, str]:
     if not os.path.isfile(path):
         return {}
     pairs = (line.partition(" ") for _, line in _lines(path))
-    return {id: printable(words.strip()) for id, _, words in pairs}
+    return {id: utf8_name(words.strip()) for id, _, words in pairs}

@@ -6,7 +6,7 @@
 import os
 
 from dvse.errors import DecodeError, InputError
-from pipelines.sources.record import FilePlace, ItemRef, Record, failed, printable
+from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
 
 IMAGE = frozenset(
     f".{ending}"
@@ -106,4 +106,4 @@ def media_record(
 
 
 def _name(path: str) -> str:
-    return printable(os.path.basename(path))
+    return utf8_name(os.path.basename(path))

@@ -16,7 +16,7 @@ from itertools import groupby
 from dvse.errors import ConfigError, InputError, MissingFileError, UnreadableFileError
 from pipelines.sources.entry import Entry, Stamp
 from pipelines.sources.kinds import CONTAINERS, extension, media_kind
-from pipelines.sources.record import Failure, printable
+from pipelines.sources.record import Failure, utf8_name
 from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
 from pipelines.sources.source import Source
 
@@ -62,7 +62,7 @@ class Lister:
                 found = True
                 yield entry
             if not found:
-                yield _failed(typed, typed, InputError(f"{printable(typed)}: the folder is empty"))
+                yield _failed(typed, typed, InputError(f"{utf8_name(typed)}: the folder is empty"))
         else:
             yield from self._file(typed, typed, beside=None)
 
@@ -75,14 +75,14 @@ class Lister:
                 # Whether it is a directory comes with the name: no look at each file is needed.
                 is_folder = {child.name: child.is_dir() for child in found}
         except OSError as error:
-            problem = UnreadableFileError(f"{printable(path)}: {error.strerror}")
+            problem = UnreadableFileError(f"{utf8_name(path)}: {error.strerror}")
             yield _failed(path, name or path, problem)
             return
         identity = (info.st_dev, info.st_ino)
         if identity == self._skip_identity:
             return
         if identity in ancestors:
-            circle = InputError(f"{printable(path)}: a link back to a directory that holds it")
+            circle = InputError(f"{utf8_name(path)}: a link back to a directory that holds it")
             yield _failed(path, name or path, circle)
             return
         path = os.path.abspath(path)
@@ -139,12 +139,12 @@ class Lister:
                     path,
                     name,
                     InputError(
-                        f"{printable(name)}: a manifest in a folder is not followed, since the "
+                        f"{utf8_name(name)}: a manifest in a folder is not followed, since the "
                         "folder's files are found already; name it as an input itself to use it"
                     ),
                 )
             elif not os.path.exists(path):
-                yield _failed(path, name, MissingFileError(f"{printable(path)}: no such file"))
+                yield _failed(path, name, MissingFileError(f"{utf8_name(path)}: no such file"))
             else:
                 entry = Entry(kind=kind, path=absolute, name=name, stamp=Stamp.of(absolute))
                 yield self._counted(entry)
@@ -153,7 +153,7 @@ class Lister:
             kind = media_kind(path, ending)
         except InputError as error:
             missing = not os.path.lexists(path)
-            problem = MissingFileError(f"{printable(path)}: no such file") if missing else error
+            problem = MissingFileError(f"{utf8_name(path)}: no such file") if missing else error
             yield _failed(path, name, problem)
             return
         caption = None if kind == "text" else _caption(absolute, beside)
@@ -170,7 +170,7 @@ class Lister:
         try:
             count = self._source(entry.kind).count(entry)
             if count == 0:
-                raise InputError(f"{printable(entry.name)}: it holds no inputs")
+                raise InputError(f"{utf8_name(entry.name)}: it holds no inputs")
         except ConfigError:
             raise  # the command is wrong, not the container
         except Exception as error:

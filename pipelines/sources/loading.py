@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from dvse.errors import DecodeError, InputError, TooLargeError
 from dvse.items import Audio, Image, Item, Special, Text
-from pipelines.sources.record import FilePlace, ItemRef, Record, printable
+from pipelines.sources.record import FilePlace, ItemRef, Record, utf8_name
 
 _HELD_AUDIO = 32 << 20
 _LARGEST_TEXT = 64 << 20
@@ -68,7 +68,7 @@ def _load_ref(ref: ItemRef) -> tuple[Item, str | None]:
     limit = _LARGEST_TEXT if ref.kind == "text" else _LARGEST_IMAGE
     if isinstance(ref.place, FilePlace) and (size := ref.place.size()) > limit:
         raise TooLargeError(
-            f"{printable(ref.place.file)}: expected at most {limit >> 20} MiB, received "
+            f"{utf8_name(ref.place.file)}: expected at most {limit >> 20} MiB, received "
             f"{size >> 20} MiB; cut it into pieces"
         )
     data = ref.place.read()

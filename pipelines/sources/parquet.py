@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from dvse.errors import DecodeError
 from pipelines.sources.entry import Entry
-from pipelines.sources.record import Record, failed, printable
+from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
 from pipelines.sources.table_rows import TableLayout, kind_by_name
 from pipelines.sources.template import Template
@@ -120,8 +120,8 @@ def _kind(column: pa.Field) -> str | None:
 
 
 def _id(entry: Entry, row: int) -> str:
-    return f"{printable(entry.name)}/{row}"
+    return f"{utf8_name(entry.name)}/{row}"
 
 
 def _source(entry: Entry, row: int) -> str:
-    return f"{printable(entry.path)}#{row}"
+    return f"{utf8_name(entry.path)}#{row}"

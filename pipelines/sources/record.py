@@ -42,7 +42,7 @@ class Failure:
         'no way'
         """
         reason = " ".join(str(error).split()) or type(error).__name__
-        return cls(stage=stage, type=type(error).__name__, reason=printable(reason)[:2000])
+        return cls(stage=stage, type=type(error).__name__, reason=utf8_name(reason)[:2000])
 
 
 class Place(ABC):
@@ -82,12 +82,12 @@ class FilePlace(Place):
         try:
             info = os.stat(self.file)
         except FileNotFoundError:
-            raise MissingFileError(f"{printable(self.file)}: no such file") from None
+            raise MissingFileError(f"{utf8_name(self.file)}: no such file") from None
         except (OSError, ValueError) as error:
             raise _unreadable(self.file, error) from None
         if not stat.S_ISREG(info.st_mode):
             raise UnreadableFileError(
-                f"{printable(self.file)}: expected a regular file, received a "
+                f"{utf8_name(self.file)}: expected a regular file, received a "
                 f"{_kind_of(info.st_mode)}"
             )
         return info.st_size
@@ -121,12 +121,12 @@ class SlicePlace(Place):
                 file.seek(self.offset)
                 data = file.read(self.num_bytes)
         except FileNotFoundError:
-            raise MissingFileError(f"{printable(self.file)}: no such file") from None
+            raise MissingFileError(f"{utf8_name(self.file)}: no such file") from None
         except OSError as error:
             raise _unreadable(self.file, error) from None
         if len(data) < self.num_bytes:
             raise DecodeError(
-                f"{printable(self.file)}: expected {self.num_bytes} bytes at {self.offset}, "
+                f"{utf8_name(self.file)}: expected {self.num_bytes} bytes at {self.offset}, "
                 f"received {len(data)}; the archive is cut short"
             )
         return data
@@ -209,12 +209,12 @@ def failed(id: str, source: str, error: BaseException, *, stage: str = "list") -
     return Record(id=id, source=source, failure=Failure.of(stage, error))
 
 
-def printable(name: str) -> str:
+def utf8_name(name: str) -> str:
     r"""Return a name that UTF-8 can hold, from which the original can be told.
 
     Bytes that are no UTF-8 become `%XX`; in such a name `%` becomes `%25`.
 
-    >>> printable("caf\udce9 50%.jpg"), printable("50%.jpg")
+    >>> utf8_name("caf\udce9 50%.jpg"), utf8_name("50%.jpg")
     ('caf%E9 50%25.jpg', '50%.jpg')
     """
     try:
@@ -235,7 +235,7 @@ def printable(name: str) -> str:
 
 def _unreadable(path: str, error: Exception) -> InputError:
     reason = getattr(error, "strerror", None) or str(error)
-    return UnreadableFileError(f"{printable(path)}: cannot be read ({reason})")
+    return UnreadableFileError(f"{utf8_name(path)}: cannot be read ({reason})")
 
 
 def _kind_of(mode: int) -> str:

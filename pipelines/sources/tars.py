@@ -26,7 +26,7 @@ from pipelines.sources.record import (
     Record,
     SlicePlace,
     failed,
-    printable,
+    utf8_name,
 )
 from pipelines.sources.source import Source
 from pipelines.sources.template import Template
@@ -61,14 +61,14 @@ class TarSource(Source):
             if number < start:
                 continue
             if isinstance(sample, Failure):
-                name = f"{printable(entry.name)}#end"
-                yield Record(id=name, source=printable(entry.path), failure=sample)
+                name = f"{utf8_name(entry.name)}#end"
+                yield Record(id=name, source=utf8_name(entry.path), failure=sample)
             else:
                 yield self._record(entry, sample)
 
     def _record(self, entry: Entry, sample: _Sample) -> Record:
-        id = printable(sample.key)
-        source = f"{printable(entry.path)}#{id}"
+        id = utf8_name(sample.key)
+        source = f"{utf8_name(entry.path)}#{id}"
         try:
             text = _caption(sample)
             refs = _refs(sample, text, self._template)
@@ -79,7 +79,7 @@ class TarSource(Source):
 
 def _refs(sample: _Sample, text: str | None, template: Template | None) -> tuple[ItemRef, ...]:
     if not sample.places:
-        raise DecodeError(f"{printable(sample.key)}: the archive breaks off inside this sample")
+        raise DecodeError(f"{utf8_name(sample.key)}: the archive breaks off inside this sample")
     kinds: dict[str, list[ItemRef]] = {"image": [], "audio": [], "text": []}
     fields: dict[str, tuple[ItemRef, ...]] = {}
     unusable: InputError | None = None
@@ -102,7 +102,7 @@ def _refs(sample: _Sample, text: str | None, template: Template | None) -> tuple
     if not refs:
         endings = ", ".join(sorted(sample.places)) or "no extension"
         raise unusable or InputError(
-            f"{printable(sample.key)}: expected a picture, a recording or a text in the sample, "
+            f"{utf8_name(sample.key)}: expected a picture, a recording or a text in the sample, "
             f"received {endings}"
         )
     return refs
@@ -140,7 +140,7 @@ def _samples(path: str, *, read: bool) -> Iterator[_Sample | Failure]:
                 if member.isdir():
                     continue
                 if plain and member.isreg() and member.offset_data + member.size > size:
-                    raise DecodeError(f"it is cut short inside {printable(member.name)}")
+                    raise DecodeError(f"it is cut short inside {utf8_name(member.name)}")
                 match = _KEY.match(member.name)
                 key, ending = match.groups() if match else (member.name, "")
                 ending = ending.lower()
@@ -156,14 +156,14 @@ def _samples(path: str, *, read: bool) -> Iterator[_Sample | Failure]:
             yield sample
             sample = None
         reason = DecodeError(
-            f"{printable(path)}: the archive is broken, what follows in it is lost; {error}"
+            f"{utf8_name(path)}: the archive is broken, what follows in it is lost; {error}"
         )
         yield Failure.of("list", reason)
     except Exception as error:  # zlib.error and lzma.LZMAError share no base with the above
         if sample is not None:
             yield sample
             sample = None
-        reason = DecodeError(f"{printable(path)}: the compressed archive is broken; {error}")
+        reason = DecodeError(f"{utf8_name(path)}: the compressed archive is broken; {error}")
         yield Failure.of("list", reason)
     if sample is not None:
         yield sample

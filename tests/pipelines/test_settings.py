@@ -78,14 +78,14 @@ def test_a_record_is_flat_and_says_nothing_of_the_machine() -> None:
 
 
 def test_tables_of_a_file() -> None:
-    shape = from_table(Shape, {"widths": [1, 2], "shape": "b"}, where="r.toml: shape")
+    shape = from_table(Shape, {"widths": [1, 2], "shape": "b"}, name="shape", where="r.toml")
     assert shape == Shape(widths=(1, 2), kind="b")
     for table, message in (
-        ({"depth": 3}, "r.toml: shape: unknown setting depth; known are widths, shape"),
-        ({"widths": 3}, "expected widths as a list of int, received 3"),
+        ({"depth": 3}, "r.toml: unknown setting shape.depth; known are widths, shape"),
+        ({"widths": 3}, "expected shape.widths as a list of int, received 3"),
         ({"widths": [True]}, "list of int"),
-        ({"shape": "c"}, "expected shape as a or b, received 'c'"),
-        ({"hidden": 1.0}, "unknown setting hidden"),
+        ({"shape": "c"}, "expected shape.shape as a or b, received 'c'"),
+        ({"hidden": 1.0}, "unknown setting shape.hidden"),
     ):
         with pytest.raises(ConfigError, match=message):
-            from_table(Shape, table, where="r.toml: shape")
+            from_table(Shape, table, name="shape", where="r.toml")

@@ -4,28 +4,24 @@ Sculley 2010, "Web-scale k-means clustering". Each pass reads every row once, in
 each a sample of all rows.
 """
 
-import logging
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dvse.errors import TrainingError
 from pipelines.codebooks.kmeans.features import Features
-from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter
-from pipelines.codebooks.kmeans.initialization import SAMPLE_ROWS_A_CODE, first_centroids, sample_of
+from pipelines.codebooks.kmeans.initialization import SAMPLE_ROWS_A_CODE
+from pipelines.codebooks.kmeans.pass_fitter import Pass, PassFitter, State
 from pipelines.codebooks.kmeans.sampling import stratified_rows
 from pipelines.codebooks.settings import KMeansSettings
-from pipelines.runs.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH_ROWS = 10_000
 
-logger = logging.getLogger(__name__)
 
-
-class MiniBatch(KMeansFitter):
+class MiniBatch(PassFitter):
     """`MiniBatchKMeans.partial_fit` over batches of `BATCH_ROWS`, or of one row a code."""
 
     name = "minibatch"
@@ -40,66 +36,43 @@ class MiniBatch(KMeansFitter):
         row = 4 * features.dim
         return 3 * max(sample, rows) * row + settings.num_codes * row * 6 + 64_000_000
 
-    def fit(
-        self, features: Features, settings: KMeansSettings, *, checkpoint: Path | None = None
-    ) -> KMeansFit:
-        """Fit centroids to batches, each a sample of all features."""
-        identity = {
-            **self.identity,
-            **settings.to_dict(),
-            "rows": features.num_rows,
-            "features": features.fingerprint(),
-        }
-        state = load_checkpoint(checkpoint, identity) if checkpoint is not None else None
-        if state is None:
-            first = first_centroids(
-                sample_of(features, settings), settings, total=features.num_rows
-            )
-            state = {"centroids": first, "counts": torch.zeros(settings.num_codes), "history": []}
-            state["is_settled"] = False
-        while len(state["history"]) < settings.num_passes and not state["is_settled"]:
-            state = self._pass(features, settings, state)
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, identity, state)
-        return KMeansFit(
-            centroids=state["centroids"],
-            num_passes=len(state["history"]),
-            num_reseeded=0,
-            history=tuple(state["history"]),
-        )
+    def begun(self, centroids: Tensor) -> State:
+        """Return the centroids, which no row has moved yet."""
+        return {"centroids": centroids, "counts": torch.zeros(len(centroids))}
 
-    def _pass(
-        self, features: Features, settings: KMeansSettings, state: dict[str, Any]
-    ) -> dict[str, Any]:
-        number = len(state["history"])
-        estimator = _estimator(state, settings.seed + number)
+    def passes(self, features: Features, settings: KMeansSettings) -> Callable[[State, int], Pass]:
+        """Return what makes a pass in batches, each a sample of all features."""
         rows = max(BATCH_ROWS, settings.num_codes)
         num_batches = max(1, features.num_rows // rows)
-        inertia, seen = 0.0, 0
-        for turn in range(num_batches):
-            chosen = stratified_rows(
-                0, features.num_rows, group=num_batches, seed=settings.seed + number, turn=turn
-            )
-            batch = features.take(chosen).cpu().numpy()
-            if not np.isfinite(batch).all():
-                raise TrainingError(
-                    "expected finite features, received NaN or infinity; check the encoder and "
-                    "its input"
+
+        def make_pass(state: State, number: int) -> Pass:
+            seed = settings.seed + number
+            estimator = _estimator(state, seed)
+            inertia, seen = 0.0, 0
+            for turn in range(num_batches):
+                chosen = stratified_rows(
+                    0, features.num_rows, group=num_batches, seed=seed, turn=turn
                 )
-            estimator.partial_fit(batch)
-            inertia, seen = inertia + float(estimator.inertia_), seen + len(batch)
-        history = [*state["history"], inertia / seen]
-        logger.info("pass %d: mean squared distance %.6g", number + 1, history[-1])
-        return {
-            "centroids": torch.from_numpy(estimator.cluster_centers_.copy()),
-            "counts": torch.from_numpy(estimator._counts.copy()),
-            "history": history,
-            "is_settled": number > 0
-            and history[-2] - history[-1] <= settings.tolerance * history[-2],
-        }
+                batch = features.take(chosen).cpu().numpy()
+                if not np.isfinite(batch).all():
+                    raise TrainingError(
+                        "expected finite features, received NaN or infinity; check the encoder "
+                        "and its input"
+                    )
+                estimator.partial_fit(batch)
+                inertia, seen = inertia + float(estimator.inertia_), seen + len(batch)
+            return Pass(
+                state={
+                    "centroids": torch.from_numpy(estimator.cluster_centers_.copy()),
+                    "counts": torch.from_numpy(estimator._counts.copy()),
+                },
+                mean_squared_distance=inertia / seen,
+            )
+
+        return make_pass
 
 
-def _estimator(state: Mapping[str, Any], seed: int) -> Any:
+def _estimator(state: State, seed: int) -> Any:
     """Return an estimator that goes on from a state (scikit-learn itself can only pickle one)."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.utils._openmp_helpers import _openmp_effective_n_threads

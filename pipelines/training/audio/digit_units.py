@@ -35,7 +35,7 @@ from pipelines.training.parts import hash_files
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
+CHECKPOINT_FILE = "checkpoint.pt"
 
 
 def train_digit_units(recipe: DigitUnitRecipe, output: Path) -> Part:
@@ -77,7 +77,7 @@ def train_digit_units(recipe: DigitUnitRecipe, output: Path) -> Part:
     ]
     clips = _mixed([*splits["train"], *sequences], synthetic, small.synthetic_share)
     tokenizer, figures = _fitted(draft, _clip_features(draft, clips), recipe.clustering)
-    figures |= evaluate_units(tokenizer, splits, seed=seed)
+    figures |= evaluate_units(tokenizer, splits)
     provenance = _provenance(recipe, data, begun)
     return write_audio_part(tokenizer, output, metrics=figures, provenance=provenance)
 

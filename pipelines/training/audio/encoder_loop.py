@@ -7,6 +7,7 @@ once more with a little noise and a small shift, and both views must give the sa
 that units do not flicker. It refuses to know codebooks.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
+from dvse.audio.hub_weights import weights_sha256
 from dvse.errors import TrainingError
+from pipelines.runs.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.speech.clips import Clip
 from pipelines.training.audio.alignment import align_phones
 from pipelines.training.audio.batches import KINDS, Batch, training_batches
@@ -30,6 +31,8 @@ from pipelines.training.audio.encoder import IGNORED, UnitEncoder
 from pipelines.training.audio.settings import UnitEncoderTraining
 
 logger = logging.getLogger(__name__)
+
+_LOG_EVERY = 50  # steps
 
 
 def train_unit_encoder(
@@ -45,11 +48,12 @@ def train_unit_encoder(
     Args:
         recorded: clips of one digit each; synthetic: clips with phones and words.
         start: an encoder of this shape to go on from, instead of random weights.
-        checkpoint: a safetensors file, written every `checkpoint_every` steps and resumed from;
-            a resumed run draws the same batches as one that was never stopped.
+        checkpoint: a file, written every `checkpoint_every` steps and resumed from; a resumed run
+            draws the same batches as one that was never stopped.
 
     Raises:
-        TrainingError: no clips, or a checkpoint or start of another configuration.
+        TrainingError: no clips, a start of another shape, a checkpoint of other settings, clips or
+            start, or a full disk.
     """
     if not recorded or not synthetic:
         raise TrainingError("expected recorded and synthetic clips to train on, received none")
@@ -61,52 +65,90 @@ def train_unit_encoder(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
-    first = _resume(checkpoint, settings, model, optimizer) if checkpoint else 0
+    identity = _identity(settings, recorded, synthetic, start)
+    first = 0
+    if checkpoint and (state := load_checkpoint(checkpoint, identity)) is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+        logger.info("resumed at step %d from %s", first, checkpoint)
     running: dict[str, float] = {}
     for step in range(first, settings.steps):
-        torch.manual_seed(settings.seed * 1_000_003 + step)
-        rng = np.random.default_rng([settings.seed, step])
-        losses = [
-            _losses(
-                model,
-                batch,
-                settings,
-                align=step >= settings.align_from,
-                agree=step >= settings.agree_from * settings.steps,
-            )
-            for batch in training_batches(recorded, synthetic, settings, model, rng)
-        ]
-        total = torch.stack([torch.stack([*loss.values()]).sum() for loss in losses]).mean()
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _rate(step, settings)
-        optimizer.step()
-        for kind, loss in zip(KINDS, losses, strict=True):
-            for name, value in loss.items():
-                value = value.detach()
-                key = f"{kind}.{name}"
-                running[key] = 0.98 * running.get(key, value.item()) + 0.02 * value.item()
-        if (step + 1) % 50 == 0:
+        losses = _step(model, optimizer, recorded, synthetic, settings, step)
+        for name, value in losses.items():
+            running[name] = 0.98 * running.get(name, value) + 0.02 * value
+        if (step + 1) % _LOG_EVERY == 0:
             shown = " ".join(f"{name} {value:.3f}" for name, value in running.items())
             logger.info("step %d/%d %s", step + 1, settings.steps, shown)
-        if checkpoint and (
-            (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps
-        ):
-            _save(checkpoint, step + 1, settings, model, optimizer)
+        is_due = (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps
+        if checkpoint and is_due:
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+            }
+            save_checkpoint(checkpoint, identity, state)
     return model.encoder.eval().cpu()
 
 
-def encoder_from_checkpoint(checkpoint: Path) -> Wav2Vec2Model:
-    """Return the encoder as it stands in a checkpoint of `train_unit_encoder`."""
-    with safe_open(checkpoint, framework="pt") as file:
-        settings = json.loads(file.metadata()["settings"])
-        model = UnitEncoder(Wav2Vec2Config(**settings["encoder"]))
-        model.load_state_dict(
-            {name: file.get_tensor(f"model.{name}") for name in model.state_dict()}
+def _step(
+    model: UnitEncoder,
+    optimizer: torch.optim.Optimizer,
+    recorded: Sequence[Clip],
+    synthetic: Sequence[Clip],
+    settings: UnitEncoderTraining,
+    step: int,
+) -> dict[str, float]:
+    """Take one step, random by seed and step alone; return its losses by kind and name."""
+    torch.manual_seed(settings.seed * 1_000_003 + step)
+    rng = np.random.default_rng([settings.seed, step])
+    losses = [
+        _losses(
+            model,
+            batch,
+            settings,
+            align=step >= settings.align_from,
+            agree=step >= settings.agree_from * settings.steps,
         )
-    return model.encoder.eval()
+        for batch in training_batches(recorded, synthetic, settings, model, rng)
+    ]
+    total = torch.stack([torch.stack([*loss.values()]).sum() for loss in losses]).mean()
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * _rate(step, settings)
+    optimizer.step()
+    return {
+        f"{kind}.{name}": value.item()
+        for kind, loss in zip(KINDS, losses, strict=True)
+        for name, value in loss.items()
+    }
+
+
+def _identity(
+    settings: UnitEncoderTraining,
+    recorded: Sequence[Clip],
+    synthetic: Sequence[Clip],
+    start: Wav2Vec2Model | None,
+) -> dict[str, Any]:
+    """What a checkpoint must agree with: all that decides the weights."""
+    identity = json.loads(json.dumps(asdict(settings)))
+    del identity["checkpoint_every"]  # how often is nobody's business
+    return {
+        **identity,
+        "recorded": _clips_sha256(recorded),
+        "synthetic": _clips_sha256(synthetic),
+        "start": None if start is None else weights_sha256(start),
+    }
+
+
+def _clips_sha256(clips: Sequence[Clip]) -> str:
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(np.ascontiguousarray(clip.samples).tobytes())
+        digest.update(repr((clip.words, clip.phones)).encode())
+    return digest.hexdigest()
 
 
 def _load(encoder: Wav2Vec2Model, start: Wav2Vec2Model) -> None:
@@ -153,58 +195,3 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, label_smoothing=0.05
     )
-
-
-def _save(
-    path: Path,
-    step: int,
-    settings: UnitEncoderTraining,
-    model: UnitEncoder,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        for name in ("exp_avg", "exp_avg_sq", "step"):
-            tensors[f"optimizer.{index}.{name}"] = state[name]
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    temporary = path.with_suffix(".partial")
-    metadata = {"step": str(step), "settings": json.dumps(_jsonable(settings))}
-    save_file(tensors, temporary, metadata=metadata)
-    temporary.replace(path)
-
-
-def _resume(
-    path: Path,
-    settings: UnitEncoderTraining,
-    model: UnitEncoder,
-    optimizer: torch.optim.Optimizer,
-) -> int:
-    if not path.is_file():
-        return 0
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        if json.loads(metadata["settings"]) != _jsonable(settings):
-            raise TrainingError(
-                f"{path}: expected a checkpoint of this configuration, received one of another; "
-                "delete it or use another output folder"
-            )
-        step = int(metadata["step"])
-        model.load_state_dict(
-            {name: file.get_tensor(f"model.{name}") for name in model.state_dict()}
-        )
-        saved = optimizer.state_dict()
-        saved["state"] = {
-            index: {
-                name: file.get_tensor(f"optimizer.{index}.{name}")
-                for name in ("exp_avg", "exp_avg_sq", "step")
-            }
-            for index in range(len(list(model.parameters())))
-            if f"optimizer.{index}.step" in file.keys()  # noqa: SIM118 (no mapping)
-        }
-        optimizer.load_state_dict(saved)
-    logger.info("resumed at step %d from %s", step, path)
-    return step
-
-
-def _jsonable(settings: UnitEncoderTraining) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(settings)))

@@ -5,26 +5,17 @@ k-means on mean-normalised log-mel frames, fitted to the same training recording
 number of codes, in the same run.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.items import Audio
-from pipelines.codebooks.kmeans.restarts import fit_codebook
 from pipelines.codebooks.usage import count_codes
-from pipelines.evaluation.measures.agreement import (
-    cluster_purity,
-    joint_counts,
-    label_map,
-    label_purity,
-    pnmi,
-)
+from pipelines.evaluation.robustness import AUDIO_CHANGES, share_different
+from pipelines.evaluation.unit_agreement import agreement, log_mel_units
 from pipelines.speech.clips import Clip
-from pipelines.speech.log_mel import LogMel
-from pipelines.speech.word_lists import DIGIT_WORDS
 
 HOW_MEASURED = (
     "Frames labelled with the digit spoken in their recording. label_purity: share of frames whose "
@@ -47,7 +38,7 @@ def units_of(tokenizer: AudioTokenizer, samples: np.ndarray) -> np.ndarray:
     return np.concatenate(codes)[:, 0].astype(np.int64)
 
 
-def evaluate_units(tokenizer: AudioTokenizer, splits: Splits, *, seed: int = 0) -> dict[str, Any]:
+def evaluate_units(tokenizer: AudioTokenizer, splits: Splits) -> dict[str, Any]:
     """Return the figures of a tokenizer on digit recordings.
 
     Args:
@@ -57,15 +48,9 @@ def evaluate_units(tokenizer: AudioTokenizer, splits: Splits, *, seed: int = 0) 
         name: [units_of(tokenizer, clip.samples) for clip in clips]
         for name, clips in splits.items()
     }
-    grid = tokenizer.preparer.grid
-    mel = LogMel(sample_rate_hz=tokenizer.sample_rate_hz, stride=grid.stride, reach=grid.reach)
-    frames = {name: [mel(clip.samples) for clip in clips] for name, clips in splits.items()}
-    book = fit_codebook(np.concatenate(frames["train"]), tokenizer.num_codes, seed=seed)
-    plain = {
-        name: [book.encode(torch.from_numpy(f))[:, 0].numpy() for f in clips]
-        for name, clips in frames.items()
-    }
-    ours, peer = (_agreement(u, splits, tokenizer.num_codes) for u in (units, plain))
+    samples = {name: [clip.samples for clip in clips] for name, clips in splits.items()}
+    plain = log_mel_units(tokenizer, samples).units
+    ours, peer = (_figures(u, splits, tokenizer.num_codes) for u in (units, plain))
     return {
         "how": HOW_MEASURED,
         "num_codes": tokenizer.num_codes,
@@ -76,37 +61,21 @@ def evaluate_units(tokenizer: AudioTokenizer, splits: Splits, *, seed: int = 0) 
             name: round(ours[name]["label_purity"] / peer[name]["label_purity"], 4)
             for name in ("known", "unknown")
         },
-        "changed": {name: _changed(tokenizer, splits[name]) for name in ("known", "unknown")},
+        "changed": {
+            name: _changed(tokenizer, splits[name], units[name]) for name in ("known", "unknown")
+        },
     }
 
 
-def _agreement(
+def _figures(
     units: Mapping[str, Sequence[np.ndarray]], splits: Splits, num_codes: int
 ) -> dict[str, Any]:
-    counts = {
-        name: joint_counts(
-            np.concatenate(
-                [
-                    np.full(len(u), clip.digits[0])
-                    for u, clip in zip(units[name], clips, strict=True)
-                ]
-            ),
-            np.concatenate(units[name]),
-            num_labels=len(DIGIT_WORDS),
-            num_units=num_codes,
-        )
-        for name, clips in splits.items()
-    }
-    meanings = label_map(counts["train"])
+    labels = {name: [str(clip.digits[0]) for clip in clips] for name, clips in splits.items()}
     figures = {}
-    for name, table in counts.items():
+    for name in splits:
         used = count_codes(np.concatenate(units[name]), num_codes)
         figures[name] = {
-            "frames": int(table.sum()),
-            "label_purity": round(label_purity(table, meanings), 4),
-            "label_purity_own_map": round(label_purity(table), 4),
-            "cluster_purity": round(cluster_purity(table), 4),
-            "pnmi": round(pnmi(table), 4),
+            **agreement(units, labels, name, num_codes),
             "codes_used": round(used.share_used, 4),
             "perplexity": round(used.perplexity, 1),
         }
@@ -115,22 +84,14 @@ def _agreement(
     return figures
 
 
-def _changed(tokenizer: AudioTokenizer, clips: Sequence[Clip]) -> dict[str, float]:
+def _changed(
+    tokenizer: AudioTokenizer, clips: Sequence[Clip], units: Sequence[np.ndarray]
+) -> dict[str, float]:
     """Return the share of units that each small change of the sound alters."""
-    rng = np.random.default_rng(0)
-    changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "noise_5_percent": lambda x: (
-            x + 0.05 * np.sqrt(np.mean(x**2)) * rng.standard_normal(len(x))
-        ).astype(np.float32),
-        "shift_1_sample": lambda x: x[1:],
-        "gain_0.5_db": lambda x: (x * 10 ** (0.5 / 20)).astype(np.float32),
+    return {
+        name: round(
+            share_different(units, [units_of(tokenizer, change(clip.samples)) for clip in clips]),
+            4,
+        )
+        for name, change in AUDIO_CHANGES.items()
     }
-    different, total = dict.fromkeys(changes, 0), dict.fromkeys(changes, 0)
-    for clip in clips:
-        before = units_of(tokenizer, clip.samples)
-        for name, change in changes.items():
-            after = units_of(tokenizer, change(clip.samples))
-            count = min(len(before), len(after))
-            different[name] += int((before[:count] != after[:count]).sum())
-            total[name] += count
-    return {name: round(different[name] / max(total[name], 1), 4) for name in changes}

@@ -86,5 +86,7 @@ def read_recipe(path: Path) -> DecoderRecipe:
         raise ConfigError(
             f"{path}: expected the tables {sorted(_TABLES)}, received {', '.join(unknown)}"
         )
-    training = from_table(DecoderTraining, document.get("training", {}), where=f"{path}: training")
+    training = from_table(
+        DecoderTraining, document.get("training", {}), name="training", where=str(path)
+    )
     return DecoderRecipe(model=document.get("model", {}), training=training)

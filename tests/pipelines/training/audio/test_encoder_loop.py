@@ -1,5 +1,6 @@
 """The small encoder learns, aligns, and resumes to the same weights."""
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from pipelines.training.audio.encoder import (
     NO_DIGIT,
     tiny_encoder_config,
 )
-from pipelines.training.audio.encoder_loop import encoder_from_checkpoint, train_unit_encoder
+from pipelines.training.audio.encoder_loop import train_unit_encoder
 from pipelines.training.audio.settings import UnitEncoderTraining
 
 SMALL = tiny_encoder_config().to_diff_dict() | {
@@ -85,14 +86,40 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     resumed = train_unit_encoder(settings(), recorded, synthetic, checkpoint=tmp_path / "killed")
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-    loaded = encoder_from_checkpoint(tmp_path / "whole").state_dict()
-    assert all(torch.equal(value, loaded[name]) for name, value in whole.state_dict().items())
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
-    train_unit_encoder(settings(steps=3), *clips(), checkpoint=tmp_path / "checkpoint")
-    with pytest.raises(TrainingError, match="received one of another; delete it"):
-        train_unit_encoder(settings(seed=1), *clips(), checkpoint=tmp_path / "checkpoint")
+def test_a_checkpoint_of_other_settings_clips_or_start_is_refused(tmp_path: Path) -> None:
+    path, (recorded, synthetic) = tmp_path / "checkpoint", clips()
+    begun = train_unit_encoder(settings(steps=3), recorded, synthetic, checkpoint=path)
+    with pytest.raises(TrainingError, match="made with seed = 0, now it is 1"):
+        train_unit_encoder(settings(steps=3, seed=1), recorded, synthetic, checkpoint=path)
+    louder = [replace(recorded[0], samples=recorded[0].samples * 2), *recorded[1:]]
+    renamed = [replace(recorded[0], words=recorded[1].words), *recorded[1:]]
+    for others in (louder, renamed):
+        with pytest.raises(TrainingError, match="made with recorded = "):
+            train_unit_encoder(settings(steps=3), others, synthetic, checkpoint=path)
+    with pytest.raises(TrainingError, match="made with synthetic = "):
+        train_unit_encoder(settings(steps=3), recorded, synthetic * 2, checkpoint=path)
+    with pytest.raises(TrainingError, match="made with start = None, now it is"):
+        train_unit_encoder(settings(steps=3), recorded, synthetic, start=begun, checkpoint=path)
+    # How often progress is kept decides no weight.
+    often = settings(steps=3, checkpoint_every=1)
+    train_unit_encoder(often, recorded, synthetic, checkpoint=path)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch) -> None:
+    path, (recorded, synthetic) = tmp_path / "checkpoint", clips()
+    train_unit_encoder(settings(steps=3), recorded, synthetic, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipelines.runs.checkpoint.torch.save", full)
+    other = tmp_path / "other"
+    with pytest.raises(TrainingError, match="checkpoint cannot be written"):
+        train_unit_encoder(settings(steps=3), recorded, synthetic, checkpoint=other)
+    assert path.read_bytes() == before and not other.exists()
 
 
 def test_settings_and_data_that_cannot_be_trained() -> None:

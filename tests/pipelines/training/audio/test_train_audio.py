@@ -332,7 +332,7 @@ def test_the_small_encoder_from_data_to_part(
     assert figures == json.loads(json.dumps(part.metrics))
     assert figures["units"]["unknown"]["frames"] == 240
     assert 0 < figures["units"]["known"]["label_purity"] <= 1
-    assert figures["changed"]["known"]["gain_0.5_db"] < 0.05
+    assert figures["changed"]["known"]["gain_0_5_db"] < 0.05
     assert part.provenance["data"][0]["files"] == 10
     tokenizer = AudioTokenizer.from_spec(part.spec, part.folder)
     assert tokenizer.num_codes == 12
