@@ -7,12 +7,19 @@ only the vocabulary turns them into ids.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from dvse.chunk import Chunk
+from dvse.errors import ConfigError
 from dvse.items import Item
+
+if TYPE_CHECKING:
+    from dvse.codebook import Codebook
+
+
+NO_CODEBOOK = "this tokenizer is a draft without a codebook; cluster what it embeds into one first"
 
 
 class Preparer(ABC):
@@ -28,10 +35,22 @@ class Preparer(ABC):
 
 
 class MediaTokenizer(ABC):
-    """Chunks → codes → media. Five words: prepare, encode, decode, num_codes, num_levels."""
+    """Chunks to codes and back, by way of features.
+
+        chunks ─ embed ─► features ─ quantize ─► codes ─ decode ─► media
+
+    A *draft* has no codebook yet: it embeds, and what it embeds can be clustered into one.
+
+    Attributes:
+        num_codes, num_levels: codes in a level, and residual levels; 0 in a draft.
+        codebook: the centroids; `None` in a draft, and where codes are those of a lattice.
+        decoder: what rebuilds media from codes, `None` where there is no way back.
+    """
 
     num_codes: int
     num_levels: int
+    codebook: "Codebook | None" = None
+    decoder: object | None = None
 
     @property
     @abstractmethod
@@ -39,12 +58,41 @@ class MediaTokenizer(ABC):
         """The picklable half that decode workers use."""
 
     @abstractmethod
-    def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
-        """Return the codes of each chunk, `int32 [kept positions, num_levels]`, in order.
+    def batch_rows(self, shape: tuple[int, ...]) -> int:
+        """Return the rows of every forward pass over chunks of this shape."""
 
-        A chunk's codes do not depend on its neighbours: every forward pass has a shape that is
+    @abstractmethod
+    def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        """Return the features of each chunk, `float32 [kept positions, dim]`, in order.
+
+        A chunk's features do not depend on its neighbours: every forward pass has a shape that is
         fixed by the chunk's own shape, short batches are filled up.
         """
+
+    @abstractmethod
+    def quantize(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the codes of what `embed` gave for each chunk, `int32 [positions, num_levels]`.
+
+        Raises:
+            ConfigError: a draft.
+        """
+
+    def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        """Return the codes of each chunk, in order: `quantize(embed(chunks))`.
+
+        Raises:
+            ConfigError: a draft.
+        """
+        return self.quantize(self.embed(chunks))
+
+    def decode(self, codes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        """Return the media of the codes `[positions, num_levels]` of one input.
+
+        Raises:
+            ConfigError: there is no `decoder`.
+            IdRangeError: a code outside the codebook, or a number of them that is not the grid's.
+        """
+        raise ConfigError("this tokenizer has no way back from codes to media")
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:

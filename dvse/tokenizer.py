@@ -248,11 +248,8 @@ class Tokenizer:
 
     def batch_rows(self, chunk: Chunk) -> int:
         """Return how many chunks of this shape a forward pass takes; fewer are filled up to it."""
-        if chunk.modality == "image" and self.image is not None:
-            return self.image.batch_rows(chunk.shape)
-        if chunk.modality == "audio" and self.audio is not None:
-            return self.audio.batch_rows(len(chunk.data))
-        return 1
+        media = {"image": self.image, "audio": self.audio}.get(chunk.modality)
+        return 1 if media is None else media.batch_rows(chunk.shape)
 
     def assemble(self, encoded: Sequence[EncodedChunk]) -> Encoding:
         """Put the encoded chunks of one row together into its ids."""

@@ -23,7 +23,7 @@ from dvse.audio.windows import Windowing
 from dvse.chunk import Chunk
 from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError
-from dvse.media_tokenizer import MediaTokenizer
+from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
 from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
@@ -48,7 +48,7 @@ class AudioTokenizer(MediaTokenizer):
     """Recordings → codes `[frames, num_levels]`.
 
     Args:
-        encoder, codebook: features of a frame, and codes of features.
+        encoder, codebook: features of a frame, and codes of features; a draft has no codebook.
         sample_rate_hz: the rate that the encoder was trained on.
         windowing: how long recordings are cut.
         merge_repeats: a run of equal codes becomes one unit with its duration.
@@ -64,7 +64,7 @@ class AudioTokenizer(MediaTokenizer):
         self,
         *,
         encoder: AudioEncoder,
-        codebook: Codebook,
+        codebook: Codebook | None,
         sample_rate_hz: int,
         windowing: Windowing | SampleChunks,
         merge_repeats: bool = False,
@@ -73,14 +73,15 @@ class AudioTokenizer(MediaTokenizer):
         hub_weights: HubWeights | None = None,
         device: str = "cpu",
     ) -> None:
-        if codebook.dim != encoder.dim:
+        if codebook is not None and codebook.dim != encoder.dim:
             raise ConfigError(
                 f"the encoder gives {encoder.dim} channels, the codebook takes {codebook.dim}"
             )
         self.device = torch.device(device)
         self.encoder = encoder.to(self.device)
-        self.codebook = codebook.to(self.device)
-        self.num_codes, self.num_levels = codebook.num_codes, codebook.num_levels
+        self.codebook = None if codebook is None else codebook.to(self.device)
+        self.num_codes = 0 if codebook is None else codebook.num_codes
+        self.num_levels = 0 if codebook is None else codebook.num_levels
         self.merge_repeats = merge_repeats
         self.hub_weights = hub_weights
         self._preparer = AudioPreparer(
@@ -106,19 +107,49 @@ class AudioTokenizer(MediaTokenizer):
         """Codes a second, before repeats are merged."""
         return self.sample_rate_hz / self._preparer.grid.stride
 
-    def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
-        """Return codes `int32 [kept frames, num_levels]` of each chunk, in order."""
-
-        def codes(samples: Tensor) -> Tensor:
-            features = self.encoder(samples)
-            found = self.codebook.encode(features.flatten(0, 1))
-            return found.reshape(len(samples), -1, self.num_levels).int()
-
-        return self._map_batches(chunks, codes)
-
     def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         """Return features `fp32 [kept frames, dim]` of each chunk, before they are quantized."""
         return self._map_batches(chunks, self.encoder)
+
+    def quantize(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return codes `int32 [frames, num_levels]` of features `fp32 [frames, dim]` each.
+
+        Raises:
+            ConfigError: a draft.
+        """
+        if not features:
+            return []
+        with torch.inference_mode():
+            rows = torch.from_numpy(np.concatenate(features)).to(self.device)
+            codes = self._codes(rows).cpu().numpy()
+        return np.split(codes, np.cumsum([len(one) for one in features])[:-1])
+
+    def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        """Return codes `int32 [kept frames, num_levels]` of each chunk, in order.
+
+        Raises:
+            ConfigError: a draft.
+        """
+
+        def codes(samples: Tensor) -> Tensor:  # features stay on the device
+            found = self._codes(self.encoder(samples).flatten(0, 1))
+            return found.reshape(len(samples), -1, self.num_levels)
+
+        return self._map_batches(chunks, codes)
+
+    def with_codebook(self, codebook: Codebook) -> "AudioTokenizer":
+        """Return a tokenizer with another codebook, all else as it is; a draft gets its first."""
+        return AudioTokenizer(
+            encoder=self.encoder,
+            codebook=codebook,
+            sample_rate_hz=self.sample_rate_hz,
+            windowing=self._preparer.windowing,
+            merge_repeats=self.merge_repeats,
+            max_duration_s=self._preparer.max_duration_s,
+            pad_samples=self._preparer.pad_samples,
+            hub_weights=self.hub_weights,
+            device=str(self.device),
+        )
 
     def merge(self, codes: np.ndarray) -> Merged:
         """Return the units of a whole recording: merged, where this tokenizer merges repeats.
@@ -128,12 +159,17 @@ class AudioTokenizer(MediaTokenizer):
         """
         return merge_repeats(codes) if self.merge_repeats else Merged(codes, None)
 
-    def batch_rows(self, num_samples: int) -> int:
-        """Return the rows of every forward pass over chunks of `num_samples`."""
+    def batch_rows(self, shape: tuple[int, ...]) -> int:
+        """Return the rows of every forward pass over chunks of `shape` (samples,)."""
         windowing, grid = self._preparer.windowing, self._preparer.grid
-        if num_samples != windowing.full_samples(grid):
+        if shape != (windowing.full_samples(grid),):
             return 1
         return max(1, _BATCH_FRAMES[self.device.type] // windowing.full_frames(grid))
+
+    def _codes(self, features: Tensor) -> Tensor:
+        if self.codebook is None:
+            raise ConfigError(NO_CODEBOOK)
+        return self.codebook.encode(features).int()
 
     def _map_batches(
         self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]
@@ -152,7 +188,7 @@ class AudioTokenizer(MediaTokenizer):
         for position, chunk in enumerate(chunks):
             by_length.setdefault(len(chunk.data), []).append(position)
         for length, positions in by_length.items():
-            rows = self.batch_rows(length)
+            rows = self.batch_rows((length,))
             for start in range(0, len(positions), rows):
                 batch = positions[start : start + rows]
                 samples = torch.zeros(rows, length)
@@ -174,7 +210,13 @@ class AudioTokenizer(MediaTokenizer):
         }
 
     def save_files(self, folder: Path) -> None:
-        """Write the safetensors files that `from_spec` reads."""
+        """Write the safetensors files that `from_spec` reads.
+
+        Raises:
+            ConfigError: a draft.
+        """
+        if self.codebook is None:
+            raise ConfigError(NO_CODEBOOK)
         folder.mkdir(parents=True, exist_ok=True)
         if self.hub_weights is None:
             write_module(self.encoder.model, folder / _ENCODER_FILE)

@@ -12,10 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dvse.chunk import Chunk
-from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError, IdRangeError
 from dvse.image.decoding import DecodeLimits
 from dvse.image.encoder import EncoderConfig, ImageEncoder
@@ -23,8 +22,9 @@ from dvse.image.geometry import Geometry, geometry_from_dict, geometry_to_dict
 from dvse.image.hub_weights import HubWeights
 from dvse.image.pixel_decoder import DecoderConfig, PixelDecoder
 from dvse.image.preparer import ImagePreparer
-from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer, LatticeQuantizer
-from dvse.media_tokenizer import MediaTokenizer
+from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer
+from dvse.image.quantizer_files import describe_quantizer, load_quantizer, save_quantizer
+from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
 from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
@@ -35,8 +35,6 @@ from dvse.storage.weights import read_module, write_module
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 _ENCODER_FILE = "encoder.safetensors"
-_CODEBOOK_FILE = "codebook.safetensors"
-_PROJECTIONS_FILE = "projections.safetensors"
 _DECODER_FILE = "decoder.safetensors"
 _SPEC_FIELDS = {"geometry", "limits", "encoder", "weights", "quantizer", "decoder"}
 
@@ -45,7 +43,7 @@ class ImageTokenizer(MediaTokenizer):
     """Pictures ↔ codes `[rows * columns, num_levels]`.
 
     Args:
-        encoder, quantizer: features of a patch, and codes of features.
+        encoder, quantizer: features of a patch, and codes of features; a draft has no quantizer.
         decoder: pixels of quantized features; `None` where there is no way back.
         geometry: the size pictures are brought to; its patches are the encoder's.
         hub_weights: where the encoder's weights come from, if they are not saved with it.
@@ -58,7 +56,7 @@ class ImageTokenizer(MediaTokenizer):
         self,
         *,
         encoder: ImageEncoder,
-        quantizer: ImageQuantizer,
+        quantizer: ImageQuantizer | None,
         geometry: Geometry,
         decoder: PixelDecoder | None = None,
         limits: DecodeLimits | None = None,
@@ -70,14 +68,18 @@ class ImageTokenizer(MediaTokenizer):
         # Pixels come as [H, W, 3]: convolutions that want channels last need no copy.
         encoder = encoder.to(memory_format=torch.channels_last)
         self.encoder = encoder.eval().requires_grad_(False).to(self.device)
-        self.quantizer = quantizer.eval().requires_grad_(False).to(self.device)
-        self.decoder = None
+        self.quantizer = quantizer
+        self.num_codes = self.num_levels = 0
+        if quantizer is not None:
+            self.quantizer = quantizer.eval().requires_grad_(False).to(self.device)
+            self.num_codes, self.num_levels = quantizer.num_codes, quantizer.num_levels
+        if isinstance(quantizer, CodebookQuantizer):
+            self.codebook = quantizer.codebook
+        self.decoder: PixelDecoder | None = None
         if decoder is not None:
             decoder = decoder.to(memory_format=torch.channels_last)
             self.decoder = decoder.eval().requires_grad_(False).to(self.device)
         self.hub_weights = hub_weights
-        self.num_codes = quantizer.num_codes
-        self.num_levels = quantizer.num_levels
         self._preparer = ImagePreparer(geometry=geometry, limits=limits or DecodeLimits())
 
     @property
@@ -104,22 +106,49 @@ class ImageTokenizer(MediaTokenizer):
         """Return the rows of every forward pass over pictures of `shape` (H, W, 3)."""
         patch = self.geometry.patch_size
         tokens = (shape[0] // patch) * (shape[1] // patch)
+        return self._rows(tokens)
+
+    def _rows(self, num_positions: int) -> int:
         kind = "cpu" if self.device.type == "cpu" else "cuda"
-        return max(1, _BATCH_TOKENS[kind] // tokens)
-
-    def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
-        """Return codes `int32 [rows * columns, num_levels]` of each chunk, in order."""
-
-        def codes(pixels: Tensor) -> Tensor:
-            features = self.encoder(pixels)
-            flat = self.quantizer.encode(features.reshape(-1, features.shape[-1]))
-            return flat.reshape(len(pixels), -1, self.num_levels).int()
-
-        return self._map_batches(chunks, codes)
+        return max(1, _BATCH_TOKENS[kind] // num_positions)
 
     def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         """Return features `fp32 [rows * columns, dim]` of each chunk, before they are quantized."""
         return self._map_batches(chunks, lambda pixels: self.encoder(pixels).flatten(1, 2))
+
+    def quantize(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return codes `int32 [rows * columns, num_levels]` of `fp32 [rows * columns, dim]` each.
+
+        Products have the shape that they have in `encode`, so that they have its bits.
+
+        Raises:
+            ConfigError: a draft.
+        """
+        results: list[np.ndarray] = [np.zeros(0, np.int32)] * len(features)
+        by_size: dict[int, list[int]] = {}
+        for position, one in enumerate(features):
+            by_size.setdefault(len(one), []).append(position)
+        with torch.inference_mode():
+            for size, positions in by_size.items():
+                rows = self._rows(size)
+                for start in range(0, len(positions), rows):
+                    batch = positions[start : start + rows]
+                    block = torch.zeros(rows, *features[batch[0]].shape)
+                    for row, position in enumerate(batch):
+                        block[row] = torch.from_numpy(features[position])
+                    codes = self._codes(block.to(self.device)).cpu().numpy()
+                    for row, position in enumerate(batch):
+                        results[position] = codes[row].copy()
+        return results
+
+    def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        """Return codes `int32 [rows * columns, num_levels]` of each chunk, in order.
+
+        Raises:
+            ConfigError: a draft.
+        """
+        # Features stay on the device.
+        return self._map_batches(chunks, lambda pixels: self._codes(self.encoder(pixels)))
 
     def decode(self, codes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         """Return pixels `uint8 [H, W, 3]` of the codes of one picture.
@@ -143,9 +172,19 @@ class ImageTokenizer(MediaTokenizer):
             )
         with torch.inference_mode(), exact_convolutions():
             flat = torch.from_numpy(array.astype(np.int64).reshape(-1, self.num_levels))
-            features = self.quantizer.decode(flat.to(self.device))
+            features = self._quantizer().decode(flat.to(self.device))
             pixels = self.decoder(features.reshape(1, rows, columns, -1))
             return self.encoder.denormalize(pixels)[0].cpu().numpy()
+
+    def _codes(self, features: Tensor) -> Tensor:
+        """Codes `int32 [N, positions, num_levels]` of features `[N, ..., dim]`."""
+        flat = self._quantizer().encode(features.reshape(-1, features.shape[-1]))
+        return flat.reshape(len(features), -1, self.num_levels).int()
+
+    def _quantizer(self) -> ImageQuantizer:
+        if self.quantizer is None:
+            raise ConfigError(NO_CODEBOOK)
+        return self.quantizer
 
     def _map_batches(
         self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]
@@ -169,33 +208,31 @@ class ImageTokenizer(MediaTokenizer):
         return [result for result in results if result is not None]
 
     def spec(self) -> dict[str, Any]:
-        """Return the JSON description."""
-        quantizer: dict[str, Any] = {
-            "kind": "lattice" if isinstance(self.quantizer, LatticeQuantizer) else "codebook",
-            "code_dim": self.quantizer.code_dim,
-            "project_in": self.quantizer.project_in is not None,
-            "project_out": self.quantizer.project_out is not None,
-        }
-        if isinstance(self.quantizer, LatticeQuantizer):
-            quantizer["levels"] = list(self.quantizer.levels)
+        """Return the JSON description.
+
+        Raises:
+            ConfigError: a draft.
+        """
         return {
             "geometry": geometry_to_dict(self.geometry),
             "limits": write_fields(self._preparer.limits),
             "encoder": write_fields(self.encoder.config),
             "weights": None if self.hub_weights is None else write_fields(self.hub_weights),
-            "quantizer": quantizer,
+            "quantizer": describe_quantizer(self._quantizer()),
             "decoder": None if self.decoder is None else write_fields(self.decoder.config),
         }
 
     def save_files(self, folder: Path) -> None:
-        """Write the safetensors files that `from_spec` reads."""
+        """Write the safetensors files that `from_spec` reads.
+
+        Raises:
+            ConfigError: a draft.
+        """
+        quantizer = self._quantizer()
         folder.mkdir(parents=True, exist_ok=True)
         if self.hub_weights is None:
             write_module(self.encoder, folder / _ENCODER_FILE)
-        if isinstance(self.quantizer, CodebookQuantizer):
-            self.quantizer.codebook.save(folder / _CODEBOOK_FILE)
-        if _has_projections(self.quantizer):
-            write_module(_projections(self.quantizer), folder / _PROJECTIONS_FILE)
+        save_quantizer(quantizer, folder)
         if self.decoder is not None:
             write_module(self.decoder, folder / _DECODER_FILE)
 
@@ -229,7 +266,7 @@ class ImageTokenizer(MediaTokenizer):
                 read_module(decoder, folder / _DECODER_FILE)
             return cls(
                 encoder=encoder,
-                quantizer=_load_quantizer(spec["quantizer"], encoder.dim, folder),
+                quantizer=load_quantizer(spec["quantizer"], encoder.dim, folder),
                 decoder=decoder,
                 geometry=geometry_from_dict(spec["geometry"]),
                 limits=read_fields(DecodeLimits, spec["limits"], where="image limits"),
@@ -242,7 +279,7 @@ class ImageTokenizer(MediaTokenizer):
 
 def _check_fit(
     encoder: ImageEncoder,
-    quantizer: ImageQuantizer,
+    quantizer: ImageQuantizer | None,
     decoder: PixelDecoder | None,
     geometry: Geometry,
 ) -> None:
@@ -251,7 +288,10 @@ def _check_fit(
             f"expected patches of {encoder.patch_size} pixels, the encoder's; the geometry has "
             f"{geometry.patch_size}"
         )
-    width = quantizer.code_dim if quantizer.project_in is None else quantizer.project_in.in_features
+    if quantizer is None:
+        return
+    first = quantizer.project_in
+    width = quantizer.code_dim if first is None else first.in_features
     if width != encoder.dim:
         raise ConfigError(f"the encoder gives {encoder.dim} channels, the quantizer takes {width}")
     if decoder is None:
@@ -266,42 +306,3 @@ def _check_fit(
         raise ConfigError(
             f"the quantizer gives {width} channels, the decoder takes {decoder.config.dim}"
         )
-
-
-def _load_quantizer(description: Any, dim: int, folder: Path) -> ImageQuantizer:
-    fields = {"kind", "code_dim", "project_in", "project_out"}
-    kind = description.get("kind") if isinstance(description, Mapping) else None
-    expected = fields | ({"levels"} if kind == "lattice" else set())
-    if kind not in ("codebook", "lattice") or set(description) != expected:
-        raise BundleFormatError(
-            f"image quantizer: expected kind 'codebook' or 'lattice' and fields {sorted(fields)}, "
-            f"received {description!r}"
-        )
-    code_dim = description["code_dim"]
-    if not isinstance(code_dim, int) or code_dim < 1:
-        raise BundleFormatError(f"image quantizer: expected a code_dim, received {code_dim!r}")
-    project_in = nn.Linear(dim, code_dim) if description["project_in"] else None
-    project_out = nn.Linear(code_dim, dim) if description["project_out"] else None
-    quantizer: ImageQuantizer
-    if kind == "lattice":
-        levels = tuple(description["levels"])
-        quantizer = LatticeQuantizer(levels=levels, project_in=project_in, project_out=project_out)
-    else:
-        codebook = Codebook.load(folder / _CODEBOOK_FILE)
-        quantizer = CodebookQuantizer(codebook, project_in=project_in, project_out=project_out)
-    if quantizer.code_dim != code_dim:
-        raise BundleFormatError(
-            f"image quantizer: expected codes of {code_dim} channels, received {quantizer.code_dim}"
-        )
-    if _has_projections(quantizer):
-        read_module(_projections(quantizer), folder / _PROJECTIONS_FILE)
-    return quantizer
-
-
-def _has_projections(quantizer: ImageQuantizer) -> bool:
-    return quantizer.project_in is not None or quantizer.project_out is not None
-
-
-def _projections(quantizer: ImageQuantizer) -> nn.ModuleDict:
-    layers = {"project_in": quantizer.project_in, "project_out": quantizer.project_out}
-    return nn.ModuleDict({name: layer for name, layer in layers.items() if layer is not None})

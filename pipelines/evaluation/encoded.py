@@ -58,8 +58,8 @@ def encode_inputs(
         if not chunks:
             continue
         with tokenizer.profile.pinned():
-            codes = iter(media.encode(chunks))
-            features = iter(media.embed(chunks))  # type: ignore[attr-defined]
+            embedded = media.embed(chunks)
+            codes, features = iter(media.quantize(embedded)), iter(embedded)
         for entry, mine in batch:
             found.append(
                 _joined(entry, mine, [next(codes) for _ in mine], [next(features) for _ in mine])

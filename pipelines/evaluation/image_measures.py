@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dvse.image.quantizer import CodebookQuantizer
 from dvse.tokenizer import Tokenizer
 from pipelines.codebooks.usage import CodebookUsage, count_codes
 from pipelines.evaluation.encoded import EncodedInput
@@ -108,12 +107,10 @@ def _distances(image: Any, inputs: Sequence[EncodedInput], codes: np.ndarray) ->
         if image.quantizer.project_in is not None:
             device = next(image.quantizer.parameters()).device
             features = image.quantizer.project_in(features.to(device)).cpu()
-        if image.quantizer.codebook.metric == "cosine":
+        if image.codebook.metric == "cosine":
             features = F.normalize(features, dim=-1)
         return (features - centroids[0][torch.from_numpy(codes).long()]).norm(dim=1).numpy()
 
 
 def _centroids(image: Any) -> torch.Tensor | None:
-    if not isinstance(image.quantizer, CodebookQuantizer):
-        return None
-    return image.quantizer.codebook.centroids.cpu()
+    return None if image.codebook is None else image.codebook.centroids.cpu()

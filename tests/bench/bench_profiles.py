@@ -78,28 +78,22 @@ def _on_cuda(media: Any) -> Any:
 def _vit_small() -> ImageTokenizer:
     torch.manual_seed(0)
     encoder = ImageEncoder(EncoderConfig(name="vit_small_patch16_224"))
-    tokenizer = ImageTokenizer(
-        encoder=encoder,
-        quantizer=CodebookQuantizer(Codebook(torch.zeros(1, 1, encoder.dim))),
-        geometry=SquareGeometry(size=224, patch_size=16),
-    )
-    tokenizer.quantizer = CodebookQuantizer(_codebook(tokenizer, _pictures(5, 224, seed=1)))
-    tokenizer.num_codes = tokenizer.quantizer.num_codes
-    return tokenizer
+    geometry = SquareGeometry(size=224, patch_size=16)
+    draft = ImageTokenizer(encoder=encoder, quantizer=None, geometry=geometry)
+    quantizer = CodebookQuantizer(_codebook(draft, _pictures(5, 224, seed=1)))
+    return ImageTokenizer(encoder=encoder, quantizer=quantizer, geometry=geometry)
 
 
 def _wav2vec2(options: dict[str, Any]) -> AudioTokenizer:
     torch.manual_seed(0)
     encoder = AudioEncoder.of(Wav2Vec2Model(Wav2Vec2Config(**options)), layer=6, normalize=True)
-    tokenizer = AudioTokenizer(
+    draft = AudioTokenizer(
         encoder=encoder,
-        codebook=Codebook(torch.zeros(1, 1, encoder.dim)),
+        codebook=None,
         sample_rate_hz=16_000,
         windowing=Windowing(window_frames=500, hop_frames=400),
     )
-    tokenizer.codebook = _codebook(tokenizer, _recordings(3, 16_000, seed=1))
-    tokenizer.num_codes = tokenizer.codebook.num_codes
-    return tokenizer
+    return draft.with_codebook(_codebook(draft, _recordings(3, 16_000, seed=1)))
 
 
 def _codebook(media: Any, items: list[Item]) -> Codebook:

@@ -81,10 +81,15 @@ class FakeImageTokenizer(MediaTokenizer):
     def preparer(self) -> Preparer:
         return FakeImagePreparer()
 
-    def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+    def batch_rows(self, shape: tuple[int, ...]) -> int:
+        return 1
+
+    def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         self.batch_sizes.append(len(chunks))
-        corners = [c.data[::4, ::4, : self.num_levels].reshape(-1, self.num_levels) for c in chunks]
-        return [(corner % 16).astype(np.int32) for corner in corners]
+        return [c.data[::4, ::4, : self.num_levels].reshape(-1, self.num_levels) for c in chunks]
+
+    def quantize(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [(corner % 16).astype(np.int32) for corner in features]
 
     def decode(self, codes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         return np.kron(codes[:, 0].reshape(grid), np.ones((4, 4))).astype(np.uint8)
@@ -123,8 +128,14 @@ class FakeAudioTokenizer(MediaTokenizer):
     def preparer(self) -> Preparer:
         return FakeAudioPreparer()
 
-    def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
-        return [c.data[: len(c.data) // 10 * 10 : 10].astype(np.int32)[:, None] for c in chunks]
+    def batch_rows(self, shape: tuple[int, ...]) -> int:
+        return 1
+
+    def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        return [c.data[: len(c.data) // 10 * 10 : 10][:, None] for c in chunks]
+
+    def quantize(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [frames.astype(np.int32) for frames in features]
 
     def merge(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         if not self.merges:

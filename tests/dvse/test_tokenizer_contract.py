@@ -97,6 +97,25 @@ def test_a_saved_bundle_gives_the_same_ids(copy: Tokenizer, alone: Encodings, ki
     assert ids_of(copy.encode_many(ROWS[kind])) == ids_of(alone[kind])
 
 
+@pytest.mark.parametrize("kind", ["image", "audio"])
+def test_codes_are_the_quantized_features(tiny: Tokenizer, kind: str) -> None:
+    media = {"image": tiny.image, "audio": tiny.audio}[kind]
+    chunks = [c for row in ROWS[kind] for c in tiny.preparer.chunks(as_sequence(row))]
+    order = RNG.permutation(len(chunks))
+    with tiny.profile.pinned():
+        codes = media.encode(chunks)
+        features = media.embed(chunks)
+        found = media.quantize([features[i] for i in order])
+        alone = media.quantize(features[:1])
+    assert media.quantize([]) == []
+    assert np.array_equal(alone[0], codes[0])
+    for i, one in zip(order, found, strict=True):
+        assert one.dtype == codes[i].dtype == np.int32
+        assert np.array_equal(one, codes[i])
+        assert len(features[i]) == len(codes[i])
+    assert media.codebook.num_codes == media.num_codes
+
+
 def test_a_saved_bundle_has_the_same_fingerprint(tiny: Tokenizer, copy: Tokenizer) -> None:
     assert copy.fingerprint == tiny.fingerprint
     assert copy.vocabulary == tiny.vocabulary

@@ -26,7 +26,7 @@ from pipelines.codebooks.settings import Clustering
 from pipelines.codebooks.usage import count_codes
 from pipelines.speech.clips import Clip, digit_paths, load_digits, synthesize_words
 from pipelines.speech.joining import digit_sequence
-from pipelines.training.audio.draft import draft_tokenizer, encoder_of, with_codebook
+from pipelines.training.audio.draft import draft_tokenizer, encoder_of
 from pipelines.training.audio.encoder_loop import train_unit_encoder
 from pipelines.training.audio.part import write_audio_part
 from pipelines.training.audio.settings import DigitUnitRecipe
@@ -123,7 +123,7 @@ def _fitted(
     )
     codebook = fit_codebook(vectors, kmeans.num_codes, seed=kmeans.seed)
     codebook = Codebook(separate(vectors, codebook.centroids[0])[None])
-    tokenizer = with_codebook(draft, codebook)
+    tokenizer = draft.with_codebook(codebook)
     used = count_codes(codebook.encode(torch.from_numpy(vectors))[:, 0].numpy(), kmeans.num_codes)
     return tokenizer, {
         "clustered_frames": len(vectors),

@@ -1,14 +1,11 @@
-"""An audio tokenizer before it has a codebook: encoder, layer, windows; then with one."""
+"""An audio tokenizer before it has a codebook: encoder, layer, windows."""
 
 from typing import Any
-
-import torch
 
 from dvse.audio.encoder import AudioEncoder
 from dvse.audio.hub_weights import HubWeights
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.audio.windows import Windowing
-from dvse.codebook import Codebook
 from dvse.storage.part import Part
 from pipelines.training.audio.settings import UnitSettings
 
@@ -24,11 +21,11 @@ def draft_tokenizer(
     settings: UnitSettings,
     hub_weights: HubWeights | None,
 ) -> AudioTokenizer:
-    """Return a tokenizer whose codebook says nothing yet: its `embed` is what is clustered."""
+    """Return a tokenizer without a codebook: what it embeds is clustered into one."""
     frame_s = encoder.grid.stride / sample_rate_hz
     return AudioTokenizer(
         encoder=encoder,
-        codebook=Codebook(torch.zeros(1, 1, encoder.dim)),
+        codebook=None,
         sample_rate_hz=sample_rate_hz,
         windowing=Windowing(
             window_frames=round(settings.window_s / frame_s),
@@ -36,17 +33,4 @@ def draft_tokenizer(
         ),
         merge_repeats=settings.merge_repeats,
         hub_weights=hub_weights,
-    )
-
-
-def with_codebook(draft: AudioTokenizer, codebook: Codebook) -> AudioTokenizer:
-    """Return the draft with a codebook, all else as it is."""
-    return AudioTokenizer(
-        encoder=draft.encoder,
-        codebook=codebook,
-        sample_rate_hz=draft.sample_rate_hz,
-        windowing=draft.preparer.windowing,
-        merge_repeats=draft.merge_repeats,
-        pad_samples=draft.preparer.pad_samples,
-        hub_weights=draft.hub_weights,
     )

@@ -15,7 +15,7 @@ from dvse.items import Audio
 from dvse.storage.part import Part
 from pipelines.codebooks.clustering import Units, cluster, remove_progress
 from pipelines.runs.processes import Processes
-from pipelines.training.audio.draft import draft_tokenizer, with_codebook
+from pipelines.training.audio.draft import draft_tokenizer
 from pipelines.training.audio.part import write_audio_part
 from pipelines.training.audio.settings import UnitRecipe
 from pipelines.training.parts import hash_files
@@ -39,7 +39,7 @@ def train_units(recipe: UnitRecipe, output: Path) -> Part:
     draft = _draft(recipe)
     data_sha256 = hash_files(files)
     units = _clustered(recipe, draft, files, output, data_sha256=data_sha256)
-    tokenizer = with_codebook(draft, units.codebook)
+    tokenizer = draft.with_codebook(units.codebook)
     metrics = {**units.figures, "files": len(files)}
     if Processes().rank:
         return Part(modality="audio", folder=output, spec=tokenizer.spec(), metrics=metrics)

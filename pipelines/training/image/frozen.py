@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from dvse.chunk import Chunk
-from dvse.codebook import Codebook
 from dvse.errors import ConfigError, TrainingError
 from dvse.image.encoder import ImageEncoder
 from dvse.image.geometry import SquareGeometry
@@ -52,7 +51,7 @@ def train_frozen_image(recipe: FrozenImageRecipe, output: Path) -> Part:
     validation = None
     if data.validation_rows is not None:
         validation = load_rows(data, data.validation_rows, num_threads=threads)
-    draft = _tokenizer(encoder, recipe, Codebook(torch.zeros(1, 1, encoder.dim)))
+    draft = _tokenizer(encoder, recipe, None)
     processes = Processes()
     mine = train.pixels[processes.rank :: processes.count]
     if not len(mine):
@@ -68,7 +67,7 @@ def train_frozen_image(recipe: FrozenImageRecipe, output: Path) -> Part:
     units = cluster(
         lambda: _features(draft, mine), output, recipe.clustering, dim=encoder.dim, about=about
     )
-    tokenizer = _tokenizer(encoder, recipe, units.codebook)
+    tokenizer = _tokenizer(encoder, recipe, CodebookQuantizer(units.codebook))
     if processes.rank:
         return Part(modality="image", folder=output, spec={})
     part = write_tokenizer_part(
@@ -94,11 +93,11 @@ def train_frozen_image(recipe: FrozenImageRecipe, output: Path) -> Part:
 
 
 def _tokenizer(
-    encoder: ImageEncoder, recipe: FrozenImageRecipe, codebook: Codebook
+    encoder: ImageEncoder, recipe: FrozenImageRecipe, quantizer: CodebookQuantizer | None
 ) -> ImageTokenizer:
     return ImageTokenizer(
         encoder=encoder,
-        quantizer=CodebookQuantizer(codebook),
+        quantizer=quantizer,
         geometry=SquareGeometry(size=recipe.data.picture_size, patch_size=encoder.patch_size),
     )
 

@@ -60,6 +60,7 @@ def continue_from(codec: ImageCodec, tokenizer: ImageTokenizer) -> None:
         ConfigError: another shape than the tokenizer's, but for more blocks of the encoder.
     """
     _deepen(codec.encoder, tokenizer.encoder)
+    assert tokenizer.quantizer is not None, "a saved tokenizer is no draft"
     codec.quantizer.keep(tokenizer.quantizer)
     codec.freeze(codec.quantizer.project_out)
     if codec.decoder is not None:

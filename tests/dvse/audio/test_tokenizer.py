@@ -118,11 +118,39 @@ def test_filled_up_batches_of_windows_do_not_change_codes(
     frames = 4 * tokenizer.preparer.windowing.window_frames
     monkeypatch.setattr("dvse.audio.tokenizer._BATCH_FRAMES", {"cpu": frames})
     chunks = chunks_of(tokenizer, recording(60_000)) + chunks_of(tokenizer, recording(30_000, 1))
-    assert tokenizer.batch_rows(len(chunks[0].data)) == 4
-    assert tokenizer.batch_rows(len(chunks[0].data) - 1) == 1
+    assert tokenizer.batch_rows(chunks[0].shape) == 4
+    assert tokenizer.batch_rows((len(chunks[0].data) - 1,)) == 1
     together = tokenizer.encode(chunks)
     for chunk, codes in zip(chunks, together, strict=True):
         np.testing.assert_array_equal(tokenizer.encode([chunk])[0], codes)
+
+
+def test_a_draft_embeds_and_gets_its_codebook() -> None:
+    whole = tokenizer_of(num_levels=2, merge_repeats=True, max_duration_s=9.0)
+    draft = AudioTokenizer(
+        encoder=whole.encoder,
+        codebook=None,
+        sample_rate_hz=RATE,
+        windowing=WINDOWING,
+        merge_repeats=True,
+        max_duration_s=9.0,
+    )
+    chunks = chunks_of(draft, recording(9_000))
+    assert (draft.num_codes, draft.num_levels, draft.codebook) == (0, 0, None)
+    features = draft.embed(chunks)
+    for call in (
+        lambda: draft.encode(chunks),
+        lambda: draft.quantize(features),
+        lambda: draft.save_files(Path("nowhere")),
+    ):
+        with pytest.raises(ConfigError, match="draft without a codebook"):
+            call()
+    assert not Path("nowhere").exists()
+    assert whole.codebook is not None
+    filled = draft.with_codebook(whole.codebook)
+    assert filled.spec() == whole.spec()
+    for found, expected in zip(filled.quantize(features), whole.encode(chunks), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("num_samples", [205, 1_000, 4_900, 9_999, 33_333])

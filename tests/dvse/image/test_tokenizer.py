@@ -102,6 +102,30 @@ def test_codes_and_features_are_bit_equal_alone_and_among_any_neighbours(tokeniz
         assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize(("lattice", "levels"), [(False, 1), (False, 3), (True, 1)])
+def test_codes_are_the_quantized_features_of_any_grid(lattice, levels):
+    tokenizer = make_tokenizer(lattice=lattice, levels=levels)
+    assert (tokenizer.codebook is None) == lattice
+    chunks = chunks_of(tokenizer, pictures(40))
+    features = tokenizer.embed(chunks)
+    codes = tokenizer.encode(chunks)
+    for start, stop in ((0, 40), (3, 4), (5, 17)):
+        found = tokenizer.quantize(features[start:stop])
+        for one, expected in zip(found, codes[start:stop], strict=True):
+            assert one.dtype == np.int32 and np.array_equal(one, expected)
+
+
+def test_a_draft_embeds_and_does_no_more(tokenizer, tmp_path):
+    draft = ImageTokenizer(encoder=tokenizer.encoder, quantizer=None, geometry=tokenizer.geometry)
+    chunks = chunks_of(draft, pictures(3))
+    for found, expected in zip(draft.embed(chunks), tokenizer.embed(chunks), strict=True):
+        assert found.tobytes() == expected.tobytes()
+    for call in (lambda: draft.encode(chunks), draft.spec, lambda: draft.save_files(tmp_path)):
+        with pytest.raises(ConfigError, match="draft without a codebook"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
 def test_embed_is_what_the_codes_are_nearest_to(tokenizer):
     chunks = chunks_of(tokenizer, pictures(5))
     for features, codes in zip(tokenizer.embed(chunks), tokenizer.encode(chunks), strict=True):
