@@ -20,6 +20,7 @@ _MODULE_OF = {
     "DvseForCausalLM": "modeling_dvse",
     "DvseModel": "modeling_dvse",
     "extend_embedding": "embedding",
+    "fitting_group_size": "quantization",
     "fit_gates": "gate_fitting",
     "forward_flops": "sizes",
     "FULL_PRECISION_MODULES": "token_gate",
@@ -30,10 +31,12 @@ _MODULE_OF = {
     "ModelError": "errors",
     "perplexity": "evaluation",
     "preset": "presets",
+    "quantize": "quantization",
     "PRESET_NAMES": "presets",
     "record_routing": "routing",
     "tokens_that_fit": "sizes",
     "weight_bytes": "sizes",
+    "WeightOnlyConfig": "quantization",
 }
 
 __all__ = sorted(_MODULE_OF)

@@ -40,6 +40,7 @@ COMMANDS = (
     Command(("import", "units"), "make a part of published speech units", "import_units"),
     Command(("import", "encoder"), "take in a published speech encoder", "import_encoder"),
     Command(("build-bundle",), "put trained parts together into a bundle", "build_bundle"),
+    Command(("quantize",), "make a model with 8 or 4 bits a weight", "quantize"),
     Command(("serve",), "answer over HTTP, as OpenAI's API does", "serve"),
     Command(("evaluate",), "judge a bundle: figures, a page, a gate", "evaluate"),
     Command(("model-card",), "say what a decoder weighs and where it fits", "model_card"),

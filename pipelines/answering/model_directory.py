@@ -113,6 +113,7 @@ def load_model(
     device: str = "cpu",
     dtype: "str | torch.dtype | None" = None,
     threads: int | None = None,
+    bits: int | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> LoadedModel:
@@ -123,6 +124,7 @@ def load_model(
         device: `cpu`, `cuda` or `cuda:N`, for the encoders and the decoder.
         dtype: of the decoder's weights, such as `bfloat16`; by default as they are stored.
         threads: of the encoders on a CPU, part of the numerics profile, see `dvse.load`.
+        bits: quantize the decoder's weights to 8 or 4 bits on the way in, see `model.quantize`.
         revision, token: branch, tag or commit of a Hub id, and the right to read it.
 
     Raises:
@@ -131,7 +133,7 @@ def load_model(
         ConfigError: no such device or dtype.
     """
     import dvse
-    from model import DvseConfig, DvseForCausalLM, ModelError
+    from model import DvseConfig, DvseForCausalLM, ModelError, fitting_group_size, quantize
 
     wanted = _dtype(dtype)
     folders = find_model(name, revision=revision, token=token)
@@ -140,6 +142,9 @@ def load_model(
         check_belong(DvseConfig.from_pretrained(folders.decoder), tokenizer.fingerprint, folders)
         with _no_progress_bar():
             model = DvseForCausalLM.from_pretrained(folders.decoder, dtype=wanted)
+        if bits is not None:
+            group_size = 128 if bits == 8 else fitting_group_size(model.config)
+            model = quantize(model, bits=bits, group_size=group_size)
     except (ModelError, OSError) as error:
         raise BundleFormatError(
             f"{folders.decoder}: the decoder cannot be loaded; {error}"

@@ -1,0 +1,164 @@
+"""Quantized decoders: `quantize`, and the way transformers saves and loads them.
+
+    from_pretrained(DIR)                                           a directory saved quantized
+    from_pretrained(DIR, quantization_config=WeightOnlyConfig(bits=8))     quantized on the way in
+
+Attention, FFN and experts are quantized; embedding, head, router and gates stay: a gate in low
+precision flips, and new rows of the embedding are the codes of pictures and speech.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from .errors import ModelConfigError
+from .experts import Experts
+from .linear import Linear
+from .modeling_dvse import DvseForCausalLM
+from .pretrained import DvsePreTrainedModel
+from .quantized_experts import QuantizedExperts, empty_linear, quantized
+from .quantized_linear import GROUP_SIZES, check_group_size
+
+METHOD = "dvse_weight_only"
+
+
+@register_quantization_config(METHOD)
+class WeightOnlyConfig(QuantizationConfigMixin):
+    """How weights are stored.
+
+    Attributes:
+        bits: 8 or 4.
+        group_size: weights of a row that share a scale and a zero at 4 bits: 32, 64, 128 or 256.
+
+    Raises:
+        ModelConfigError: other bits, or a group size that no kernel takes.
+    """
+
+    def __init__(self, bits: int = 8, group_size: int = 128, **kwargs: Any) -> None:
+        kwargs.pop("quant_method", None)
+        if kwargs:
+            raise ModelConfigError(f"unknown setting of quantization: {sorted(kwargs)[0]}.")
+        if bits not in (4, 8):
+            raise ModelConfigError(f"bits must be 8 or 4, got {bits}.")
+        self.quant_method = METHOD  # type: ignore[assignment]
+        self.bits, self.group_size = bits, group_size
+
+
+@register_quantizer(METHOD)
+class WeightOnlyQuantizer(HfQuantizer):
+    """What transformers calls while it loads a model."""
+
+    requires_calibration = False
+    quantization_config: WeightOnlyConfig
+
+    def _process_model_before_weight_loading(self, model: Any, **kwargs: Any) -> None:
+        check(model, self.quantization_config)
+        if self.pre_quantized:
+            _exchange(model, self.quantization_config, is_empty=True)
+
+    def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
+        if not self.pre_quantized:
+            _exchange(model, self.quantization_config, is_empty=False)
+        return model
+
+    def is_serializable(self) -> bool:
+        """Plain integers and scales: safetensors takes them."""
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        """Rounding has no gradient; adapters beside the weights do."""
+        return False
+
+
+def quantize(model: DvseForCausalLM, *, bits: int = 8, group_size: int = 128) -> DvseForCausalLM:
+    """Quantize a decoder in place and return it; `save_pretrained` writes it so.
+
+    Raises:
+        ModelConfigError: a group size that does not divide a row, or a model quantized before.
+    """
+    config = WeightOnlyConfig(bits=bits, group_size=group_size)
+    check(model, config)
+    if getattr(model, "hf_quantizer", None) is not None:
+        raise ModelConfigError("the model is quantized already: load the one it was made from.")
+    _exchange(model, config, is_empty=False)
+    model.config.quantization_config = config
+    marks = {
+        "hf_quantizer": WeightOnlyQuantizer(config, pre_quantized=True),
+        "is_quantized": True,
+        "quantization_method": METHOD,
+    }
+    for name, value in marks.items():  # what transformers sets on a model that it loads so
+        setattr(model, name, value)
+    return model.eval()
+
+
+def check(model: DvsePreTrainedModel, config: WeightOnlyConfig) -> None:
+    """Refuse, before any weight is read, what cannot be quantized so.
+
+    Raises:
+        ModelConfigError: another model, or a group size that does not divide a row.
+    """
+    if not isinstance(model, DvsePreTrainedModel):
+        raise ModelConfigError(
+            f"{METHOD} quantizes DVSE decoders, got {type(model).__name__}: load it with torchao."
+        )
+    if config.bits == 4:
+        for _, module in _targets(model):
+            widths = (
+                [module.in_features]
+                if isinstance(module, nn.Linear)
+                else [module.gate_up_proj.shape[-1], module.down_proj.shape[-1]]
+            )
+            for width in widths:
+                check_group_size(config.group_size, width)
+
+
+def _targets(model: nn.Module) -> list[tuple[str, Any]]:
+    """Layers to exchange by name: linear layers and experts inside the decoder's layers."""
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if ".layers." in f".{name}." and (type(module) in (Linear, nn.Linear, Experts))
+    ]
+
+
+@torch.no_grad()
+def _exchange(model: nn.Module, config: WeightOnlyConfig, *, is_empty: bool) -> None:
+    how = {"bits": config.bits, "group_size": config.group_size}
+    for name, module in _targets(model):
+        new: nn.Module
+        if isinstance(module, Experts):
+            new = (
+                QuantizedExperts(module, **how) if is_empty else QuantizedExperts.of(module, **how)
+            )
+        elif is_empty:
+            new = empty_linear(
+                module.in_features, module.out_features, bias=module.bias is not None, **how
+            )
+        else:
+            new = quantized(module.weight, module.bias, **how)
+        model.set_submodule(name, new)
+
+
+def fitting_group_size(config: Any) -> int:
+    """Return the largest group size up to 128 that divides every row of a decoder's weights.
+
+    Raises:
+        ModelConfigError: none does.
+    """
+    widths = [config.hidden_size, config.num_attention_heads * config.head_dim]
+    widths.append(config.intermediate_size)
+    if config.has_experts:
+        widths.append(config.moe_intermediate_size)
+    fitting = [size for size in GROUP_SIZES if size <= 128 and not any(w % size for w in widths)]
+    if not fitting:
+        raise ModelConfigError(
+            f"no group size among {GROUP_SIZES} divides rows of {sorted(set(widths))} weights: "
+            "choose int8."
+        )
+    return max(fitting)
