@@ -25,6 +25,7 @@ from transformers.models.glm.modeling_glm import (
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from . import quantization  # noqa: F401  # transformers finds the quantizer by its name
 from .auxiliary_losses import Wanted, auxiliary_losses
 from .configuration_dvse import DvseConfig
 from .decoder_layer import DvseDecoderLayer

@@ -58,8 +58,6 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
             CheckpointError: a weight file is cut off.
             ModelConfigError: `config.json` has an unknown key or is another architecture's.
         """
-        from . import quantization  # noqa: F401  # transformers asks for it by name
-
         name_or_path = pretrained_model_name_or_path
         directory = None if name_or_path is None else Path(name_or_path)
         if directory is None or not directory.is_dir():

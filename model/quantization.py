@@ -7,7 +7,7 @@ Attention, FFN and experts are quantized; embedding, head, router and gates stay
 precision flips, and new rows of the embedding are the codes of pictures and speech.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,12 +18,13 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from .errors import ModelConfigError
 from .experts import Experts
 from .linear import Linear
-from .modeling_dvse import DvseForCausalLM
 from .pretrained import DvsePreTrainedModel
 from .quantized_experts import QuantizedExperts, empty_linear, quantized
 from .quantized_linear import GROUP_SIZES, check_group_size
 
 METHOD = "dvse_weight_only"
+
+Decoder = TypeVar("Decoder", bound=DvsePreTrainedModel)
 
 
 @register_quantization_config(METHOD)
@@ -75,7 +76,7 @@ class WeightOnlyQuantizer(HfQuantizer):
         return False
 
 
-def quantize(model: DvseForCausalLM, *, bits: int = 8, group_size: int = 128) -> DvseForCausalLM:
+def quantize(model: Decoder, *, bits: int = 8, group_size: int = 128) -> Decoder:
     """Quantize a decoder in place and return it; `save_pretrained` writes it so.
 
     Raises:
