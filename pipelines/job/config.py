@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dvse.errors import ConfigError
+from pipelines.job.permissions import Permissions
 from pipelines.settings import section, setting
 from pipelines.sources.registry import SourceOptions
 
@@ -30,6 +31,13 @@ class JobConfig:
         1.0, "end early once more than this share of the inputs has failed"
     )
     retry_errors: bool = setting(False, "try failed inputs again")
+    append: bool = setting(
+        False,
+        "take in new files, lines and samples, as shards behind those that are there",
+    )
+    redo_changed: bool = setting(
+        False, "make the shards again whose inputs have changed or are gone"
+    )
     overwrite: bool = setting(False, "delete what an earlier job left and start again")
     allow_numerics_drift: bool = setting(
         False, "go on although device, threads or library versions have changed"
@@ -45,6 +53,15 @@ class JobConfig:
             raise ConfigError(
                 f"--max-error-rate: expected a share from 0 to 1, received {self.max_error_rate}"
             )
-        if self.overwrite and self.retry_errors:
-            raise ConfigError("--overwrite starts again, --retry-errors goes on; choose one")
+        for name in ("retry_errors", "append", "redo_changed"):
+            if self.overwrite and getattr(self, name):
+                flag = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"--overwrite starts again, {flag} goes on; choose one")
         self.source_options.parsed()
+
+    @property
+    def permissions(self) -> Permissions:
+        """What may differ from the inputs that the job was begun with."""
+        return Permissions(
+            append=self.append, redo_changed=self.redo_changed, retry_errors=self.retry_errors
+        )

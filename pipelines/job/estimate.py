@@ -84,7 +84,7 @@ def estimate(
         total = listing.num_known
         # Spread over all inputs, since they often come sorted by kind.
         places = sorted({total * i // _SAMPLES for i in range(_SAMPLES)}) if total else []
-        picked = list(plan.records((i, i + 1) for i in places))
+        picked = [(i, r) for i, r in plan.records((i, i + 1) for i in places) if r is not None]
         description = engine.open(step)
         began = time.monotonic()
         numbered = (Numbered(partition=0, index=i, record=r) for i, r in islice(picked, _SAMPLES))

@@ -37,6 +37,7 @@ def outcomes_of_few(
         numbered = [
             Numbered(partition=0, index=index, record=record.renamed(names.claim(record.id)))
             for index, record in islice(records, most + 1)
+            if record is not None
         ]
         if len(numbered) > most:
             raise ConfigError(f"more than {most} inputs; give --output FILE to caption them all")

@@ -8,21 +8,26 @@ engine's, what the work is the step's.
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dvse.errors import DvseError, StorageError, TooManyErrorsError
-from dvse.storage.shard import read_shard
-from pipelines.engines.engine import Engine, EngineStopped, Numbered, Outcome
+from dvse.storage.shard import shard_name
+from pipelines.engines.engine import Engine, EngineStopped, Outcome
+from pipelines.job.comparison import Comparison
 from pipelines.job.config import JobConfig
-from pipelines.job.journal import DoneMarker, Journal
+from pipelines.job.feed import Feed
+from pipelines.job.journal import DoneMarker, ErrorLine, Journal
+from pipelines.job.numbering import Numbering
 from pipelines.job.partition import Partition
-from pipelines.job.plan import Plan, differences, write_listing
+from pipelines.job.plan import Plan, write_listing
 from pipelines.job.progress import NoProgress, Progress
-from pipelines.job.resume import check_identity, check_inputs, check_profile
+from pipelines.job.reconciliation import Reconciled, reconcile
+from pipelines.job.resume import check_identity, check_profile
 from pipelines.job.stop_request import StoppedAtOnce, StopRequest
+from pipelines.job.stored_rows import StoredRows
 from pipelines.job.summary import Summary
-from pipelines.job.unique_names import UniqueNames
 from pipelines.job.writer import ShardFormat, Writer
 from pipelines.steps.step import Step, StepDescription
 
@@ -94,10 +99,11 @@ class Job:
         before = journal.read_job() if journal.exists() else None
         if before is not None:
             check_identity(before["identity"], identity)
+        self._progress.note("finding the inputs")
         try:
             with self._stop.interrupting():
-                listing = write_listing(
-                    journal.new_listing,
+                found = write_listing(
+                    journal.found,
                     config.inputs,
                     config.source_options,
                     skip=config.output,
@@ -106,28 +112,24 @@ class Job:
         except StoppedAtOnce:
             return self._summary({}, ())
         markers = journal.markers() if before is not None else {}
-        if before is not None and before["listing_sha256"] != listing.sha256:
-            self._compare_inputs(markers)
-        self._total = listing.total(journal.stream_lengths())
-        repaired = tuple(p for p, m in markers.items() if not journal.is_intact(m))
-        for partition in repaired:
-            self._progress.note(
-                f"{journal.shard(partition).name} or its error lines are corrupt; made again"
-            )
-            journal.forget(partition)
-            del markers[partition]
-        retried = {p for p, m in markers.items() if config.retry_errors and m.num_errors}
-        finished = {p: m for p, m in markers.items() if p not in retried}
-        if before is not None and self._total is not None:
-            expected = -(-self._total // config.shard_size)
-            if set(range(expected)) <= finished.keys():
-                now = self._step.quick_profile(config.device, before["profile"])
-                self._check_profile({k: before["profile"].get(k) for k in now}, now)
-                journal.new_listing.unlink()
-                journal.assemble_errors(sorted(finished), ())
-                return self._summary(finished, repaired)
+        repaired = self._forget_damaged(markers)
+        listing = self._settle_inputs(before, found.sha256, markers)
+        numbering = Numbering.of(listing, journal.stream_lengths())
+        self._total = numbering.num_inputs
+        again = self._again(markers, numbering)
+        finished = {p: m for p, m in markers.items() if p not in again}
+        expected = numbering.num_partitions(config.shard_size)
+        is_done = expected is not None and set(range(expected)) <= finished.keys()
+        if before is not None and is_done:
+            now = self._step.quick_profile(config.device, before["profile"])
+            self._check_profile({k: before["profile"].get(k) for k in now}, now)
+            if listing != journal.listing:
+                journal.write_job(before | self._inputs_noted(found.sha256))
+            journal.assemble_errors(sorted(finished), ())
+            return self._summary(finished, repaired)
         with self._engine as engine:
             engine.is_stopped = self._stop.is_set
+            self._progress.note("loading what encodes them")
             try:
                 description = engine.open(self._step)
             except EngineStopped:
@@ -138,33 +140,108 @@ class Job:
                 {
                     "identity": identity,
                     "profile": before["profile"] if before else dict(description.profile),
-                    "listing_sha256": listing.sha256,
-                    "inputs": list(config.inputs),
                     **self._step.notes(),
-                    "num_inputs": self._total,
+                    **self._inputs_noted(found.sha256),
                 }
             )
-            return self._work(description, markers, retried, repaired)
+            return self._work(description, numbering, markers, again, repaired)
+
+    def _inputs_noted(self, found_sha256: str) -> dict[str, Any]:
+        return {
+            "listing_sha256": found_sha256,
+            "inputs": list(self._config.inputs),
+            "num_inputs": self._total,
+        }
+
+    def _forget_damaged(self, markers: dict[int, DoneMarker]) -> tuple[int, ...]:
+        """Take out what is missing or corrupt, so that it is made again."""
+        damaged = {p: d for p, m in markers.items() if (d := self._journal.damage(m)) is not None}
+        for partition, damage in damaged.items():
+            self._progress.note(f"{damage}; made again")
+            self._journal.forget(partition)
+            del markers[partition]
+        return tuple(damaged)
+
+    def _settle_inputs(
+        self, before: Mapping[str, Any] | None, found_sha256: str, markers: dict[int, DoneMarker]
+    ) -> Path:
+        """Return the listing to go on with; nothing of it is in force before `write_job`.
+
+        Raises:
+            ResumeError: the inputs have changed in a way that was not allowed.
+        """
+        journal, config = self._journal, self._config
+        if before is not None and before["listing_sha256"] == found_sha256:
+            journal.found.unlink()
+            return journal.listing
+        if before is None or not markers:
+            # Nothing is made yet, so there is nothing that a change could spoil.
+            journal.forget_streams()
+            journal.found.replace(journal.new_listing)
+            return journal.new_listing
+        lengths, size = journal.stream_lengths(), config.shard_size
+        comparison = Comparison(
+            journal.listing,
+            journal.found,
+            rows=StoredRows(journal, markers, size),
+            options=config.source_options,
+            stream_lengths=lengths,
+        )
+        settled = reconcile(comparison, size=size, may=config.permissions)
+        redone = sorted({n // size for n in settled.changed} & markers.keys())
+        for text in _announced(settled, redone, len(markers) - len(redone)):
+            self._progress.note(text)
+        # First the shards of what has changed stop counting, then the new listing counts: killed
+        # in between, the job finds the change again.
+        for partition in redone:
+            journal.forget(partition)
+            del markers[partition]
+        journal.write_new_listing(settled.entries)
+        journal.found.unlink()
+        return journal.new_listing
+
+    def _again(
+        self, markers: Mapping[int, DoneMarker], numbering: Numbering
+    ) -> dict[int, list[ErrorLine]]:
+        """The failed inputs of finished partitions that are looked at again, by partition."""
+        again = {}
+        for partition, marker in markers.items():
+            if marker.num_errors and (self._config.retry_errors or numbering.holes):
+                lines = self._journal.errors(partition)
+                if not self._config.retry_errors:
+                    # An error line of an input that went away has nothing to say any more.
+                    lines = [line for line in lines if numbering.is_hole(line.index)]
+                if lines:
+                    again[partition] = lines
+        return again
 
     def _work(
         self,
         description: StepDescription,
+        numbering: Numbering,
         markers: dict[int, DoneMarker],
-        retried: set[int],
+        again: Mapping[int, list[ErrorLine]],
         repaired: tuple[int, ...],
     ) -> Summary:
-        journal = self._journal
-        finished = {p: m for p, m in markers.items() if p not in retried}
-        self._num_errors = sum(m.num_errors for m in finished.values())
-        already = sum(m.num_inputs for m in finished.values())
-        already += sum(markers[p].num_rows for p in retried)
+        journal, config = self._journal, self._config
+        num_again = sum(map(len, again.values()))
+        self._num_errors = sum(m.num_errors for m in markers.values()) - num_again
+        already = sum(m.num_inputs for m in markers.values()) - num_again
+        plan = Plan(
+            journal.listing,
+            config.source_options,
+            stream_lengths=journal.stream_lengths(),
+            on_stream_end=journal.write_stream_length,
+        )
+        feed = Feed(journal, plan, numbering, size=config.shard_size, markers=markers, again=again)
+        self._partitions = feed.partitions
         writer = Writer(
             journal, ShardFormat(schema=description.schema, metadata=description.metadata)
         )
         self._progress.begin(self._total, already)
         self._work_began = time.monotonic()
         try:
-            for outcome in self._engine.run(self._feed(markers, retried)):
+            for outcome in self._engine.run(iter(feed)):
                 self._take(outcome, writer)
             for partition in list(self._partitions.values()):
                 self._hand_over(partition, writer)
@@ -199,60 +276,6 @@ class Job:
     def _with_new(markers: dict[int, DoneMarker], writer: Writer) -> dict[int, DoneMarker]:
         return markers | {marker.partition: marker for marker in writer.done}
 
-    def _feed(self, markers: dict[int, DoneMarker], retried: set[int]) -> Iterator[Numbered]:
-        """Yield the inputs that are to be done, under unique names; open and close partitions."""
-        size, journal = self._config.shard_size, self._journal
-        wanted = _Wanted(markers, retried, journal, size)
-        plan = Plan(
-            journal.listing,
-            self._config.source_options,
-            stream_lengths=journal.stream_lengths(),
-            on_stream_end=journal.write_stream_length,
-        )
-        names = UniqueNames()
-        num_named = 0  # partitions whose names are remembered
-        index = -1
-        for index, record in plan.records(wanted.ranges()):
-            number = index // size
-            if number not in self._partitions:
-                self._close_until(index)
-                for earlier in range(num_named, number):
-                    if earlier in markers:
-                        self._remember_names(names, earlier)
-                num_named = number
-                self._begin(number, markers, retried)
-            if number in retried:
-                id = wanted.names[index]
-            else:
-                num_named = number + 1
-                id = names.claim(record.id)
-            yield Numbered(partition=number, index=index, record=record.renamed(id))
-        self._close_until(index + 1)
-
-    def _begin(self, number: int, markers: dict[int, DoneMarker], retried: set[int]) -> None:
-        first = number * self._config.shard_size
-        num_inputs = None
-        if self._total is not None:
-            num_inputs = min(self._config.shard_size, self._total - first)
-        if number in retried:
-            num_inputs = markers[number].num_inputs
-        partition = self._partitions[number] = Partition(number, first, num_inputs)
-        if number in retried:
-            table = read_shard(self._journal.shard(number))
-            partition.restore(
-                table.to_pylist(), {line.index for line in self._journal.errors(number)}
-            )
-
-    def _close_until(self, index: int) -> None:
-        """Everything before this input was fed: now the end of a stream's partition is known."""
-        for partition in self._partitions.values():
-            partition.close(index)
-
-    def _remember_names(self, names: UniqueNames, partition: int) -> None:
-        shard = read_shard(self._journal.shard(partition), columns=["id"])
-        names.add(shard.column("id").to_pylist())
-        names.add(line.id for line in self._journal.errors(partition))
-
     def _take(self, outcome: Outcome, writer: Writer) -> None:
         partition = self._partitions[outcome.partition]
         partition.add(outcome)
@@ -279,13 +302,6 @@ class Job:
                 "for those that failed)"
             )
 
-    def _compare_inputs(self, markers: dict[int, DoneMarker]) -> None:
-        failed: set[int] = set()
-        if self._config.retry_errors:
-            failed = {e.index for p in markers for e in self._journal.errors(p)}
-        journal = self._journal
-        check_inputs(differences(journal.listing, journal.new_listing, failed.__contains__))
-
     def _check_profile(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         if not self._config.allow_numerics_drift:
             check_profile(before, now)
@@ -306,27 +322,16 @@ class Job:
         )
 
 
-class _Wanted:
-    """Which inputs are left to do: whole partitions, or single failed inputs of done ones.
-
-    Attributes:
-        names: number → name, of failed inputs that are tried again.
-    """
-
-    def __init__(
-        self, markers: dict[int, DoneMarker], retried: set[int], journal: Journal, size: int
-    ) -> None:
-        self._markers, self._retried, self._journal, self._size = markers, retried, journal, size
-        self.names: dict[int, str] = {}
-
-    def ranges(self) -> Iterator[tuple[int, int | None]]:
-        """Yield half-open ranges of numbers in rising order; the last one is open."""
-        for number in range(max(self._markers, default=-1) + 1):
-            first = number * self._size
-            if number in self._retried:
-                for line in self._journal.errors(number):
-                    self.names[line.index] = line.id
-                    yield line.index, line.index + 1
-            elif number not in self._markers:
-                yield first, first + self._size
-        yield (max(self._markers, default=-1) + 1) * self._size, None
+def _announced(settled: Reconciled, redone: Sequence[int], num_kept: int) -> Iterator[str]:
+    """What is going to happen to the shards, in sentences."""
+    if redone:
+        shards = ", ".join(shard_name(p) for p in redone[:5])
+        more = f" and {len(redone) - 5} more" if len(redone) > 5 else ""
+        yield (
+            f"{len(settled.changed):,} inputs have changed or are gone: {shards}{more} made again"
+        )
+    if settled.num_added:
+        yield (
+            f"{settled.num_added:,} inputs are new: from {shard_name(settled.first_added)} on; "
+            f"{num_kept:,} finished shards stay as they are"
+        )

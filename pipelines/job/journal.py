@@ -4,7 +4,7 @@
     DIR/errors.jsonl             a line for each input that gave no row
     DIR/summary.json             the summary
     DIR/.job/job.json            bundle, inputs, options, numerics profile
-    DIR/.job/listing.jsonl       the inputs
+    DIR/.job/listing.jsonl       the inputs, in the order of their numbers
     DIR/.job/done/000000.json    done-marker of a partition, written after its shard is safe
     DIR/.job/errors/000000.jsonl error lines of a partition
 
@@ -18,7 +18,7 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,12 @@ from dvse.errors import ConfigError, ResumeError
 from dvse.storage.atomic_file import remove_temporary_files, sync_directory, write_atomically
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import PATTERN, shard_name
+from pipelines.sources.entry import Entry
 
 FORMAT = "dvse-job"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 1 had no holes and no boundaries in its listing; all else is the same.
+_READABLE = (1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ class DoneMarker:
         by_error: exception type → inputs.
         sha256: hash (hex) of the shard file.
         errors_sha256: hash (hex) of the error lines.
+        holes: numbers among its own whose input went away.
     """
 
     partition: int
@@ -57,6 +61,12 @@ class DoneMarker:
     by_error: Mapping[str, int] = field(default_factory=dict)
     sha256: str = ""
     errors_sha256: str = ""
+    holes: Sequence[int] = ()
+
+    def row_numbers(self, failed: Container[int]) -> list[int]:
+        """Return the numbers of the inputs that have rows, given those that failed."""
+        numbers = range(self.first, self.first + self.num_inputs + len(self.holes))
+        return [n for n in numbers if n not in failed and n not in self.holes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +101,7 @@ class Journal:
         self._folder = output / ".job"
         self.listing = self._folder / "listing.jsonl"
         self.new_listing = self._folder / "listing.new.jsonl"
+        self.found = self._folder / "found.jsonl"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -120,6 +131,8 @@ class Journal:
 
     def clean(self) -> None:
         """Remove what killed writers left behind."""
+        self.found.unlink(missing_ok=True)
+        self.new_listing.unlink(missing_ok=True)
         for folder in (self.output, self._folder, self._folder / "done", self._folder / "errors"):
             remove_temporary_files(folder)
 
@@ -158,7 +171,8 @@ class Journal:
                 f"{self.output}: its journal cannot be read ({error}); pass --overwrite to start "
                 "again"
             ) from None
-        if (document.get("format"), document.get("format_version")) != (FORMAT, FORMAT_VERSION):
+        version = document.get("format_version")
+        if document.get("format") != FORMAT or version not in _READABLE:
             raise ResumeError(
                 f"{self.output}: another version of DVSE began this job; go on with that version, "
                 "or pass --overwrite to start again"
@@ -171,7 +185,12 @@ class Journal:
             self.new_listing.replace(self.listing)
             sync_directory(self._folder)
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        self._write_json(self._folder / "job.json", head | dict(document))
+        self._write_json(self._folder / "job.json", dict(document) | head)
+
+    def write_new_listing(self, entries: Iterable[Entry]) -> None:
+        """Write the listing that `write_job` is to put in force."""
+        with self.new_listing.open("w", encoding="ascii") as file:
+            file.writelines(entry.to_json() + "\n" for entry in entries)
 
     def stream_lengths(self) -> dict[int, int]:
         """Return position in the listing → inputs, for streams read to their end."""
@@ -180,6 +199,10 @@ class Journal:
         except FileNotFoundError:
             return {}
         return {int(position): length for position, length in found.items()}
+
+    def forget_streams(self) -> None:
+        """Forget how long streams were."""
+        (self._folder / "streams.json").unlink(missing_ok=True)
 
     def write_stream_length(self, position: int, length: int) -> None:
         """Remember how long a stream was."""
@@ -201,15 +224,21 @@ class Journal:
             found[marker.partition] = marker
         return found
 
-    def is_intact(self, marker: DoneMarker) -> bool:
-        """Whether a finished partition's shard and error lines have the hashes in its marker."""
-        try:
-            return (
-                file_sha256(self.shard(marker.partition)) == marker.sha256
-                and file_sha256(self._error_part(marker.partition)) == marker.errors_sha256
-            )
-        except OSError:
-            return False
+    def damage(self, marker: DoneMarker) -> str | None:
+        """Say what is wrong with a finished partition, `None` where all has its recorded hash."""
+        part = self._error_part(marker.partition)
+        for path, name, sha256 in (
+            (self.shard(marker.partition), self.shard(marker.partition).name, marker.sha256),
+            (part, f"error lines {part.name}", marker.errors_sha256),
+        ):
+            try:
+                if file_sha256(path) != sha256:
+                    return f"{name}: corrupt"
+            except FileNotFoundError:
+                return f"{name}: missing"
+            except OSError as error:
+                return f"{name}: cannot be read ({error.strerror or error})"
+        return None
 
     def commit(self, marker: DoneMarker, errors: Sequence[ErrorLine]) -> DoneMarker:
         """Write error lines and then the marker of a partition whose shard is safe.

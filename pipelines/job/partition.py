@@ -1,7 +1,7 @@
 """One partition on its way to a shard: outcomes come in any order and leave in input order."""
 
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.engines.engine import Outcome
@@ -14,15 +14,16 @@ class Partition:
     Args:
         number: which one.
         first: number of its first input.
-        num_inputs: `None` while only the end of a stream will tell.
+        num_numbers: inputs and holes; `None` while only the end of a stream will tell.
     """
 
-    def __init__(self, number: int, first: int, num_inputs: int | None) -> None:
+    def __init__(self, number: int, first: int, num_numbers: int | None) -> None:
         self.number = number
         self.first = first
         self._rows: dict[int, dict[str, Any]] = {}
         self._errors: dict[int, ErrorLine] = {}
-        self._num_inputs = num_inputs
+        self._num_numbers = num_numbers
+        self._holes: set[int] = set()
 
     def add(self, outcome: Outcome) -> None:
         """Take the outcome of one input."""
@@ -39,24 +40,32 @@ class Partition:
             reason=outcome.failure.reason,
         )
 
-    def restore(self, rows: Iterable[dict[str, Any]], missing: Set[int]) -> None:
-        """Take the rows of an earlier run; `missing` are the inputs that had none."""
-        index = self.first
-        for row in rows:
-            while index in missing:
-                index += 1
-            self._rows[index] = row
-            index += 1
+    def skip(self, index: int) -> None:
+        """Take note that no input has this number."""
+        self._holes.add(index)
+
+    def restore(
+        self, marker: DoneMarker, rows: Iterable[dict[str, Any]], errors: Sequence[ErrorLine]
+    ) -> None:
+        """Take what an earlier run made: all rows, and the error lines that are to stay."""
+        numbers = marker.row_numbers({line.index for line in errors})
+        self._holes.update(marker.holes)
+        self._rows.update(zip(numbers, rows, strict=True))
+        self._errors.update((line.index, line) for line in errors)
+
+    def try_again(self, index: int) -> None:
+        """Forget that an input failed; its outcome is to come."""
+        del self._errors[index]
 
     def close(self, index: int) -> None:
         """Say that every input of the partition comes before `index`, where that is not known."""
-        if self._num_inputs is None:
-            self._num_inputs = index - self.first
+        if self._num_numbers is None:
+            self._num_numbers = index - self.first
 
     @property
     def is_complete(self) -> bool:
         """Whether every input has an outcome."""
-        return len(self._rows) + len(self._errors) == self._num_inputs
+        return len(self._rows) + len(self._errors) + len(self._holes) == self._num_numbers
 
     @property
     def errors(self) -> list[ErrorLine]:
@@ -85,4 +94,5 @@ class Partition:
             by_modality=dict(sorted(modality.items())),
             by_error=dict(sorted(Counter(e.type for e in self._errors.values()).items())),
             sha256=sha256,
+            holes=sorted(self._holes),
         )

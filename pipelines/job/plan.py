@@ -9,17 +9,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import repeat
 from pathlib import Path
 
-from dvse.errors import InputError, JobError
-from pipelines.sources.entry import Entry
+from dvse.errors import InputError, JobError, ResumeError
+from pipelines.sources.entry import GAPS, Entry
 from pipelines.sources.listing import Lister
 from pipelines.sources.record import Failure, Record, utf8_name
 from pipelines.sources.registry import SourceOptions, make_source
 from pipelines.sources.source import Source
-
-_SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +120,17 @@ class Plan:
 
     def records(
         self, ranges: Iterable[tuple[int, int | None]] = ((0, None),)
-    ) -> Iterator[tuple[int, Record]]:
+    ) -> Iterator[tuple[int, Record | None]]:
         """Yield (number, record) of the inputs in some half-open ranges, in one pass.
+
+        The record is `None` where no input has the number (any longer).
 
         Args:
             ranges: in rising order; an end of `None` means to the last input.
 
         Raises:
             JobError: a stream broke off.
+            ResumeError: a stream is longer or shorter than when it was read before.
         """
         pending = iter(ranges)
         wanted = next(pending, None)
@@ -156,72 +157,44 @@ class Plan:
             assert end is not None
             first = end
 
-    def _exactly(self, entry: Entry, start: int, count: int | None) -> Iterator[Record]:
+    def _exactly(self, entry: Entry, start: int, count: int | None) -> Iterator[Record | None]:
         """As many records as the entry promised, whatever has happened to it since."""
-        given = start
+        if entry.kind in GAPS:
+            yield from repeat(None, (count or 0) - start)
+            return
+        given, is_longer = start, False
         problem: Exception | None = None
         try:
-            for record in self._source(entry.kind).records(entry, start):
+            for record in self._source(entry.kind).records(entry, entry.first + start):
                 if count is not None and given >= count:
-                    return
+                    is_longer = entry.count is None
+                    break
                 yield record
                 given += 1
         except Exception as error:  # any library may raise anything on a damaged container
             problem = error
         if entry.count is None:
-            if problem is None and count in (None, given):
-                return
-            raise JobError(
-                f"{entry.path}: the stream broke off at input {given} "
-                f"({problem or 'it was longer before'}); run the same command again to go on"
-            )
+            if problem is not None:
+                raise JobError(
+                    f"{entry.path}: the stream broke off at input {given} ({problem}); run the "
+                    "same command again to go on"
+                )
+            if count not in (None, given) or is_longer:
+                now = "more" if is_longer else f"{given:,}"
+                raise ResumeError(
+                    f"{entry.path}: the stream held {count:,} inputs when it was read before and "
+                    f"holds {now} now; use another --output, or pass --overwrite to start again"
+                )
+            return
         while count is not None and given < count:
             shrunk = InputError("it holds fewer inputs than when it was counted")
-            yield _lost(entry, given, problem or shrunk)
+            yield _lost(entry, entry.first + given, problem or shrunk)
             given += 1
 
     def _source(self, kind: str) -> Source:
         if kind not in self._sources:
             self._sources[kind] = make_source(kind, self._options)
         return self._sources[kind]
-
-
-def differences(old: Path, new: Path, may_change: Callable[[int], bool]) -> list[str]:
-    """Return in a few lines how the inputs of two listings differ; empty means they do not.
-
-    Args:
-        old, new: the listings.
-        may_change: asked with the number of an input whether a change of it does not matter.
-    """
-    first, equal = 0, True
-    for before, after in zip_longest(read_listing(old), read_listing(new)):
-        if before != after:
-            same_place = before and after and (before.path, before.count) == (after.path, 1)
-            if not (same_place and may_change(first)):
-                equal = False
-                break
-        first += (before.count or 1) if before else 1
-    if equal:
-        return []
-    # Rare, and only now worth the memory: which names came, went or changed.
-    was, now = ({(e.path, e.name): e for e in read_listing(p)} for p in (old, new))
-    lines = [f"removed: {utf8_name(p)}" for p, n in was if (p, n) not in now]
-    lines += [f"added: {utf8_name(p)}" for p, n in now if (p, n) not in was]
-    lines += [
-        f"changed: {utf8_name(key[0])} ({_described(was[key])} before, {_described(entry)} now)"
-        for key, entry in now.items()
-        if key in was and was[key] != entry
-    ]
-    if not lines:
-        lines = ["the same inputs in another order"]
-    if len(lines) > _SHOWN:
-        lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
-    return lines
-
-
-def _described(entry: Entry) -> str:
-    size = "missing" if entry.stamp is None else f"{entry.stamp.size} bytes"
-    return f"{size}, {entry.count} inputs" if entry.count != 1 else size
 
 
 def _lost(entry: Entry, number: int, error: Exception) -> Record:

@@ -23,15 +23,6 @@ def check_identity(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     _refuse("this job was begun with other settings", lines, _HINT)
 
 
-def check_inputs(lines: list[str]) -> None:
-    """Refuse changed inputs, given the differences.
-
-    Raises:
-        ResumeError: there are any.
-    """
-    _refuse("the inputs are not those that this job was begun with", lines, _HINT)
-
-
 def check_profile(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Compare numerics profiles.
 

@@ -194,6 +194,7 @@ class _Verifier:
         plan = Plan(self._journal.listing, options, stream_lengths=self._journal.stream_lengths())
         drift = self._drift(tokenizer)
         for index, record in plan.records((i, i + 1) for i in sorted(chosen)):
+            assert record is not None, "a row of an input that went away"
             shard, row = chosen[index]
             where = f"{shard}: row of {record.source}"
             try:
@@ -248,10 +249,8 @@ class _Verifier:
             if not len(mine):
                 continue
             table = read_shard(self._journal.shard(marker.partition), ["ids", "sha256"])
-            missing = {line.index for line in self._journal.errors(marker.partition)}
-            indexes = [
-                i for i in range(marker.first, marker.first + marker.num_inputs) if i not in missing
-            ]
+            failed = {line.index for line in self._journal.errors(marker.partition)}
+            indexes = marker.row_numbers(failed)
             for row in mine.tolist():
                 chosen[indexes[row]] = self._name(marker), table.slice(row, 1).to_pylist()[0]
         return chosen

@@ -13,6 +13,15 @@ from dataclasses import dataclass
 
 from pipelines.sources.record import Failure
 
+# Entries that are no inputs but numbers that none has (any longer): of an input that went away,
+# and what fills up the last partition before inputs that were added later.
+HOLE, BOUNDARY = "hole", "boundary"
+GAPS = frozenset((HOLE, BOUNDARY))
+# Entries that are one failed input: something that is none, and a whole data set that would not
+# open, of which nobody knows how much it holds.
+FAILURE, UNOPENED = "failure", "unopened"
+FAILURES = frozenset((FAILURE, UNOPENED))
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -45,6 +54,8 @@ class Entry:
         caption_stamp: size and time of that.
         members: the files of a group.
         failure: why it cannot be read.
+        first: inputs at its beginning that belong to an earlier entry: a container that grew.
+        sha256: hash (hex) of a manifest, by which growth is told from change.
     """
 
     kind: str
@@ -56,13 +67,18 @@ class Entry:
     caption_stamp: Stamp | None = None
     members: tuple[str, ...] = ()
     failure: Failure | None = None
+    first: int = 0
+    sha256: str | None = None
 
     def to_json(self) -> str:
         """Return one line of JSON; names that are no UTF-8 survive as escapes."""
         fields: list[object] = [self.kind, self.path, self.name, self.count, _pair(self.stamp)]
-        if self.caption or self.members or self.failure:
+        is_grown = self.first or self.sha256
+        if self.caption or self.members or self.failure or is_grown:
             why = self.failure and [self.failure.stage, self.failure.type, self.failure.reason]
             fields += [self.caption, _pair(self.caption_stamp), list(self.members), why]
+        if is_grown:
+            fields += [self.first, self.sha256]
         return json.dumps(fields, separators=(",", ":"))
 
     @classmethod
@@ -74,7 +90,8 @@ class Entry:
         True
         """
         kind, path, name, count, stamp, *rest = json.loads(line)
-        caption, caption_stamp, members, why = rest or (None, None, (), None)
+        caption, caption_stamp, members, why = rest[:4] or (None, None, (), None)
+        first, sha256 = rest[4:] or (0, None)
         return cls(
             kind=kind,
             path=path,
@@ -85,6 +102,8 @@ class Entry:
             caption_stamp=Stamp(*caption_stamp) if caption_stamp else None,
             members=tuple(members),
             failure=Failure(stage=why[0], type=why[1], reason=why[2]) if why else None,
+            first=first,
+            sha256=sha256,
         )
 
 

@@ -11,16 +11,20 @@ circle of them is not. The job's own output is no input, wherever it lies.
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 
 from dvse.errors import ConfigError, InputError, MissingFileError, UnreadableFileError
-from pipelines.sources.entry import Entry, Stamp
+from dvse.storage.file_hash import file_sha256
+from pipelines.sources.entry import FAILURE, UNOPENED, Entry, Stamp
 from pipelines.sources.kinds import CONTAINERS, extension, media_kind
 from pipelines.sources.record import Failure, utf8_name
 from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
 from pipelines.sources.source import Source
 
 _PATH_MANIFESTS = ("csv", "tsv", "kaldi")
+_MANIFESTS = (*_PATH_MANIFESTS, "jsonl")
 
 
 class Lister:
@@ -46,7 +50,8 @@ class Lister:
                 glob.iglob(typed, recursive=True, include_hidden=True), key=os.fsencode
             )
             if not matches:
-                yield _failed(typed, typed, MissingFileError(f"{typed}: nothing matches"))
+                problem = MissingFileError(f"{utf8_name(typed)}: nothing matches")
+                yield _failed(typed, typed, problem, kind=UNOPENED)
             for path in matches:
                 if self._skip and os.path.abspath(path).startswith(self._skip):
                     continue
@@ -62,7 +67,8 @@ class Lister:
                 found = True
                 yield entry
             if not found:
-                yield _failed(typed, typed, InputError(f"{utf8_name(typed)}: the folder is empty"))
+                empty = InputError(f"{utf8_name(typed)}: the folder is empty")
+                yield _failed(typed, typed, empty, kind=UNOPENED)
         else:
             yield from self._file(typed, typed, beside=None)
 
@@ -76,7 +82,7 @@ class Lister:
                 is_folder = {child.name: child.is_dir() for child in found}
         except OSError as error:
             problem = UnreadableFileError(f"{utf8_name(path)}: {error.strerror}")
-            yield _failed(path, name or path, problem)
+            yield _failed(path, name or path, problem, kind=UNOPENED)
             return
         identity = (info.st_dev, info.st_ino)
         if identity == self._skip_identity:
@@ -144,7 +150,8 @@ class Lister:
                     ),
                 )
             elif not os.path.exists(path):
-                yield _failed(path, name, MissingFileError(f"{utf8_name(path)}: no such file"))
+                gone = MissingFileError(f"{utf8_name(path)}: no such file")
+                yield _failed(path, name, gone, kind=UNOPENED)
             else:
                 entry = Entry(kind=kind, path=absolute, name=name, stamp=Stamp.of(absolute))
                 yield self._counted(entry)
@@ -169,16 +176,16 @@ class Lister:
     def _counted(self, entry: Entry) -> Entry:
         try:
             count = self._source(entry.kind).count(entry)
-            if count == 0:
-                raise InputError(f"{utf8_name(entry.name)}: it holds no inputs")
+            sha256 = file_sha256(Path(entry.path)) if entry.kind in _MANIFESTS else None
         except ConfigError:
             raise  # the command is wrong, not the container
         except Exception as error:
             # Any library may raise anything on a broken container; the job goes on without it.
-            return _failed(entry.path, entry.name, error, stamp=entry.stamp)
-        return Entry(
-            kind=entry.kind, path=entry.path, name=entry.name, count=count, stamp=entry.stamp
-        )
+            return _failed(entry.path, entry.name, error, stamp=entry.stamp, kind=UNOPENED)
+        if count == 0:
+            empty = InputError(f"{utf8_name(entry.name)}: it holds no inputs")
+            return _failed(entry.path, entry.name, empty, stamp=entry.stamp)
+        return replace(entry, count=count, sha256=sha256)
 
     def _only_points(self, kind: str, path: str) -> bool:
         """Whether a manifest only names files that lie elsewhere."""
@@ -204,9 +211,11 @@ def _identity(path: str) -> tuple[int, int] | None:
     return info.st_dev, info.st_ino
 
 
-def _failed(path: str, name: str, error: Exception, *, stamp: Stamp | None = None) -> Entry:
+def _failed(
+    path: str, name: str, error: Exception, *, stamp: Stamp | None = None, kind: str = FAILURE
+) -> Entry:
     return Entry(
-        kind="failure",
+        kind=kind,
         path=path if path.startswith(HUB_PREFIX) else os.path.abspath(path),
         name=name,
         stamp=stamp,

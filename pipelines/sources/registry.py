@@ -43,7 +43,7 @@ def make_source(kind: str, options: SourceOptions) -> Source:
             from pipelines.sources.files import GroupSource
 
             return GroupSource(template)
-        case "failure":
+        case "failure" | "unopened":
             from pipelines.sources.files import FailureSource
 
             return FailureSource()

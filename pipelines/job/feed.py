@@ -1,0 +1,104 @@
+"""What goes to the engine: the inputs that are left to do, under unique names.
+
+Opens the partitions that they belong to, and says of each number that no input has.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dvse.storage.shard import read_shard
+from pipelines.engines.engine import Numbered
+from pipelines.job.journal import DoneMarker, ErrorLine, Journal
+from pipelines.job.numbering import Numbering
+from pipelines.job.partition import Partition
+from pipelines.job.plan import Plan
+from pipelines.job.unique_names import UniqueNames
+
+
+class Feed:
+    """The inputs left to do, in the order of their numbers.
+
+    Args:
+        journal: of the job.
+        plan: its inputs.
+        numbering: of them.
+        size: numbers a partition.
+        markers: of finished partitions.
+        again: failed inputs of finished partitions that are tried again, by partition.
+
+    Attributes:
+        partitions: those that are open, by number.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        plan: Plan,
+        numbering: Numbering,
+        *,
+        size: int,
+        markers: Mapping[int, DoneMarker],
+        again: Mapping[int, Sequence[ErrorLine]],
+    ) -> None:
+        self._journal, self._plan, self._numbering = journal, plan, numbering
+        self._size, self._markers, self._again = size, markers, again
+        self._given_names = {line.index: line.id for lines in again.values() for line in lines}
+        self.partitions: dict[int, Partition] = {}
+
+    def __iter__(self) -> Iterator[Numbered]:
+        """Yield them; must be read once only."""
+        names = self._taken_names()
+        number = -1
+        for number, record in self._plan.records(self._ranges()):
+            partition = self._open(number // self._size, number)
+            if record is None:
+                partition.skip(number)
+                continue
+            id = self._given_names.get(number) or names.claim(record.id)
+            yield Numbered(partition=partition.number, index=number, record=record.renamed(id))
+        self._close_until(number + 1)
+
+    def _ranges(self) -> Iterator[tuple[int, int | None]]:
+        """Yield half-open ranges of numbers in rising order; the last one is open."""
+        end = max(self._markers, default=-1) + 1
+        for partition in range(end):
+            first = partition * self._size
+            if partition in self._again:
+                for line in self._again[partition]:
+                    yield line.index, line.index + 1
+            elif partition not in self._markers:
+                yield first, first + self._size
+        yield end * self._size, None
+
+    def _open(self, partition: int, number: int) -> Partition:
+        if partition not in self.partitions:
+            self._close_until(number)
+            self.partitions[partition] = self._begun(partition)
+        return self.partitions[partition]
+
+    def _begun(self, number: int) -> Partition:
+        first, total = number * self._size, self._numbering.num_numbers
+        is_known = total is not None or number in self._markers
+        length = self._size if total is None else min(self._size, total - first)
+        if (marker := self._markers.get(number)) is None:
+            return Partition(number, first, length if is_known else None)
+        length = marker.num_inputs + len(marker.holes)
+        partition = Partition(number, first, length)
+        rows = read_shard(self._journal.shard(number)).to_pylist()
+        partition.restore(marker, rows, self._journal.errors(number))
+        for line in self._again[number]:
+            partition.try_again(line.index)
+        return partition
+
+    def _close_until(self, number: int) -> None:
+        """Everything before this number was fed: now the end of a stream's partition is known."""
+        for partition in self.partitions.values():
+            partition.close(number)
+
+    def _taken_names(self) -> UniqueNames:
+        """The names in finished partitions: each was free when it was given, so it is theirs."""
+        names = UniqueNames()
+        for partition in sorted(self._markers):
+            shard = read_shard(self._journal.shard(partition), columns=["id"])
+            names.add(shard.column("id").to_pylist())
+            names.add(line.id for line in self._journal.errors(partition))
+        return names

@@ -1,0 +1,58 @@
+"""How the inputs of a job's listing are numbered.
+
+Numbers never move. What was added later begins with a partition of its own, so the one before it
+may be short; what went away leaves a hole. So there may be more numbers than inputs.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.sources.entry import BOUNDARY, HOLE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbering:
+    """What numbers a listing gives out.
+
+    Attributes:
+        num_numbers: all of them; `None` while a stream's length is not known.
+        num_inputs: those that an input has; `None` likewise.
+        holes: half-open ranges of numbers whose input went away.
+    """
+
+    num_numbers: int | None
+    num_inputs: int | None
+    holes: tuple[range, ...]
+
+    @classmethod
+    def of(cls, listing: Path, stream_lengths: Mapping[int, int]) -> "Numbering":
+        """Count the entries of a listing, given the lengths of streams read before."""
+        first, num_gaps, is_known = 0, 0, True
+        holes = []
+        with listing.open(encoding="ascii") as file:
+            for position, line in enumerate(file):
+                # Of a million lines only these two fields are looked at.
+                kind, _, _, count, *_ = json.loads(line)
+                if count is None:
+                    is_known = is_known and position in stream_lengths
+                    count = stream_lengths.get(position, 0)
+                if kind in (HOLE, BOUNDARY):
+                    num_gaps += count
+                if kind == HOLE:
+                    holes.append(range(first, first + count))
+                first += count
+        return cls(
+            num_numbers=first if is_known else None,
+            num_inputs=first - num_gaps if is_known else None,
+            holes=tuple(holes),
+        )
+
+    def is_hole(self, number: int) -> bool:
+        """Whether the input of this number went away."""
+        return any(number in hole for hole in self.holes)
+
+    def num_partitions(self, size: int) -> int | None:
+        """Return how many partitions of `size` numbers there are, `None` if that is not known."""
+        return None if self.num_numbers is None else -(-self.num_numbers // size)

@@ -1,0 +1,61 @@
+"""What finished shards say of single inputs, and whether an input would give the same row today."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dvse.errors import InputError
+from dvse.storage.shard import read_shard
+from pipelines.job.journal import DoneMarker, Journal
+from pipelines.sources.loading import load
+from pipelines.sources.record import Record
+
+_COLUMNS = ("source", "sha256", "text")
+
+
+class StoredRows:
+    """Rows of finished partitions by the number of their input; one partition is held at a time.
+
+    Args:
+        journal: of the job.
+        markers: of its finished partitions.
+        size: numbers a partition.
+    """
+
+    def __init__(self, journal: Journal, markers: Mapping[int, DoneMarker], size: int) -> None:
+        self._journal, self._markers, self._size = journal, markers, size
+        self._held: tuple[int, dict[int, dict[str, Any]]] = (-1, {})
+
+    def get(self, number: int) -> dict[str, Any] | None:
+        """Return source, sha256 and text of an input's row, `None` where it has none (yet)."""
+        partition = number // self._size
+        if partition not in self._markers:
+            return None
+        if self._held[0] != partition:
+            marker = self._markers[partition]
+            rows = read_shard(self._journal.shard(partition), _COLUMNS).to_pylist()
+            errors = self._journal.errors(partition)
+            numbers = marker.row_numbers({line.index for line in errors})
+            self._held = partition, dict(zip(numbers, rows, strict=True))
+        return self._held[1].get(number)
+
+    def has_any(self, numbers: range) -> bool:
+        """Whether a finished partition holds one of these numbers."""
+        if not numbers:
+            return False
+        first, last = numbers[0] // self._size, numbers[-1] // self._size
+        return any(p in self._markers for p in range(first, last + 1))
+
+
+def is_same(row: Mapping[str, Any], record: Record) -> bool:
+    """Whether a record would give this row: the same place, text and bytes."""
+    if record.failure is not None:
+        return False
+    try:
+        loaded, _ = load(record)
+    except InputError:
+        return False
+    return (row["source"], row["sha256"], row["text"]) == (
+        loaded.source,
+        loaded.sha256,
+        loaded.text,
+    )
