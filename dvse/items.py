@@ -5,7 +5,7 @@ the tokenizer when it reads it, so that one bad item never costs the others. Kno
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, TypeAlias
 
@@ -33,18 +33,22 @@ class Text:
 class Image:
     """A picture: a path, the bytes of a file, a PIL image, or a uint8 array [H, W] or [H, W, 3|4].
 
+    `name` is what messages call it, where it is no path.
+
     >>> Image("cat.jpg").source
     'cat.jpg'
     """
 
     source: str | PathLike[str] | bytes | Any
+    name: str | None = field(default=None, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True)
 class Audio:
     """A recording: a path, the bytes of a file, or a float array [samples] or [samples, channels].
 
-    An array needs its `sample_rate_hz`; a file brings its own.
+    An array needs its `sample_rate_hz`; a file brings its own. `name` is what messages call it,
+    where it is no path.
 
     >>> Audio("seven.wav").source
     'seven.wav'
@@ -52,6 +56,7 @@ class Audio:
 
     source: str | PathLike[str] | bytes | Any
     sample_rate_hz: int | None = None
+    name: str | None = field(default=None, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True)

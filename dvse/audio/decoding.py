@@ -1,20 +1,23 @@
 """From what a user hands in to blocks of mono samples, or one clear error.
 
-A file is read a block at a time by libsndfile (through soundfile), whatever its length; all its
-channels are averaged. It refuses to know the rate that an encoder wants.
+The structure of a file is looked at first (`containers`), then libsndfile reads it a block at a
+time, whatever its length, or FFmpeg where libsndfile cannot; all channels are averaged, unless some
+are chosen. It refuses to know the rate that an encoder wants.
 """
 
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
-import soundfile
 
-from dvse.audio.containers import missing_bytes
+from dvse.audio.containers import is_foreign, survey
+from dvse.audio.ffmpeg_file import opened_by_ffmpeg
+from dvse.audio.recording import Recording, block_size, full_scale
+from dvse.audio.sound_file import NotReadError, opened_sound
 from dvse.errors import (
     DecodeError,
     ItemTypeError,
@@ -26,23 +29,6 @@ from dvse.media_file import open_media_file, printable
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
 MAX_AMPLITUDE = 1e6
 """Full scale is 1; float files may pass it, but no recording does so a million times."""
-
-_BLOCK_VALUES = 1 << 18
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """A recording that is being read.
-
-    Attributes:
-        name: how messages call it.
-        sample_rate_hz: of the file or array.
-        blocks: mono float32 [n] blocks in order; reading them raises `InputError`s.
-    """
-
-    name: str
-    sample_rate_hz: int
-    blocks: Iterator[np.ndarray]
 
 
 @contextmanager
@@ -59,18 +45,36 @@ def opened(item: Audio, *, max_duration_s: float) -> Iterator[Recording]:
     ...     [block.tolist() for block in recording.blocks]
     [[0.0, 0.0, 0.0, 0.0]]
     """
+    with opened_channels(item) as recording:
+        mono = replace(recording, blocks=map(_mono, recording.blocks))
+        yield _checked(mono, max_duration_s)
+
+
+@contextmanager
+def opened_channels(item: Audio, *, start_s: float = 0.0) -> Iterator[Recording]:
+    """Open as `opened` does, with the channels of a block [n, channels] apart, unchecked.
+
+    Args:
+        item: what a user hands in.
+        start_s: where to begin.
+
+    Raises:
+        InputError: as `opened`.
+    """
     source = item.source
+    name = item.name or (
+        printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else "these bytes"
+    )
     if isinstance(source, bytes | bytearray | memoryview):
-        with io.BytesIO(source) as data, _opened_file(data, "these bytes", item) as recording:
-            yield _checked(recording, max_duration_s)
+        with io.BytesIO(source) as data, _opened_file(data, name, item, start_s) as recording:
+            yield recording
     elif isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
         # Unbuffered: libsndfile shares its place.
-        file = open_media_file(path, expected="an audio file", buffering=0)
-        with file, _opened_file(file, printable(path), item) as recording:
-            yield _checked(recording, max_duration_s)
+        file = open_media_file(os.fspath(source), expected="an audio file", buffering=0)
+        with file, _opened_file(file, name, item, start_s) as recording:
+            yield recording
     elif hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
-        yield _checked(_array_recording(source, item.sample_rate_hz), max_duration_s)
+        yield _array_recording(source, item.sample_rate_hz)
     else:
         raise ItemTypeError(
             "dvse.Audio takes a path, the bytes of a file, or an array [samples] or "
@@ -79,54 +83,26 @@ def opened(item: Audio, *, max_duration_s: float) -> Iterator[Recording]:
 
 
 @contextmanager
-def _opened_file(file: BinaryIO, name: str, item: Audio) -> Iterator[Recording]:
+def _opened_file(file: BinaryIO, name: str, item: Audio, start_s: float) -> Iterator[Recording]:
     start = file.read(16)
     if not start:
         raise DecodeError(f"{name}: expected a recording, received zero bytes")
-    if missing := missing_bytes(file):
-        raise DecodeError(
-            f"{name}: truncated, at least {missing} bytes are missing at its end; copy it again"
-        )
-    try:
-        # A descriptor is read by libsndfile itself; a name would have to be valid UTF-8.
-        sound = soundfile.SoundFile(
-            file if isinstance(file, io.BytesIO) else file.fileno(),
-            closefd=False,
-        )
-    except Exception as error:  # a damaged header: soundfile raises many kinds
-        raise DecodeError(
-            f"{name}: expected WAV, FLAC, OGG, MP3 or another format that libsndfile reads, "
-            f"received bytes that start with {start!r}"
-        ) from error
-    with sound:
-        if item.sample_rate_hz not in (None, sound.samplerate):
+    structure = survey(file)
+    if structure.problem:
+        raise DecodeError(f"{name}: {structure.problem}")
+    with ExitStack() as stack:
+        try:
+            if is_foreign(start):
+                raise NotReadError
+            recording = stack.enter_context(opened_sound(file, name, structure, start_s=start_s))
+        except NotReadError:
+            recording = stack.enter_context(opened_by_ffmpeg(file, name, start, start_s=start_s))
+        if item.sample_rate_hz not in (None, recording.sample_rate_hz):
             raise DecodeError(
-                f"{name}: the file has {sound.samplerate} Hz, sample_rate_hz says "
+                f"{name}: the file has {recording.sample_rate_hz} Hz, sample_rate_hz says "
                 f"{item.sample_rate_hz}; leave it out for files"
             )
-        yield Recording(
-            name=name, sample_rate_hz=sound.samplerate, blocks=_file_blocks(sound, name)
-        )
-
-
-def _file_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[np.ndarray]:
-    expected, received = sound.frames, 0
-    size = max(1024, _BLOCK_VALUES // sound.channels)
-    while True:
-        try:
-            block = sound.read(size, dtype="float32", always_2d=True)
-        except Exception as error:  # damaged in the middle
-            raise DecodeError(
-                f"{name}: damaged after {received / sound.samplerate:.3f} s; {error}"
-            ) from error
-        if not len(block):
-            break
-        received += len(block)
-        yield _mono(block)
-    if received < expected < 1 << 62:
-        raise DecodeError(
-            f"{name}: truncated, {received} of {expected} samples are there; copy it again"
-        )
+        yield recording
 
 
 def _array_recording(source: Any, sample_rate_hz: int | None) -> Recording:
@@ -154,19 +130,9 @@ def _array_recording(source: Any, sample_rate_hz: int | None) -> Recording:
 
 def _array_blocks(array: np.ndarray) -> Iterator[np.ndarray]:
     array = array[:, None] if array.ndim == 1 else array
-    size = max(1024, _BLOCK_VALUES // array.shape[1])
+    size = block_size(array.shape[1])
     for start in range(0, len(array), size):
-        yield _mono(_full_scale(array[start : start + size]))
-
-
-def _full_scale(block: np.ndarray) -> np.ndarray:
-    """Return float32 in [-1, 1) of integers (unsigned ones are centred); floats as they are."""
-    if block.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # too large a float64 becomes inf, which is refused
-            return block.astype(np.float32)
-    half = 2.0 ** (8 * block.dtype.itemsize - 1)
-    centre = half if block.dtype.kind == "u" else 0.0
-    return ((block.astype(np.float64) - centre) / half).astype(np.float32)
+        yield full_scale(array[start : start + size])
 
 
 def _mono(block: np.ndarray) -> np.ndarray:

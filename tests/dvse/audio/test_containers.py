@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from dvse.audio.containers import missing_bytes
+from dvse.audio.containers import survey
+from dvse.audio.pieces import WHOLE
 
 
 def file_bytes(kind: str, subtype: str) -> bytes:
@@ -30,32 +31,49 @@ def file_bytes(kind: str, subtype: str) -> bytes:
     ],
 )
 def test_a_whole_file_misses_nothing(kind: str, subtype: str) -> None:
-    assert missing_bytes(io.BytesIO(file_bytes(kind, subtype))) == 0
+    assert survey(io.BytesIO(file_bytes(kind, subtype))) == WHOLE
 
 
 @pytest.mark.parametrize(
-    ("kind", "subtype"), [("WAV", "PCM_16"), ("RF64", "PCM_16"), ("AIFF", "PCM_16")]
+    ("kind", "subtype"),
+    [
+        ("WAV", "PCM_16"),
+        ("RF64", "PCM_16"),
+        ("AIFF", "PCM_16"),
+        ("AU", "PCM_16"),
+        ("W64", "PCM_16"),
+        ("CAF", "PCM_16"),
+        ("NIST", "PCM_16"),
+        ("SVX", "PCM_16"),
+        ("AVR", "PCM_16"),
+    ],
 )
 def test_counts_what_is_missing(kind: str, subtype: str) -> None:
     data = file_bytes(kind, subtype)
-    assert missing_bytes(io.BytesIO(data[:-1234])) == 1234
+    assert "at least 1234 bytes" in str(survey(io.BytesIO(data[:-1234])).problem)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.6, 0.999])
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_a_cut_ogg_stream_is_seen(subtype: str, share: float) -> None:
     data = file_bytes("OGG", subtype)
-    assert missing_bytes(io.BytesIO(data[: int(len(data) * share)])) > 0
+    assert "truncated" in str(survey(io.BytesIO(data[: int(len(data) * share)])).problem)
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
 def test_sizes_that_streaming_programs_leave_are_accepted(size: int) -> None:
     data = bytearray(file_bytes("WAV", "PCM_16"))
     data[40:44] = size.to_bytes(4, "little")
-    assert missing_bytes(io.BytesIO(bytes(data))) == 0
+    assert survey(io.BytesIO(bytes(data))).problem is None
 
 
 def test_leaves_the_file_at_its_start() -> None:
     file = io.BytesIO(file_bytes("OGG", "VORBIS"))
-    missing_bytes(file)
+    survey(file)
     assert file.tell() == 0
+
+
+@pytest.mark.parametrize("kind", ["IRCAM", "PVF", "PAF"])
+def test_kinds_that_state_no_length_are_refused(kind: str) -> None:
+    """Whole and cut in half look the same."""
+    assert "states no length" in str(survey(io.BytesIO(file_bytes(kind, "PCM_16"))).problem)

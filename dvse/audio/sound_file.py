@@ -1,0 +1,123 @@
+"""Reading with libsndfile (through soundfile), piece by piece, to the end of each.
+
+Blocks are read whatever the length; the number of samples that a header promises is held against
+what came.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from dvse.audio.pieces import Piece, PieceFile, Survey
+from dvse.audio.recording import Recording, block_size, num_samples, without_first
+from dvse.audio.stated_sizes import survey_htk
+from dvse.errors import DecodeError
+from dvse.native_lines import native_lines
+
+SEEKABLE = frozenset(
+    ("WAV", "WAVEX", "RF64", "AIFF", "AU", "W64", "CAF", "NIST", "FLAC", "VOC", "SVX", "AVR", "HTK")
+)
+"""Containers whose length is sure, and where any sample is found without those before it."""
+_READ = SEEKABLE | {"OGG", "MP3"}
+_UNKNOWN_LENGTH = 1 << 62
+
+
+class NotReadError(Exception):
+    """libsndfile does not know these bytes; another reader may."""
+
+
+class _Sound(soundfile.SoundFile):
+    """soundfile seeks after each block; where the length is unknown that fails."""
+
+    def seekable(self) -> bool:
+        return self.frames < _UNKNOWN_LENGTH and super().seekable()
+
+
+@contextmanager
+def opened_sound(
+    file: BinaryIO, name: str, survey: Survey, *, start_s: float = 0.0
+) -> Iterator[Recording]:
+    """Open a file whose structure was surveyed, from a place on.
+
+    Raises:
+        NotReadError: libsndfile does not open it.
+        DecodeError: damaged, truncated, or of a kind whose length cannot be told.
+    """
+    with ExitStack() as stack:
+        pieces: tuple[Piece | None, ...] = survey.pieces or (None,)
+        first = stack.enter_context(_opened(file, name, pieces[0]))
+        rate = first.samplerate
+
+        def blocks() -> Iterator[np.ndarray]:
+            yield from _blocks(first, name, pieces[0], start)
+            for piece in pieces[1:]:
+                with _opened(file, name, piece) as sound:
+                    if sound.samplerate != rate:
+                        raise DecodeError(
+                            f"{name}: recordings of {rate} and {sound.samplerate} Hz are joined "
+                            "in it; cut it apart"
+                        )
+                    yield from _blocks(sound, name, piece, 0)
+
+        start = num_samples(start_s, rate)
+        rest = blocks()
+        if start and (len(pieces) > 1 or first.format not in SEEKABLE):
+            rest, start = without_first(rest, start), 0
+        yield Recording(name=name, sample_rate_hz=rate, blocks=rest)
+
+
+def _opened(file: BinaryIO, name: str, piece: Piece | None) -> soundfile.SoundFile:
+    source: object = file
+    if piece is not None:
+        source = PieceFile(file, piece)
+    elif not isinstance(file, io.BytesIO):
+        # A descriptor is read by libsndfile itself; a name would have to be valid UTF-8.
+        source = file.fileno()
+    try:
+        with native_lines():
+            sound = _Sound(source, closefd=False)
+    except Exception as error:  # a damaged header: soundfile raises many kinds
+        raise NotReadError(str(error)) from error
+    problem = None
+    if sound.format not in _READ:
+        problem = f"a {sound.format} file states no length that could be checked; convert it to WAV"
+    elif sound.format == "HTK":
+        problem = survey_htk(file, file.seek(0, 2)).problem
+    if problem:
+        sound.close()
+        raise DecodeError(f"{name}: {problem}")
+    return sound
+
+
+def _blocks(
+    sound: soundfile.SoundFile, name: str, piece: Piece | None, start: int
+) -> Iterator[np.ndarray]:
+    expected = sound.frames if piece is None or piece.num_samples is None else piece.num_samples
+    if sound.format in ("WAV", "WAVEX") and sound.subtype == "MPEG_LAYER_III":
+        expected = _UNKNOWN_LENGTH  # libsndfile guesses; the size of the chunk was checked
+    if start:
+        if start >= expected:
+            return
+        sound.seek(start)
+    received = start
+    size = block_size(sound.channels)
+    while True:
+        try:
+            with native_lines() as lines:
+                block = sound.read(size, dtype="float32", always_2d=True)
+        except Exception as error:  # damaged in the middle
+            raise DecodeError(
+                f"{name}: damaged after {received / sound.samplerate:.3f} s; {error}{lines}"
+            ) from error
+        if not len(block):
+            break
+        received += len(block)
+        yield block
+    if received < expected < _UNKNOWN_LENGTH:
+        raise DecodeError(
+            f"{name}: truncated, {received} of {expected} samples are there; copy it again{lines}"
+        )
