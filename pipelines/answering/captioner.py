@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dvse.errors import ConfigError, InputError
-from pipelines.answering.answerer import Answerer
+from pipelines.answering.answerer import Answer, Answerer
 from pipelines.answering.caption import Caption
 from pipelines.answering.incremental_text import IncrementalText
 from pipelines.answering.inputs import as_inputs, as_row, is_single
@@ -127,22 +127,7 @@ class Captioner:
             _raise_first(prompts, named=not single)
         if stream:
             return self._stream(prompts[0], settings)
-        results: list[Result] = list(prompts)  # type: ignore[arg-type]  # each is replaced below
-        good = [n for n, found in enumerate(prompts) if not isinstance(found, InputError)]
-        ids = [prompts[n].ids for n in good]  # type: ignore[union-attr]
-        for at, answer in self._answerer.answer(ids, settings, score=details):
-            results[good[at]] = answer.text
-            if details:
-                assert answer.log_probability is not None
-                results[good[at]] = Caption(
-                    text=answer.text,
-                    reasoning=answer.reasoning,
-                    token_ids=answer.token_ids,
-                    num_prompt_ids=len(ids[at]),
-                    log_probability=answer.log_probability,
-                    is_complete=answer.is_complete,
-                    seconds=time.monotonic() - began,
-                )
+        results = self._answered(prompts, settings, details=details, began=began)
         return results[0] if single else results
 
     def __repr__(self) -> str:
@@ -163,6 +148,23 @@ class Captioner:
         encoded = encode_prompts(self.tokenizer, rows, max_length=self._answerer.max_length)
         return [next(encoded) if one is None else one for one in found]
 
+    def _answered(
+        self,
+        prompts: "Sequence[Encoding | InputError]",
+        settings: AnswerSettings,
+        *,
+        details: bool,
+        began: float,
+    ) -> list[Result]:
+        """Return the caption in the place of each prompt; errors stay where they are."""
+        results: list[Any] = list(prompts)
+        good = [n for n, found in enumerate(prompts) if not isinstance(found, InputError)]
+        ids = [prompts[n].ids for n in good]  # type: ignore[union-attr]
+        for at, answer in self._answerer.answer(ids, settings, score=details):
+            seconds = time.monotonic() - began
+            results[good[at]] = _caption(answer, len(ids[at]), seconds) if details else answer.text
+        return results
+
     def _stream(self, prompt: Any, settings: AnswerSettings) -> Iterator[str]:
         text = IncrementalText(self.tokenizer.text)
         legal = self._answerer.legal
@@ -174,6 +176,19 @@ class Captioner:
                 yield piece
         if rest := text.finish():
             yield rest
+
+
+def _caption(answer: Answer, num_prompt_ids: int, seconds: float) -> Caption:
+    assert answer.log_probability is not None
+    return Caption(
+        text=answer.text,
+        reasoning=answer.reasoning,
+        token_ids=answer.token_ids,
+        num_prompt_ids=num_prompt_ids,
+        log_probability=answer.log_probability,
+        is_complete=answer.is_complete,
+        seconds=seconds,
+    )
 
 
 def _raise_first(prompts: "Sequence[Encoding | InputError]", *, named: bool) -> None:

@@ -63,8 +63,8 @@ def _step_row(name: str, *, dim: int, size: int, teacher: bool) -> Row:
         num_unreadable=0,
         sha256="",
     )
-    model, optimizer = accelerator.prepare(ours, loop._optimizer(ours, config))
-    peer_optimizer = loop._optimizer(peer, config)
+    model, optimizer = accelerator.prepare(ours, loop.make_optimizer(ours, config))
+    peer_optimizer = loop.make_optimizer(peer, config)
     order = rng.permutation(len(pictures))
     ready = [torch.from_numpy(pictures.pixels[rows]) for rows in np.array_split(order, _STEPS)]
 

@@ -9,7 +9,7 @@ of the first.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,11 @@ import torch
 from tqdm import tqdm
 
 from dvse.errors import ConfigError, MissingExtraError, TrainingError
-from pipelines.runs.checkpoint import load_checkpoint, save_checkpoint
-from pipelines.runs.log import TrainingLog
 from pipelines.training.image.codec import ImageCodec
 from pipelines.training.image.pictures import Pictures
-from pipelines.training.image.scores import score_codec
+from pipelines.training.image.progress import Progress
 from pipelines.training.image.settings import ImageTrainingConfig
 from pipelines.training.image.step import take_step
-
-CHECKPOINT_FILE = "checkpoint.pt"
-
-_SCALARS_EVERY = 20  # steps
 
 
 def open_accelerator(config: ImageTrainingConfig, *, device: str = "auto") -> Any:
@@ -86,78 +80,68 @@ def train_codec(
             checkpoint of other settings, a loss that is no longer finite, or a full disk.
     """
     accelerator = accelerator or open_accelerator(config, device="cpu")
+    _check(train, config)
     steps_per_epoch = len(train) // config.batch_size
-    if steps_per_epoch < 1:
+    identity = _identity(codec, config, train, accelerator.num_processes, about or {})
+    model, optimizer = accelerator.prepare(codec, make_optimizer(codec, config))
+    is_first = accelerator.is_main_process
+    progress = Progress(
+        folder,
+        identity,
+        codec=codec,
+        optimizer=optimizer,
+        scaler=accelerator.scaler,
+        steps_per_epoch=steps_per_epoch,
+        is_first=is_first,
+        resume=resume,
+    )
+    total = config.epochs * steps_per_epoch
+    with tqdm(
+        total=total, initial=progress.step, unit="step", desc="train", disable=not is_first
+    ) as bar:
+        for rows in _batches(train, config, steps_per_epoch, progress.step):
+            codec.train()
+            step = progress.step
+            rate = _set_learning_rate(optimizer, config, step, total)
+            losses = take_step(
+                accelerator, model, optimizer, train, rows, config, step, step / total
+            )
+            progress.take(losses, rate)
+            bar.set_postfix({k: f"{v:.3f}" for k, v in losses.items()}, refresh=False)
+            bar.update()
+            if progress.is_epoch_over:
+                progress.end_epoch(validation)
+            is_due = config.checkpoint_steps and progress.step % config.checkpoint_steps == 0
+            if progress.is_epoch_over or is_due:
+                progress.save()
+    accelerator.wait_for_everyone()
+    progress.close()
+    return progress.lines
+
+
+def _check(train: Pictures, config: ImageTrainingConfig) -> None:
+    if len(train) < config.batch_size:
         raise TrainingError(
             f"expected at least one batch of {config.batch_size} pictures, received {len(train)}; "
             "give more pictures or a smaller --batch-size"
         )
     if config.label_weight and train.labels is None:
         raise TrainingError("expected labels for the label loss; name their column")
-    identity = _identity(codec, config, train, accelerator.num_processes, about or {})
-    model, optimizer = accelerator.prepare(codec, _optimizer(codec, config))
-    first_step, sums, lines = 0, {}, []
-    checkpoint = folder / CHECKPOINT_FILE
-    if resume and (state := load_checkpoint(checkpoint, identity)) is not None:
-        codec.load_state_dict(state["codec"])
-        optimizer.load_state_dict(state["optimizer"])
-        if accelerator.scaler is not None:
-            accelerator.scaler.load_state_dict(state["scaler"])
-        first_step, sums, lines = state["step"], state["sums"], state["log"]
-
-    is_first = accelerator.is_main_process
-    log = TrainingLog(folder, first_step=first_step) if is_first else None
-    total = config.epochs * steps_per_epoch
-    bar = tqdm(total=total, initial=first_step, unit="step", desc="train", disable=not is_first)
-    with bar:
-        for step in range(first_step, total):
-            epoch, place = divmod(step, steps_per_epoch)
-            if place == 0:
-                sums = {}
-            if place == 0 or step == first_step:
-                order = np.random.default_rng((config.seed, epoch)).permutation(len(train))
-            codec.train()
-            rate = _set_learning_rate(optimizer, config, step, total)
-            rows = order[place * config.batch_size : (place + 1) * config.batch_size]
-            losses = take_step(
-                accelerator, model, optimizer, train, rows, config, step, step / total
-            )
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value
-            bar.set_postfix({k: f"{v:.3f}" for k, v in losses.items()}, refresh=False)
-            bar.update()
-            is_end = place + 1 == steps_per_epoch
-            if log is not None and (is_end or step % _SCALARS_EVERY == 0):
-                log.scalars(step, {f"train/{k}": v for k, v in losses.items()})
-                log.scalars(step, {"learning_rate": rate})
-            if log is not None and is_end:
-                means = {name: round(value / steps_per_epoch, 5) for name, value in sums.items()}
-                line: dict[str, Any] = {"epoch": epoch + 1, **means}
-                if validation is not None:
-                    line["validation"] = asdict(score_codec(codec, validation))
-                    scores = {k: v for k, v in line["validation"].items() if v is not None}
-                    log.scalars(step, {f"validation/{k}": v for k, v in scores.items()})
-                lines.append(line)
-                tqdm.write(json.dumps(line))
-            due = config.checkpoint_steps and (step + 1) % config.checkpoint_steps == 0
-            if log is not None and (is_end or due):
-                state = {
-                    "codec": codec.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scaler": accelerator.scaler and accelerator.scaler.state_dict(),
-                    "step": step + 1,
-                    "sums": sums,
-                    "log": lines,
-                }
-                save_checkpoint(checkpoint, identity, state)
-                log.lines(lines)
-    accelerator.wait_for_everyone()
-    if log is not None:
-        log.close()
-    return lines
 
 
-def _optimizer(codec: ImageCodec, config: ImageTrainingConfig) -> torch.optim.Optimizer:
+def _batches(
+    train: Pictures, config: ImageTrainingConfig, steps_per_epoch: int, first: int
+) -> Iterator[np.ndarray]:
+    """Yield the rows of each step from `first` on; an epoch's order follows from the seed alone."""
+    for epoch in range(first // steps_per_epoch, config.epochs):
+        order = np.random.default_rng((config.seed, epoch)).permutation(len(train))
+        begun = first % steps_per_epoch if epoch == first // steps_per_epoch else 0
+        for place in range(begun, steps_per_epoch):
+            yield order[place * config.batch_size : (place + 1) * config.batch_size]
+
+
+def make_optimizer(codec: ImageCodec, config: ImageTrainingConfig) -> torch.optim.Optimizer:
+    """Return AdamW; weights decay in matrices, not in biases and norms."""
     matrices = [p for p in codec.parameters() if p.ndim > 1]
     vectors = [p for p in codec.parameters() if p.ndim <= 1]
     return torch.optim.AdamW(
