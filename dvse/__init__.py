@@ -11,7 +11,9 @@ True
 Importing this package is fast and loads no torch; names are fetched when they are first used.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dvse import auto_classes
@@ -62,6 +64,20 @@ __all__ = [
 ]
 
 auto_classes.register()
+
+
+class _Package(ModuleType):
+    """A module that is pickled by its name: dill would take it apart where it is installed editable.
+
+    A function that says `dvse.Text(…)` could not be hashed by `datasets` then, and its cache never
+    be used again.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_module, (self.__name__,)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from os import PathLike
 from typing import Any, TypeAlias
 
 from dvse.errors import ItemTypeError
+from dvse.plain_source import plain_picture, plain_recording
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Text:
 class Image:
     """A picture: a path, the bytes of a file, a PIL image, or a uint8 array [H, W] or [H, W, 3|4].
 
+    An open file or `BytesIO` is read from its start. A tensor is taken as torchvision has it,
+    [3, H, W], or as an array is; floats are in 0..1. What `datasets` keeps, `{"bytes", "path"}`,
+    is a picture too.
     `name` is what messages call it, where it is no path.
 
     >>> Image("cat.jpg").source
@@ -42,13 +46,22 @@ class Image:
     source: str | PathLike[str] | bytes | Any
     name: str | None = field(default=None, kw_only=True, compare=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", plain_picture(self.source))
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class Audio:
     """A recording: a path, the bytes of a file, or a float array [samples] or [samples, channels].
 
-    An array needs its `sample_rate_hz`; a file brings its own. `name` is what messages call it,
-    where it is no path.
+    An array needs its `sample_rate_hz` (or `sampling_rate`, as Hugging Face spells it); a file
+    brings its own. An open file or `BytesIO` is read from its start. A tensor of two dimensions is
+    taken as torchaudio has it, [channels, samples]. What `datasets` gives, `{"array",
+    "sampling_rate"}`, `{"bytes", "path"}` or a decoder of torchcodec, is a recording too. `name`
+    is what messages call it, where it is no path.
+
+    Raises:
+        ItemTypeError: two rates that differ.
 
     >>> Audio("seven.wav").source
     'seven.wav'
@@ -57,6 +70,22 @@ class Audio:
     source: str | PathLike[str] | bytes | Any
     sample_rate_hz: int | None = None
     name: str | None = field(default=None, kw_only=True, compare=False)
+
+    def __init__(
+        self,
+        source: str | PathLike[str] | bytes | Any,
+        sample_rate_hz: int | None = None,
+        *,
+        sampling_rate: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        source, found = plain_recording(source)
+        rates = [rate for rate in (sample_rate_hz, sampling_rate, found) if rate is not None]
+        if any(rate != rates[0] for rate in rates):
+            raise ItemTypeError(f"expected one sample rate, received {rates}")
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "sample_rate_hz", rates[0] if rates else None)
+        object.__setattr__(self, "name", name)
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,7 @@ def _rows(images: Any, text: Any, audio: Any, sampling_rate: int | None) -> list
     if isinstance(text, str):  # one row, whatever stands beside it
         images, audio = (v if v is None else [v] for v in (images, audio))
     if images is not None:
+        images = list(images) if getattr(images, "ndim", 0) == 4 else images  # a batch [B, …]
         columns["images"] = [[Image(i) for i in _as_list(cell)] for cell in _as_list(images)]
     if audio is not None:
         columns["audio"] = [

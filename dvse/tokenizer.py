@@ -15,11 +15,12 @@ import numpy as np
 from dvse.batch import PaddingSide, TokenBatch, collate
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import Encoding, Segment
-from dvse.errors import BundleFormatError, InputError
+from dvse.errors import BundleFormatError, ConfigError, InputError
 from dvse.grammar import Grammar
 from dvse.items import Item, as_sequence
 from dvse.media_tokenizer import MediaTokenizer
 from dvse.numerics import NumericsProfile, use_threads
+from dvse.origin import Origin
 from dvse.preparers import Preparers
 from dvse.row_encoding import encode_rows
 from dvse.storage.bundle import Bundle, Section, install_bundle, write_bundle
@@ -79,7 +80,9 @@ class Tokenizer:
         vocabulary: which id means what.
         grammar: which id may follow which.
         profile: device kind, dtype, threads and versions under which the encoders compute.
-        preparer: the picklable half, for decode workers.
+        preparer: the half for decode workers, without weights.
+        origin: where it came from. It is what a pickle holds: a tokenizer that was loaded can be
+            sent to other processes, which load it again.
 
     >>> from dvse import Text
     >>> tokenizer = load("tiny")
@@ -99,8 +102,10 @@ class Tokenizer:
         fingerprint: str,
         sections: Mapping[str, Section],
         card: str = "",
+        origin: Origin | None = None,
     ) -> None:
         self.name, self.fingerprint, self.card = name, fingerprint, card
+        self.origin = origin
         self.text, self.image, self.audio = text, image, audio
         self.vocabulary, self.profile, self.sections = vocabulary, profile, sections
         for modality, media in (("image", image), ("audio", audio)):
@@ -144,16 +149,18 @@ class Tokenizer:
             from dvse.audio.tokenizer import AudioTokenizer
 
             audio = AudioTokenizer.from_spec(specs["audio"], bundle.folder / "audio", device=device)
+        profile = profile or NumericsProfile.current(device=device)
         return cls(
             text=load_text_tokenizer(specs["text"], bundle.folder / "text"),
             image=image,
             audio=audio,
             vocabulary=bundle.vocabulary,
-            profile=profile or NumericsProfile.current(device=device),
+            profile=profile,
             name=bundle.name,
             fingerprint=bundle.fingerprint,
             sections=bundle.sections,
             card=bundle.card,
+            origin=Origin.of(bundle, device=device, threads=profile.threads),
         )
 
     def __call__(
@@ -349,6 +356,11 @@ class Tokenizer:
         with TemporaryDirectory() as folder:
             self.save(folder)
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **options))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.origin is None:
+            raise ConfigError("only a tokenizer that was loaded can be pickled; save it, load it")
+        return Origin.load, (self.origin,)
 
     def __repr__(self) -> str:
         return (

@@ -130,6 +130,9 @@ class Captioner:
         results = self._answered(prompts, settings, details=details, began=began)
         return results[0] if single else results
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.loaded,)
+
     def __repr__(self) -> str:
         return f"Captioner({self.name!r}, {self.tokenizer!r})"
 

@@ -15,11 +15,12 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dvse.errors import BundleFormatError, BundleNotFoundError, ConfigError, ModelMismatchError
+from dvse.origin import source_of
 from dvse.special_tokens import END_OF_TEXT, USER
 from dvse.storage.atomic_file import TEMPORARY_PREFIX, sync_directory
 from dvse.storage.bundle import Bundle
@@ -76,12 +77,24 @@ class LoadedModel:
         model: the decoder, in eval mode on `device`.
         tokenizer: its front door, with the encoders on `device`.
         device: `cpu`, `cuda` or `cuda:N`.
+        source: shipped name or path that it was loaded from. A loaded model can be pickled: other
+            processes load it again from there.
     """
 
     name: str
     model: "DvseForCausalLM"
     tokenizer: "Tokenizer"
     device: str
+    source: str | None = None
+
+    def called(self, name: str) -> "LoadedModel":
+        """Return the same model under another name."""
+        return replace(self, name=name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from pipelines.answering.model_origin import ModelOrigin
+
+        return ModelOrigin.load, (ModelOrigin.of(self),)
 
 
 def find_model(
@@ -150,7 +163,11 @@ def load_model(
             f"{folders.decoder}: the decoder cannot be loaded; {error}"
         ) from error
     return LoadedModel(
-        name=folders.name, model=model.eval().to(device), tokenizer=tokenizer, device=device
+        name=folders.name,
+        model=model.eval().to(device),
+        tokenizer=tokenizer,
+        device=device,
+        source=source_of(folders.decoder),
     )
 
 

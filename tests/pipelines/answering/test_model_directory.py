@@ -51,7 +51,7 @@ def test_every_door_opens_the_same_directory(random_model):
 def test_whoever_trusts_its_code_need_not_know_the_package(random_model, tmp_path):
     """As vLLM opens it: by `auto_map`, the configuration before the model."""
     config = json.loads((random_model / "config.json").read_text())
-    assert list(config["auto_map"]) == ["AutoConfig", "AutoModel", "AutoModelForCausalLM"]
+    assert list(config["auto_map"])[:3] == ["AutoConfig", "AutoModel", "AutoModelForCausalLM"]
     script = """if True:
         import sys, torch
         from transformers import AutoConfig, AutoModel, AutoModelForCausalLM

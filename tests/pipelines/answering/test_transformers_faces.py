@@ -3,7 +3,9 @@
 The Captioner is the yardstick: it has its own way from files to words.
 """
 
+import io
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, pipeline
 
 import dvse
-from dvse.errors import ConfigError
+from dvse.errors import BundleIntegrityError, ConfigError, InputError
 from pipelines import Captioner
 
 SHIPPED = Path(dvse.__file__).parent / "bundles" / "tiny"
@@ -157,3 +159,31 @@ def test_every_auto_class_opens_the_directory_after_import_dvse_or_with_trust(
 def test_the_model_itself_by_its_auto_class(captioner):
     model = AutoModelForCausalLM.from_pretrained(SHIPPED)
     assert type(model) is type(captioner.model)
+
+
+def test_a_captioner_goes_to_other_processes(captioner, picture):
+    data = pickle.dumps(captioner)
+    assert len(data) < 2000
+    again = pickle.loads(data)
+    assert (again.name, again([picture])) == ("tiny", captioner([picture]))
+    changed = Captioner.load("tiny", threads=1)
+    with torch.no_grad():
+        changed.model.model.norm.weight.add_(1.0)
+    with pytest.raises(BundleIntegrityError, match="changed in memory"):
+        pickle.loads(pickle.dumps(changed))
+
+
+def test_a_captioner_takes_what_others_hold(captioner, picture, sound):
+    seen, heard = captioner([picture, sound])
+    pixels = np.asarray(Image.open(picture))
+    samples, rate = soundfile.read(sound, dtype="float32")
+    content = picture.read_bytes()
+    pictures = [content, io.BytesIO(content), pixels, torch.from_numpy(pixels).permute(2, 0, 1)]
+    assert (
+        captioner([*pictures, {"bytes": content, "path": None}, Image.open(picture)]) == [seen] * 6
+    )
+    assert captioner(io.BytesIO(sound.read_bytes())) == heard
+    recording = {"array": samples, "sampling_rate": rate}
+    assert captioner([recording, sound.read_bytes(), {"path": str(sound)}]) == [heard] * 3
+    with pytest.raises(InputError, match="neither a picture nor a recording"):
+        captioner(b"neither of them")

@@ -1,0 +1,69 @@
+"""Where a tokenizer came from: enough to have the same one again in another process.
+
+What is pickled is this description and never a weight, so a `DataLoader` with `spawn` or a hash of
+a function that uses a tokenizer costs a few bytes, and equal tokenizers have equal hashes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from dvse.errors import BundleIntegrityError
+from dvse.storage.bundle import Bundle
+from dvse.storage.finding import SHIPPED
+
+if TYPE_CHECKING:
+    from dvse.tokenizer import Tokenizer
+
+
+def source_of(folder: Path) -> str:
+    """Return by what a directory is found again: its shipped name, or its absolute path.
+
+    >>> source_of(SHIPPED / "tiny")
+    'tiny'
+    """
+    folder = folder.absolute()
+    return folder.name if folder.parent == SHIPPED else str(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A tokenizer by name or path, what it was, and how it was loaded.
+
+    Attributes:
+        source: shipped name or absolute path.
+        fingerprint: of the bundle, as it was when it was loaded.
+        device, threads: as `dvse.load` takes them.
+    """
+
+    source: str
+    fingerprint: str
+    device: str
+    threads: int
+
+    @classmethod
+    def of(cls, bundle: Bundle, *, device: str, threads: int) -> Self:
+        """Describe a tokenizer that is made from an opened bundle."""
+        return cls(
+            source=source_of(bundle.folder),
+            fingerprint=bundle.fingerprint,
+            device=device,
+            threads=threads,
+        )
+
+    def load(self) -> "Tokenizer":
+        """Load the same tokenizer again.
+
+        Raises:
+            BundleError: it is not there any more.
+            BundleIntegrityError: another one lies there now.
+        """
+        from dvse.tokenizer import load
+
+        tokenizer = load(self.source, device=self.device, threads=self.threads)
+        if tokenizer.fingerprint != self.fingerprint:
+            raise BundleIntegrityError(
+                f"{self.source}: expected the bundle with fingerprint {self.fingerprint[:16]}…, "
+                f"which was pickled, found {tokenizer.fingerprint[:16]}…; pickle it again"
+            )
+        return tokenizer
