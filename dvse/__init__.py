@@ -67,7 +67,7 @@ auto_classes.register()
 
 
 class _Package(ModuleType):
-    """A module that is pickled by its name: dill would take it apart where it is installed editable.
+    """A module that is pickled by name: dill takes it apart where it is installed editable.
 
     A function that says `dvse.Text(…)` could not be hashed by `datasets` then, and its cache never
     be used again.
