@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from dvse.errors import ConfigError
+from dvse.waiting_threads import waiting_asleep
 
 _LIBRARIES = (
     "torch",
@@ -77,12 +78,15 @@ class NumericsProfile:
         """Compute under this profile, whatever the caller has set, and put that back afterwards.
 
         Its threads, full fp32 products (no TF32, no autocast), convolutions that are chosen by
-        shape and not by a race between algorithms, no gradients.
+        shape and not by a race between algorithms, no gradients. Threads wait as in the processes
+        of a job, see `dvse.waiting_threads`.
         """
         precision = torch.get_float32_matmul_precision()
         try:
             torch.set_float32_matmul_precision("highest")
+            threads = self.threads if self.device == "cpu" else 1
             with (
+                waiting_asleep(threads, _usable_processors()),
                 use_threads(self.threads),
                 exact_convolutions(),
                 torch.autocast(self.device, enabled=False),
