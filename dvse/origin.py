@@ -6,14 +6,11 @@ a function that uses a tokenizer costs a few bytes, and equal tokenizers have eq
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from dvse.errors import BundleIntegrityError
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import SHIPPED
-
-if TYPE_CHECKING:
-    from dvse.tokenizer import Tokenizer
 
 
 def source_of(folder: Path) -> str:
@@ -51,19 +48,14 @@ class Origin:
             threads=threads,
         )
 
-    def load(self) -> "Tokenizer":
-        """Load the same tokenizer again.
+    def check(self, fingerprint: str) -> None:
+        """Refuse another bundle than the one that was described.
 
         Raises:
-            BundleError: it is not there any more.
             BundleIntegrityError: another one lies there now.
         """
-        from dvse.tokenizer import load
-
-        tokenizer = load(self.source, device=self.device, threads=self.threads)
-        if tokenizer.fingerprint != self.fingerprint:
+        if fingerprint != self.fingerprint:
             raise BundleIntegrityError(
                 f"{self.source}: expected the bundle with fingerprint {self.fingerprint[:16]}…, "
-                f"which was pickled, found {tokenizer.fingerprint[:16]}…; pickle it again"
+                f"which was pickled, found {fingerprint[:16]}…; pickle it again"
             )
-        return tokenizer

@@ -68,6 +68,17 @@ def load(
         return Tokenizer.from_bundle(bundle, device=device, profile=profile)
 
 
+def load_again(origin: Origin) -> "Tokenizer":
+    """Load the tokenizer that was pickled.
+
+    Raises:
+        BundleError: it is not there any more, or another one is.
+    """
+    tokenizer = load(origin.source, device=origin.device, threads=origin.threads)
+    origin.check(tokenizer.fingerprint)
+    return tokenizer
+
+
 class Tokenizer:
     """Turns rows of text, pictures and speech into ids of one shared vocabulary.
 
@@ -360,7 +371,7 @@ class Tokenizer:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.origin is None:
             raise ConfigError("only a tokenizer that was loaded can be pickled; save it, load it")
-        return Origin.load, (self.origin,)
+        return load_again, (self.origin,)
 
     def __repr__(self) -> str:
         return (

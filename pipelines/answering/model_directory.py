@@ -25,6 +25,7 @@ from dvse.special_tokens import END_OF_TEXT, USER
 from dvse.storage.atomic_file import TEMPORARY_PREFIX, sync_directory
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
+from pipelines.answering.model_origin import ModelOrigin, decoder_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -87,14 +88,18 @@ class LoadedModel:
     device: str
     source: str | None = None
 
-    def called(self, name: str) -> "LoadedModel":
-        """Return the same model under another name."""
-        return replace(self, name=name)
-
     def __reduce__(self) -> tuple[Any, ...]:
-        from pipelines.answering.model_origin import ModelOrigin
-
-        return ModelOrigin.load, (ModelOrigin.of(self),)
+        if self.source is None or self.tokenizer.origin is None:
+            raise ConfigError("only a model that was loaded can be pickled; save it, load it")
+        origin = ModelOrigin(
+            name=self.name,
+            source=self.source,
+            tokenizer=self.tokenizer.origin,
+            decoder=decoder_sha256(self.model),
+            device=self.device,
+            dtype=self.model.dtype,
+        )
+        return load_again, (origin,)
 
 
 def find_model(
@@ -169,6 +174,19 @@ def load_model(
         device=device,
         source=source_of(folders.decoder),
     )
+
+
+def load_again(origin: ModelOrigin) -> LoadedModel:
+    """Load the model that was pickled.
+
+    Raises:
+        BundleError: it is not there any more, or another one is.
+    """
+    loaded = load_model(
+        origin.source, device=origin.device, dtype=origin.dtype, threads=origin.tokenizer.threads
+    )
+    origin.check(loaded.tokenizer.fingerprint, loaded.model)
+    return replace(loaded, name=origin.name)
 
 
 def check_belong(config: "DvseConfig", fingerprint: str, folders: ModelFolders) -> None:

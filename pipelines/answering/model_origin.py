@@ -3,16 +3,15 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from dvse.errors import BundleIntegrityError, ConfigError
+from dvse.errors import BundleIntegrityError
 from dvse.origin import Origin
 
 if TYPE_CHECKING:
     import torch
 
     from model import DvseForCausalLM
-    from pipelines.answering.model_directory import LoadedModel
 
 
 def decoder_sha256(model: "DvseForCausalLM") -> str:
@@ -46,41 +45,15 @@ class ModelOrigin:
     device: str
     dtype: "torch.dtype"
 
-    @classmethod
-    def of(cls, loaded: "LoadedModel") -> Self:
-        """Describe a loaded model.
+    def check(self, fingerprint: str, model: "DvseForCausalLM") -> None:
+        """Refuse another model than the one that was described.
 
         Raises:
-            ConfigError: it was put together by hand.
-        """
-        origin = loaded.tokenizer.origin
-        if loaded.source is None or origin is None:
-            raise ConfigError("only a model that was loaded can be pickled; save it, load it")
-        return cls(
-            name=loaded.name,
-            source=loaded.source,
-            tokenizer=origin,
-            decoder=decoder_sha256(loaded.model),
-            device=loaded.device,
-            dtype=loaded.model.dtype,
-        )
-
-    def load(self) -> "LoadedModel":
-        """Load the same model again.
-
-        Raises:
-            BundleError: it is not there any more.
             BundleIntegrityError: it is another one now, or was changed in memory.
         """
-        from pipelines.answering.model_directory import load_model
-
-        loaded = load_model(
-            self.source, device=self.device, dtype=self.dtype, threads=self.tokenizer.threads
-        )
-        is_same = loaded.tokenizer.fingerprint == self.tokenizer.fingerprint
-        if not is_same or decoder_sha256(loaded.model) != self.decoder:
+        self.tokenizer.check(fingerprint)
+        if decoder_sha256(model) != self.decoder:
             raise BundleIntegrityError(
-                f"{self.source}: the model there is not the one that was pickled; if it was "
+                f"{self.source}: the decoder there is not the one that was pickled; if it was "
                 "changed in memory, save it and load it from there"
             )
-        return loaded.called(self.name)

@@ -27,11 +27,16 @@ def test_several_inputs(several):
     assert isinstance(as_inputs(several), list)
 
 
-@pytest.mark.parametrize("neither", [None, 3, {"image": "a.png"}])
+@pytest.mark.parametrize("neither", [None, 3])
 def test_neither(neither):
     assert not is_single(neither)
     with pytest.raises(ItemTypeError, match="or a list of them"):
         as_inputs(neither)
+
+
+def test_a_mapping_of_something_else_says_what_it_holds():
+    with pytest.raises(ItemTypeError, match=r"a mapping with \['image'\]"):
+        as_row({"image": "a.png"})
 
 
 def test_paths_by_extension():
