@@ -9,13 +9,14 @@ import contextlib
 import os
 import pickle
 import time
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
 from pipelines.engines.child import CONTEXT, Child
 from pipelines.engines.engine import Numbered
+from pipelines.engines.messages import Report, Work, packed
 from pipelines.engines.preparing import chunk_bytes, pieces
+from pipelines.engines.task_board import Task
 from pipelines.engines.window import Piece
 from pipelines.sources.record import Failure
 from pipelines.steps.step import ChunkMaker
@@ -23,45 +24,6 @@ from pipelines.steps.step import ChunkMaker
 _REPORT_BYTES = 8 << 20
 _REPORT_CHUNKS = 128
 _IDLE = -1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a worker says now and then while it works on a task.
-
-    Attributes:
-        prepared: numbers of the inputs whose last piece is in the body that follows.
-        failures: inputs that came to nothing.
-        num_chunks: in the body; the body is pickled pieces, opaque to whoever forwards it.
-        is_last: the task is done.
-        seconds: the worker's time on the task so far.
-    """
-
-    prepared: list[int]
-    failures: list[tuple[int, Failure]]
-    num_chunks: int
-    is_last: bool
-    seconds: float
-
-
-@dataclass(kw_only=True)
-class Task:
-    """Some inputs of one partition, given to one worker and one device.
-
-    Attributes:
-        size: inputs in it.
-        open: inputs without an outcome, by number.
-        prepared: those of them whose chunks have gone to the device.
-        is_lost: the device died meanwhile; what the worker still sends is thrown away.
-    """
-
-    id: int
-    partition: int
-    device: Any
-    size: int
-    open: dict[int, Numbered]
-    prepared: set[int] = field(default_factory=set)
-    is_lost: bool = False
 
 
 class DecodeWorker:
@@ -92,9 +54,8 @@ class DecodeWorker:
         """Give an idle worker its next task."""
         assert self.is_ready and self.task is None
         self.task = task
-        payload = pickle.dumps((task.id, list(task.open.values())), pickle.HIGHEST_PROTOCOL)
         with contextlib.suppress(OSError):
-            self._child.connection.send_bytes(payload)
+            self._child.connection.send_bytes(packed(Work(task.id, list(task.open.values()))))
 
     def receive(self) -> tuple[Report, bytes]:
         """Return the next report and its body.
@@ -102,8 +63,8 @@ class DecodeWorker:
         Raises:
             EOFError, OSError: the worker is gone.
         """
-        report = pickle.loads(self._child.connection.recv_bytes())
-        body = self._child.connection.recv_bytes() if report.num_chunks or report.prepared else b""
+        report: Report = pickle.loads(self._child.connection.recv_bytes())
+        body = self._child.connection.recv_bytes() if report.has_body else b""
         return report, body
 
     def receive_ready(self) -> None:
@@ -143,8 +104,8 @@ def _work(connection: Connection, heartbeat: Any, niceness: int) -> None:
     preparer: ChunkMaker = pickle.loads(connection.recv_bytes())
     connection.send_bytes(b"ready")
     while True:
-        task_id, records = pickle.loads(connection.recv_bytes())
-        _Outbox(connection, heartbeat, task_id).run(preparer, records)
+        work: Work = pickle.loads(connection.recv_bytes())
+        _Outbox(connection, heartbeat, work.task_id).run(preparer, work.records)
 
 
 class _Outbox:
@@ -192,9 +153,9 @@ class _Outbox:
             is_last=is_last,
             seconds=time.monotonic() - self._began,
         )
-        self._connection.send_bytes(pickle.dumps(report, pickle.HIGHEST_PROTOCOL))
-        if self._num_chunks or self._prepared:
-            self._connection.send_bytes(pickle.dumps(self._pieces, pickle.HIGHEST_PROTOCOL))
+        self._connection.send_bytes(packed(report))
+        if report.has_body:
+            self._connection.send_bytes(packed(self._pieces))
         self._clear()
 
     def _clear(self) -> None:

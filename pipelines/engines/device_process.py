@@ -15,29 +15,12 @@ from typing import Any
 
 from dvse.errors import DvseError, JobError
 from pipelines.engines.child import Child
+from pipelines.engines.messages import Flush, Forget, Key, Result, packed
 from pipelines.engines.window import Assembly, Piece
-from pipelines.sources.record import Failure
 from pipelines.steps.step import Step, StepDescription
 
 _WINDOW_BYTES = 64 << 20
 _PATIENCE_S = 0.1
-_FORGET, _FLUSH = "forget", "flush"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a device hands back after a window.
-
-    Attributes:
-        rows: ((task, input), row).
-        failures: ((task, input), failure).
-        num_bytes, num_chunks: of the bodies that were worked off.
-    """
-
-    rows: list[tuple[tuple[int, int], dict[str, Any]]]
-    failures: list[tuple[tuple[int, int], Failure]]
-    num_bytes: int
-    num_chunks: int
 
 
 class DeviceProcess:
@@ -104,15 +87,15 @@ class DeviceProcess:
         self._is_flushed = False
         self._child.connection.send_bytes(body)
 
-    def forget(self, key: tuple[int, int]) -> None:
+    def forget(self, key: Key) -> None:
         """Say that an input will not be completed."""
-        self._say((_FORGET, key))
+        self._say(Forget(key))
 
     def flush(self) -> None:
         """Say that nothing more is coming for now, so that it does not wait for more."""
         if not self._is_flushed:
             self._is_flushed = True
-            self._say((_FLUSH, None))
+            self._say(Flush())
 
     def receive(self) -> Result:
         """Return the next result.
@@ -133,9 +116,9 @@ class DeviceProcess:
         """End it at once."""
         self._child.kill()
 
-    def _say(self, message: tuple[str, Any]) -> None:
+    def _say(self, message: Forget | Flush) -> None:
         with contextlib.suppress(OSError):  # a process that is gone shows at its pipe
-            self._child.connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+            self._child.connection.send_bytes(packed(message))
 
 
 def _serve(connection: Connection, step: Step, device: str, max_chunks: int) -> None:
@@ -146,7 +129,7 @@ def _serve(connection: Connection, step: Step, device: str, max_chunks: int) -> 
         answer = error
     except Exception as error:
         answer = JobError(f"device {device} cannot be used; {type(error).__name__}: {error}")
-    connection.send_bytes(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
+    connection.send_bytes(packed(answer))
     if isinstance(answer, DvseError):
         return
     inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -160,7 +143,7 @@ def _serve(connection: Connection, step: Step, device: str, max_chunks: int) -> 
             num_bytes=window.num_bytes,
             num_chunks=window.num_chunks,
         )
-        connection.send_bytes(pickle.dumps(result, pickle.HIGHEST_PROTOCOL))
+        connection.send_bytes(packed(result))
 
 
 @dataclass(slots=True)
@@ -187,15 +170,14 @@ def _next_window(
         if message is None:
             return None
         content = pickle.loads(message)
-        if isinstance(content, tuple):
-            kind, key = content
-            if kind == _FLUSH:
-                if window.num_bytes or assembly.holds:
-                    window.is_last = True
-                    break
-            else:
-                window.pieces = [p for p in window.pieces if p.key != key]
-                assembly.forget(key)
+        if isinstance(content, Flush):
+            if window.num_bytes or assembly.holds:
+                window.is_last = True
+                break
+            continue
+        if isinstance(content, Forget):
+            window.pieces = [p for p in window.pieces if p.key != content.key]
+            assembly.forget(content.key)
             continue
         window.pieces += content
         window.num_bytes += len(message)

@@ -10,21 +10,18 @@ time.
 """
 
 import pickle
-from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from itertools import count
 from multiprocessing.connection import wait
 
-from dvse.errors import ConfigError, JobError, WorkerDiedError
-from pipelines.engines.decode_worker import DecodeWorker, Task
+from dvse.errors import ConfigError, JobError
+from pipelines.engines.decode_worker import DecodeWorker
 from pipelines.engines.device_process import DeviceProcess
 from pipelines.engines.engine import Engine, EngineStopped, Numbered, Outcome
-from pipelines.engines.task_feed import _POLL_S, _Feed
+from pipelines.engines.task_board import Task, TaskBoard
+from pipelines.engines.task_feed import POLL_S, TaskFeed
 from pipelines.sources.record import Failure
 from pipelines.steps.step import Step, StepDescription
 
-_TASK_S = 0.25
-_LARGEST_TASK = 256
 _STARTS = 3
 
 
@@ -63,13 +60,8 @@ class LocalEngine(Engine):
         self._niceness = 3 if "cpu" in self._device_names else 0
         self._devices: list[DeviceProcess] = []
         self._workers: list[DecodeWorker] = []
-        self._outcomes: deque[Outcome] = deque()
-        self._retries: deque[tuple[int, list[Numbered]]] = deque()
-        self._tasks: dict[int, Task] = {}
-        self._task_ids = count()
-        self._deaths: Counter[int] = Counter()
+        self._board = TaskBoard()
         self._failed_starts = 0
-        self._task_size = 1.0
 
     def open(self, step: Step) -> StepDescription:
         """Start every process and wait until the devices are ready."""
@@ -77,7 +69,7 @@ class LocalEngine(Engine):
         self._devices = [self._new_device(name) for name in self._device_names]
         self._workers = [DecodeWorker(niceness=self._niceness) for _ in range(self._num_workers)]
         for device in self._devices:
-            while not wait([device.connection], _POLL_S):
+            while not wait([device.connection], POLL_S):
                 if self.is_stopped():
                     raise EngineStopped
             device.receive_ready()
@@ -90,14 +82,14 @@ class LocalEngine(Engine):
 
     def run(self, records: Iterator[Numbered]) -> Iterator[Outcome]:
         """Yield an outcome for each record."""
-        feed = _Feed(records)
+        feed, board = TaskFeed(records), self._board
         while not self.is_stopped():
             self._hand_out(feed)
-            self._outcomes.extend(feed.failed)
+            board.outcomes.extend(feed.failed)
             feed.failed.clear()
-            while self._outcomes:
-                yield self._outcomes.popleft()
-            if feed.is_exhausted and not self._retries and not self._tasks:
+            while board.outcomes:
+                yield board.outcomes.popleft()
+            if feed.is_exhausted and board.is_empty:
                 return
             self._listen()
             self._stop_hanging()
@@ -110,26 +102,12 @@ class LocalEngine(Engine):
             device.kill()
         self._workers, self._devices = [], []
 
-    def _hand_out(self, feed: "_Feed") -> None:
+    def _hand_out(self, feed: TaskFeed) -> None:
         ready = [device for device in self._devices if device.description is not None]
         for worker in self._workers:
-            if not worker.is_ready or worker.task is not None or not ready:
-                continue
-            if self._retries:
-                partition, numbered = self._retries.popleft()
-            elif (cut := feed.next(int(self._task_size))) is not None:
-                partition, numbered = cut
-            else:
-                continue
-            task = Task(
-                id=next(self._task_ids),
-                partition=partition,
-                device=min(ready, key=lambda device: device.load),
-                size=len(numbered),
-                open={n.index: n for n in numbered},
-            )
-            self._tasks[task.id] = task
-            worker.send(task)
+            is_idle = worker.is_ready and worker.task is None and ready
+            if is_idle and (task := self._board.next_task(feed, ready)) is not None:
+                worker.send(task)
         if not any(worker.task for worker in self._workers):
             for device in ready:
                 device.flush()
@@ -142,7 +120,7 @@ class LocalEngine(Engine):
         for worker in self._workers:
             if worker.task is None or worker.task.device.has_room:
                 by_connection[worker.connection] = worker
-        for connection in wait(list(by_connection), _POLL_S):  # type: ignore[arg-type]
+        for connection in wait(list(by_connection), POLL_S):  # type: ignore[arg-type]
             process = by_connection[connection]
             if isinstance(process, DeviceProcess):
                 self._hear_device(process)
@@ -160,12 +138,10 @@ class LocalEngine(Engine):
         except (EOFError, OSError):
             self._replace_device(device)
             return
-        for (task_id, index), row in result.rows:
-            if (numbered := self._close_input(task_id, index)) is not None:
-                self._outcomes.append(Outcome.done(numbered, row))
-        for (task_id, index), failure in result.failures:
-            if (numbered := self._close_input(task_id, index)) is not None:
-                self._outcomes.append(Outcome.failed(numbered, failure))
+        for key, row in result.rows:
+            self._board.done(key, row)
+        for key, failure in result.failures:
+            self._board.failed(key, failure)
 
     def _hear_worker(self, worker: DecodeWorker) -> None:
         task = worker.task
@@ -181,11 +157,10 @@ class LocalEngine(Engine):
         assert task is not None
         if report.is_last:
             worker.task = None
-            self._adapt(report.seconds, task.size)
+            self._board.adapt(report.seconds, task.size)
         for index, failure in report.failures:
             task.device.forget((task.id, index))
-            if (numbered := self._close_input(task.id, index)) is not None:
-                self._outcomes.append(Outcome.failed(numbered, failure))
+            self._board.failed((task.id, index), failure)
         if body and not task.is_lost:
             task.prepared.update(report.prepared)
             try:
@@ -193,21 +168,7 @@ class LocalEngine(Engine):
             except OSError:
                 self._replace_device(task.device)
         if report.is_last and task.is_lost:
-            self._try_again(task, list(task.open))
-
-    def _close_input(self, task_id: int, index: int) -> Numbered | None:
-        """Take an input that has an outcome out of its task."""
-        task = self._tasks.get(task_id)
-        numbered = task.open.pop(index, None) if task is not None else None
-        if task is not None and not task.open:
-            del self._tasks[task_id]
-        return numbered
-
-    def _try_again(self, task: Task, indexes: Sequence[int]) -> None:
-        """Put inputs of a task back into the queue."""
-        again = [n for i in indexes if (n := self._close_input(task.id, i)) is not None]
-        if again:
-            self._retries.append((task.partition, again))
+            self._board.try_again(task, list(task.open))
 
     def _stop_hanging(self) -> None:
         for worker in list(self._workers):
@@ -236,57 +197,49 @@ class LocalEngine(Engine):
             error = ChildProcessError(f"the decoder crashed its process ({how})")
             blame = (current, Failure.of("decode", error))
         if task is not None:
-            left = [index for index in task.open if index not in task.prepared]
-            if blame is not None and blame[0] in left:
-                index, failure = blame
-                assert index is not None
-                task.device.forget((task.id, index))
-                numbered = self._close_input(task.id, index)
-                assert numbered is not None
-                self._outcomes.append(Outcome.failed(numbered, failure))
-                left.remove(index)
-            elif left:
-                self._count_death(task.partition, f"a decode worker died ({how})", task, current)
-            for index in left:
-                task.device.forget((task.id, index))
-            self._try_again(task, left if not task.is_lost else list(task.open))
+            self._settle(task, blame, current, how)
         fresh = DecodeWorker(niceness=self._niceness)
         fresh.begin(self._preparer)
         self._workers[place] = fresh
+
+    def _settle(
+        self,
+        task: Task,
+        blame: tuple[int | None, Failure] | None,
+        current: int | None,
+        how: str,
+    ) -> None:
+        """A task lost its worker: one input may be to blame, the others are tried again."""
+        left = [index for index in task.open if index not in task.prepared]
+        if blame is not None and blame[0] in left:
+            index, failure = blame
+            assert index is not None
+            task.device.forget((task.id, index))
+            self._board.failed((task.id, index), failure)
+            left.remove(index)
+        elif left:
+            numbered = task.open.get(current) if current is not None else None
+            at = f" at {numbered.record.source}" if numbered is not None else ""
+            self._board.count_death(task.partition, f"a decode worker died ({how})", at)
+        for index in left:
+            task.device.forget((task.id, index))
+        self._board.try_again(task, left if not task.is_lost else list(task.open))
 
     def _replace_device(self, device: DeviceProcess) -> None:
         """A device process is gone: everything in it is done again by the next one."""
         how = device.how_it_ended()
         device.kill()
-        lost = [task for task in self._tasks.values() if task.device is device]
+        lost = self._board.of_device(device)
         for partition in sorted({task.partition for task in lost}):
-            self._count_death(partition, f"the process of device {device.device} died ({how})")
+            what = f"the process of device {device.device} died ({how})"
+            self._board.count_death(partition, what)
         busy = {worker.task.id for worker in self._workers if worker.task is not None}
         fresh = self._new_device(device.device)
         self._devices[self._devices.index(device)] = fresh
         for task in lost:
             task.device, task.is_lost = fresh, True
             if task.id not in busy:
-                self._try_again(task, list(task.open))
-
-    def _count_death(
-        self, partition: int, what: str, task: Task | None = None, current: int | None = None
-    ) -> None:
-        self._deaths[partition] += 1
-        if self._deaths[partition] < 2:
-            return
-        numbered = task.open.get(current) if task is not None and current is not None else None
-        at = f" at {numbered.record.source}" if numbered is not None else ""
-        raise WorkerDiedError(
-            f"partition {partition}: {what}{at}, for the second time; is the machine out of "
-            "memory? Run the same command again to go on, with fewer --workers or a smaller "
-            "--batch-size"
-        )
+                self._board.try_again(task, list(task.open))
 
     def _new_device(self, name: str) -> DeviceProcess:
         return DeviceProcess(self._step, name, max_chunks=self._max_chunks)
-
-    def _adapt(self, seconds: float, num_inputs: int) -> None:
-        """Aim at tasks that take a quarter of a second; their bounds never change a row."""
-        wanted = _TASK_S * num_inputs / max(seconds, 1e-4)
-        self._task_size = min(max(1.0, (self._task_size + wanted) / 2), _LARGEST_TASK)

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 from pipelines.engines.engine import Numbered, Outcome
 
-_POLL_S = 0.2
+POLL_S = 0.2
+"""How long the loop waits for one thing before it looks after the others."""
 
 
-class _Feed:
+class TaskFeed:
     """Cuts the stream of records into tasks; one never spans two partitions."""
 
     def __init__(self, records: Iterator[Numbered]) -> None:
@@ -20,7 +21,7 @@ class _Feed:
     def next(self, size: int) -> tuple[int, list[Numbered]] | None:
         """Return (partition, records) of the next task, `None` at the end."""
         task: list[Numbered] = []
-        deadline = time.monotonic() + _POLL_S
+        deadline = time.monotonic() + POLL_S
         while len(task) < size:
             numbered, self._ahead = self._ahead or next(self._records, None), None
             if numbered is None:

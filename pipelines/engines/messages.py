@@ -1,0 +1,86 @@
+"""What crosses the pipes between a job and its processes, a small class each.
+
+    job ─ Work ─► decode worker ─ Report, pieces ─► job ─ pieces, Forget, Flush ─► device ─ Result
+
+Pieces (`pipelines.engines.window.Piece`) travel pickled from worker to device; the job forwards
+them unread.
+"""
+
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.engines.engine import Numbered
+from pipelines.sources.record import Failure
+
+Key = tuple[int, int]
+"""A task's number and an input's: which input a piece or a row is of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A task for a decode worker."""
+
+    task_id: int
+    records: list[Numbered]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a worker says now and then while it works on a task.
+
+    Attributes:
+        prepared: numbers of the inputs whose last piece is in the body that follows.
+        failures: inputs that came to nothing.
+        num_chunks: in the body; the body is pickled pieces, opaque to whoever forwards it.
+        is_last: the task is done.
+        seconds: the worker's time on the task so far.
+    """
+
+    prepared: list[int]
+    failures: list[tuple[int, Failure]]
+    num_chunks: int
+    is_last: bool
+    seconds: float
+
+    @property
+    def has_body(self) -> bool:
+        """Whether pieces follow."""
+        return bool(self.num_chunks or self.prepared)
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """An input will not be completed."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Nothing more is coming for now: do not wait for more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a device hands back after a window.
+
+    Attributes:
+        rows: of each input, its row.
+        failures: of each input, why it has none.
+        num_bytes, num_chunks: of the bodies that were worked off.
+    """
+
+    rows: list[tuple[Key, dict[str, Any]]]
+    failures: list[tuple[Key, Failure]]
+    num_bytes: int
+    num_chunks: int
+
+
+def packed(message: Any) -> bytes:
+    """Return a message as bytes for a pipe between processes of one job.
+
+    >>> pickle.loads(packed(Forget((3, 14))))
+    Forget(key=(3, 14))
+    """
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
