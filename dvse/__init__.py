@@ -22,6 +22,7 @@ from dvse.version import __version__
 if TYPE_CHECKING:
     from dvse import errors
     from dvse.batch import TokenBatch
+    from dvse.dataset.mixture import Mixture, MixturePart
     from dvse.dataset.token_dataset import TokenDataset
     from dvse.encoding import Encoding
     from dvse.grammar import Grammar
@@ -37,6 +38,8 @@ _HOMES = {
     "Encoding": "dvse.encoding",
     "Grammar": "dvse.grammar",
     "Image": "dvse.items",
+    "Mixture": "dvse.dataset.mixture",
+    "MixturePart": "dvse.dataset.mixture",
     "NumericsProfile": "dvse.numerics",
     "Text": "dvse.items",
     "TokenBatch": "dvse.batch",
@@ -52,6 +55,8 @@ __all__ = [
     "Encoding",
     "Grammar",
     "Image",
+    "Mixture",
+    "MixturePart",
     "NumericsProfile",
     "Text",
     "TokenBatch",

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
-from dvse.dataset.batch_cut import BatchCut
 from dvse.dataset.epoch_order import Block
 from dvse.dataset.flat_cache import FlatShard, flat_shard
 from dvse.dataset.packing import Pieces
-from dvse.dataset.window_stream import WindowStream
 
 # Picking rows costs about as much as copying this many times as many ids.
 _WHOLE_FROM = 8
@@ -33,6 +31,51 @@ class Filled:
     mask: np.ndarray | None
 
 
+class Windows(Protocol):
+    """The windows of an epoch, or of a set that never ends: see `WindowStream`."""
+
+    length: int
+
+    @property
+    def order(self) -> "Blocks":
+        """The documents."""
+
+    def blocks(self, first_window: int, stop_window: int) -> range:
+        """Return the numbers of the blocks that stand in some windows."""
+
+    def pieces(self, block: Block, number: int) -> Pieces:
+        """Return the pieces of a block."""
+
+
+class Blocks(Protocol):
+    """Documents, block by block: see `EpochOrder`."""
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks."""
+
+    def block(self, number: int) -> Block:
+        """Return the documents of a block."""
+
+
+class Cut(Protocol):
+    """Whose windows are meant: see `BatchCut`."""
+
+    @property
+    def batch_size(self) -> int:
+        """Windows a batch."""
+
+    @property
+    def share(self) -> int:
+        """Number of this worker among all."""
+
+    def windows(self, steps: np.ndarray) -> np.ndarray:
+        """Return the first window of the batch in each of some steps."""
+
+    def is_mine(self, window: np.ndarray) -> np.ndarray:
+        """Return for each window whether a batch of this worker holds it."""
+
+
 class PieceReader:
     """Holds what the present batches need of its blocks, and reads the next block meanwhile.
 
@@ -48,8 +91,8 @@ class PieceReader:
         self,
         paths: Sequence[Path],
         lengths: Sequence[np.ndarray],
-        stream: WindowStream,
-        cut: BatchCut,
+        stream: Windows,
+        cut: Cut,
         *,
         use_cache: bool,
     ) -> None:
@@ -68,7 +111,7 @@ class PieceReader:
         """Copy the ids of this share's batches of some steps into an array.
 
         Args:
-            ids: `int64 [N]`, written to, a batch behind the other; padding stays as it is.
+            ids: `[N]`, written to, a batch behind the other; padding stays as it is.
             steps: rising, each one of this worker's.
 
         Raises:

@@ -9,24 +9,23 @@ goes on in the middle, with another number of ranks and workers too, without rea
 before.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dvse.dataset.batch_cut import BatchCut
+from dvse.dataset.batch_filling import cut_batches
 from dvse.dataset.epoch_order import EpochOrder
 from dvse.dataset.packed_batch import PackedBatch
 from dvse.dataset.packing import ContinuousPacking, Packing, WholePacking
 from dvse.dataset.piece_reader import PieceReader
+from dvse.dataset.shard_set import ShardSet
 from dvse.dataset.window_stream import WindowStream
 from dvse.errors import ConfigError, ShardError
-from dvse.storage.shard import PATTERN, read_metadata, read_shard
 
 _IDS_TOGETHER = 1 << 18
 _STATE_VERSION = 2
@@ -90,9 +89,7 @@ class TokenDataset(IterableDataset[PackedBatch]):
         self.pad_id, self.drop_last, self.use_cache = pad_id, drop_last, use_cache
         self.modalities = None if modalities is None else tuple(modalities)
         self._packing: Packing = (WholePacking if keep_whole else ContinuousPacking)(length)
-        self._paths = _find_shards(folder)
-        self._row_lengths = self._read_lengths()
-        self._lengths = self._chosen_lengths()
+        self._shards = ShardSet(folder, self.modalities)
         # The windows used before this pass, and the batches that it has given since.
         self._epoch = self._first_window = self._num_given = 0
         self._known: tuple[int, WindowStream] | None = None
@@ -105,12 +102,12 @@ class TokenDataset(IterableDataset[PackedBatch]):
     @property
     def num_documents(self) -> int:
         """Rows of all shards (of the chosen modalities)."""
-        return sum(int((lengths > 0).sum()) for lengths in self._lengths)
+        return self._shards.num_documents
 
     @property
     def num_ids(self) -> int:
         """Ids of all rows."""
-        return sum(int(lengths.sum()) for lengths in self._lengths)
+        return self._shards.num_ids
 
     def __len__(self) -> int:
         """Batches of this pass, all workers of this rank together: what a `DataLoader` gives.
@@ -204,46 +201,16 @@ class TokenDataset(IterableDataset[PackedBatch]):
     @cached_property
     def _settings(self) -> dict[str, Any]:
         """What decides the order of the windows."""
-        digest = hashlib.sha256()
-        for path, lengths in zip(self._paths, self._lengths, strict=True):
-            digest.update(path.name.encode("utf-8", "surrogateescape") + b"\0")
-            digest.update(lengths.tobytes())
         return {
             "length": self.length,
             "shuffle": self.shuffle,
             "seed": self.seed,
             "packing": type(self._packing).__name__,
             "modalities": self.modalities and list(self.modalities),
-            "num_shards": len(self._paths),
+            "num_shards": len(self._shards.paths),
             "num_ids": self.num_ids,
-            "shards_sha256": digest.hexdigest(),
+            "shards_sha256": self._shards.sha256(),
         }
-
-    def _read_lengths(self) -> list[np.ndarray]:
-        """Ids of each row of each shard."""
-        vocabularies: dict[str, Path] = {}
-        lengths = []
-        for path in self._paths:
-            metadata = read_metadata(path)
-            vocabularies.setdefault(metadata.vocabulary_fingerprint, path)
-            if len(vocabularies) > 1:
-                first, second = vocabularies.values()
-                raise ShardError(
-                    f"{first.name} and {second.name} were written with different vocabularies; "
-                    "their ids mean different things, so read them apart"
-                )
-            lengths.append(metadata.lengths)
-        return lengths
-
-    def _chosen_lengths(self) -> list[np.ndarray]:
-        """The same, 0 where the modality was not chosen."""
-        if self.modalities is None:
-            return self._row_lengths
-        chosen = []
-        for path, lengths in zip(self._paths, self._row_lengths, strict=True):
-            column = read_shard(path, columns=["modality"])["modality"].to_numpy()
-            chosen.append(np.where(np.isin(column.astype(str), self.modalities), lengths, 0))
-        return chosen
 
     def _go_on(self) -> None:
         """Begin a pass where the last one was left."""
@@ -266,7 +233,7 @@ class TokenDataset(IterableDataset[PackedBatch]):
         """The windows of this epoch."""
         if self._known is None or self._known[0] != self._epoch:
             order = EpochOrder(
-                self._lengths, seed=self.seed, epoch=self._epoch, shuffle=self.shuffle
+                self._shards.lengths, seed=self.seed, epoch=self._epoch, shuffle=self.shuffle
             )
             self._known = self._epoch, WindowStream(order, self._packing)
         return self._known[1]
@@ -275,12 +242,10 @@ class TokenDataset(IterableDataset[PackedBatch]):
         """Yield a worker's batches of the rest of the epoch, and stand at the next one."""
         cut, stream = self._cut(worker, num_workers), self._stream()
         steps = np.arange(worker, self._num_steps(cut), num_workers)
-        # Several batches are laid out in one go: array operations cost as much a call as for
-        # ten thousand ids.
         together = max(1, _IDS_TOGETHER // (self.batch_size * self.length))
         is_counted = get_worker_info() is None
         with PieceReader(
-            self._paths, self._row_lengths, stream, cut, use_cache=self.use_cache
+            self._shards.paths, self._shards.row_lengths, stream, cut, use_cache=self.use_cache
         ) as reader:
             for first in range(0, len(steps), together):
                 for batch in self._fill(reader, steps[first : first + together]):
@@ -290,36 +255,6 @@ class TokenDataset(IterableDataset[PackedBatch]):
 
     def _fill(self, reader: PieceReader, steps: np.ndarray) -> Iterator[PackedBatch]:
         """Yield the batches of some steps; windows past the end are padding."""
-        width, num_windows = self.length, len(steps) * self.batch_size
-        ids = np.full(num_windows * width, self.pad_id, dtype=np.int64)
+        ids = np.full(len(steps) * self.batch_size * self.length, self.pad_id, dtype=np.int64)
         filled = reader.fill(ids, steps)
-        # Pieces stand end to end in their window; what is left of it is padding.
-        used = np.bincount(filled.starts // width, filled.lengths, num_windows).astype(np.int64)
-        padding = (np.arange(num_windows) * width + used)[used < width]
-        starts = np.concatenate([filled.starts, padding])
-        order = np.argsort(starts, kind="stable")
-        starts, is_padding = starts[order], order >= len(filled.starts)
-        batch_ids = self.batch_size * width
-        cuts = np.searchsorted(starts, np.arange(len(steps) + 1) * batch_ids)
-        mask, shape = filled.mask, (self.batch_size, width)
-        for number in range(len(steps)):
-            mine = slice(cuts[number], cuts[number + 1])
-            flat = slice(number * batch_ids, (number + 1) * batch_ids)
-            yield PackedBatch(
-                input_ids=torch.from_numpy(ids[flat].reshape(shape)),
-                piece_starts=torch.from_numpy(starts[mine] - flat.start),
-                is_padding=torch.from_numpy(is_padding[mine]),
-                row_mask=None if mask is None else torch.from_numpy(mask[flat].reshape(shape)),
-            )
-
-
-def _find_shards(folder: str | Path | Sequence[str | Path]) -> list[Path]:
-    if isinstance(folder, str | Path):
-        paths = sorted(Path(folder).glob(PATTERN))
-        if not paths:
-            raise ShardError(f"{folder}: expected {PATTERN} written by dvse tokenize, found none")
-        return paths
-    paths = [Path(path) for path in folder]
-    if not paths:
-        raise ShardError("expected at least one shard, received an empty list")
-    return paths
+        return cut_batches(ids, filled, batch_size=self.batch_size, length=self.length)

@@ -23,18 +23,19 @@ class WindowStream:
     @property
     def num_windows(self) -> int:
         """Windows of the epoch."""
-        return int(-(-self._begins[-1] // self.length))
+        return int(-(-self.begins[-1] // self.length))
 
     def blocks(self, first_window: int, stop_window: int) -> range:
         """Return the numbers of the blocks that stand in some windows."""
-        first = np.searchsorted(self._begins, first_window * self.length, side="right") - 1
-        stop = np.searchsorted(self._begins[:-1], stop_window * self.length, side="left")
+        first = np.searchsorted(self.begins, first_window * self.length, side="right") - 1
+        stop = np.searchsorted(self.begins[:-1], stop_window * self.length, side="left")
         return range(int(first), int(stop))
 
     def pieces(self, block: Block, number: int) -> Pieces:
         """Return the pieces of a block, whose number among the blocks is `number`."""
-        return self._packing.lay_out(block.length, int(self._begins[number]))
+        return self._packing.lay_out(block.length, int(self.begins[number]))
 
     @cached_property
-    def _begins(self) -> np.ndarray:
+    def begins(self) -> np.ndarray:
+        """Where each block begins in the stream and where it ends, `int64 [G + 1]`."""
         return self._packing.begins(self.order)

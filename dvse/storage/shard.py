@@ -59,6 +59,11 @@ class ShardMetadata:
     profile: Mapping[str, Any]
     lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
+    @property
+    def id_dtype(self) -> np.dtype:
+        """Dtype of the ids: uint16 where it holds the vocabulary, else uint32."""
+        return np.dtype("uint16" if self.vocabulary_size <= 1 << 16 else "uint32")
+
     @classmethod
     def of(cls, tokenizer: "Tokenizer") -> "ShardMetadata":
         """Return what shards say that `tokenizer` makes."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from timing import Row, alternate
 
+from dvse.dataset.mixture import Mixture
 from dvse.dataset.token_dataset import TokenDataset
 from dvse.encoding import Encoding, Span
 from dvse.storage.shard import ShardMetadata, encoding_row, shard_name, shard_schema, write_shard
@@ -29,6 +30,7 @@ def rows() -> Iterator[Row]:
         folder = Path(name)
         documents = _write_shards(folder / "shards")
         num_tokens = sum(map(len, documents))
+        yield _mixture_row(folder, documents)
         peers = {"datasets": _datasets_reader(folder)}
         with contextlib.suppress(ImportError):  # pip install 'dvse[bench]'
             peers["litdata"] = _litdata_reader(folder, documents)
@@ -56,6 +58,32 @@ def rows() -> Iterator[Row]:
             unit="M tokens/s",
             note="tokens a second of one of four ranks, and of one alone",
         )
+
+
+def _mixture_row(folder: Path, documents: list[np.ndarray]) -> Row:
+    """Two halves of the shards mixed 7 to 3, against all of them as one set: tokens a second."""
+    halves = [folder / "half-0", folder / "half-1"]
+    for number, path in enumerate(sorted((folder / "shards").glob("*.parquet"))):
+        half = halves[number % 2]
+        half.mkdir(exist_ok=True)
+        (half / path.name).hardlink_to(path)
+    num_tokens = sum(map(len, documents))
+    parts = [(halves[0], 0.7), (halves[1], 0.3)]
+
+    def mixed() -> int:
+        mixture = Mixture(parts, batch_size=BATCH, length=LENGTH, seed=1, num_ids=num_tokens)
+        return sum(batch.input_ids.numel() for batch in mixture)
+
+    pairs = alternate(mixed, lambda: _read_ours(folder / "shards"))
+    return Row(
+        name="reading.mixture_vs_one_set",
+        ours=num_tokens / pairs.ours / 1e6,
+        peer=num_tokens / pairs.peer / 1e6,
+        ratio=pairs.speedup,
+        bar=">= 0.9",
+        unit="M tokens/s",
+        note=f"{num_tokens:,} tokens, two sets 7 to 3; TokenDataset over both as one set",
+    )
 
 
 def _write_shards(folder: Path) -> list[np.ndarray]:

@@ -50,6 +50,8 @@ def test_exports_are_the_promised_ones():
         "Encoding",
         "Grammar",
         "Image",
+        "Mixture",
+        "MixturePart",
         "NumericsProfile",
         "Text",
         "TokenBatch",
