@@ -19,7 +19,9 @@ AUDIO = frozenset(
     f".{ending}"
     for ending in (
         *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd"),
-        *("w64", "rf64", "caf"),
+        *("w64", "rf64", "caf", "nist", "sph", "voc", "8svx", "svx", "avr", "htk", "sf", "ircam"),
+        *("mp2", "m4a", "m4b", "aac", "adts", "wma", "webm", "mka", "mkv", "mp4", "3gp", "amr"),
+        *("ac3", "eac3", "wv", "tta", "ape", "spx", "pvf", "paf"),
     )
 )
 TEXT = frozenset((".txt", ".text", ".md"))
@@ -30,6 +32,9 @@ CONTAINERS = {
     ".tar.bz2": "tar",
     ".tar.xz": "tar",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".jsonl.gz": "jsonl",

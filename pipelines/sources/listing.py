@@ -21,6 +21,7 @@ from pipelines.sources.entry import FAILURE, UNOPENED, Entry, Stamp
 from pipelines.sources.kinds import CONTAINERS, extension, media_kind
 from pipelines.sources.record import Failure, utf8_name
 from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
+from pipelines.sources.saved_dataset import saved_dataset_leftovers
 from pipelines.sources.source import Source
 
 _PATH_MANIFESTS = ("csv", "tsv", "kaldi")
@@ -92,6 +93,8 @@ class Lister:
             yield _failed(path, name or path, circle)
             return
         path = os.path.abspath(path)
+        for child in saved_dataset_leftovers(path, is_folder.keys()):
+            del is_folder[child]
         if self._options.template is not None:
             yield from self._grouped(path, name, is_folder, (*ancestors, identity))
             return

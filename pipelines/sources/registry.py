@@ -55,6 +55,10 @@ def make_source(kind: str, options: SourceOptions) -> Source:
             from pipelines.sources.parquet import ParquetSource
 
             return ParquetSource(template)
+        case "arrow":
+            from pipelines.sources.arrow_files import ArrowSource
+
+            return ArrowSource(template)
         case "jsonl":
             from pipelines.sources.json_lines import JsonLinesSource
 

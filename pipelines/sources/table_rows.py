@@ -10,13 +10,19 @@ read as text or as conversations.
 # Paths stay strings: they come by the million, and os.path is several times faster.
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dvse.errors import DecodeError, InputError
 from pipelines.sources.conversation import conversation_record
 from pipelines.sources.record import FilePlace, HeldPlace, ItemRef, Record, failed
+from pipelines.sources.sniffing import (
+    bytes_of_base64,
+    is_address,
+    kind_of_bytes,
+    kind_of_name,
+)
 from pipelines.sources.template import Template
 
 TEXT_COLUMNS = (
@@ -37,6 +43,7 @@ class TableLayout:
         id: column of names.
         conversation: column of messages.
         label_names: label column → names of its numbers.
+        paths: media column → names from the top, where it lies inside structs.
         columns: all columns.
     """
 
@@ -46,6 +53,7 @@ class TableLayout:
     conversation: str | None
     columns: Sequence[str]
     label_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -53,13 +61,15 @@ class TableLayout:
         columns: Sequence[str],
         media: Mapping[str, str],
         label_names: Mapping[str, Sequence[str]],
+        paths: Mapping[str, Sequence[str]] | None = None,
     ) -> "TableLayout":
         """Choose the columns by their names.
 
         Raises:
             InputError: neither media nor text nor conversations.
         """
-        lower = {c.lower(): c for c in reversed(columns) if c not in media}
+        taken = {(paths or {}).get(name, [name])[0] for name in media}
+        lower = {c.lower(): c for c in reversed(columns) if c not in taken}
         text = next((lower[n] for n in TEXT_COLUMNS if n in lower), None)
         conversation = next((lower[n] for n in CONVERSATION_COLUMNS if n in lower), None)
         if not media and conversation is None and (text is None or text.lower() in _LABELS):
@@ -74,12 +84,14 @@ class TableLayout:
             conversation=conversation,
             columns=columns,
             label_names=label_names,
+            paths=paths or {},
         )
 
     def needed(self, template: Template | None) -> list[str]:
         """Return the columns that have to be read."""
         named = {name for _, name in template.pieces} if template else set()
-        wanted = {*self.media, self.text, self.id, self.conversation, *named}
+        media = {self.paths.get(name, [name])[0] for name in self.media}
+        wanted = {*media, self.text, self.id, self.conversation, *named}
         return [c for c in self.columns if c in wanted]
 
     def record(
@@ -120,9 +132,15 @@ class TableLayout:
         return tuple(
             ref
             for column, kind in self.media.items()
-            if is_needed or row[column]
-            for ref in _media(row[column], column, kind, folder)
+            if is_needed or self._value(row, column)
+            for ref in _media(self._value(row, column), column, kind, folder)
         )
+
+    def _value(self, row: Mapping[str, Any], column: str) -> Any:
+        value: Any = row
+        for name in self.paths.get(column, [column]):
+            value = _inside(value, name)
+        return value
 
     def _fields(
         self, row: Mapping[str, Any], folder: str, template: Template
@@ -132,7 +150,8 @@ class TableLayout:
         fields: dict[str, tuple[ItemRef, ...]] = {}
         for column, kind in self.media.items():
             for name in {column, kind} & named:
-                fields[name] = (*fields.get(name, ()), *_media(row[column], column, kind, folder))
+                found = _media(self._value(row, column), column, kind, folder)
+                fields[name] = (*fields.get(name, ()), *found)
         for column in set(self.columns) - set(self.media):
             names = {column, "text"} if column == self.text else {column}
             if names & named and (value := self._string(row, column)) is not None:
@@ -148,6 +167,8 @@ class TableLayout:
             return names[value]
         if isinstance(value, list):
             return "\n".join(str(v) for v in value)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
         return value if isinstance(value, str) else str(value)
 
 
@@ -165,11 +186,26 @@ def kind_by_name(column: str) -> str | None:
     return None
 
 
+def _inside(value: Any, name: str) -> Any:
+    """A field of a struct; of a list of structs the list of that field."""
+    if isinstance(value, list):
+        return [_inside(v, name) for v in value]
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
 def _media(value: Any, column: str, kind: str, folder: str) -> tuple[ItemRef, ...]:
-    values = value if isinstance(value, list) else [value]
+    values = list(_flat(value))
     if not values:
         raise DecodeError(f"column {column!r} is empty")
     return tuple(_one_media(v, column, kind, folder) for v in values)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for one in value:
+            yield from _flat(one)
+    else:
+        yield value
 
 
 def _one_media(value: Any, column: str, kind: str, folder: str) -> ItemRef:
@@ -177,9 +213,14 @@ def _one_media(value: Any, column: str, kind: str, folder: str) -> ItemRef:
     if isinstance(value, Mapping):
         data, path = value.get("bytes"), value.get("path")
     elif isinstance(value, str):
-        data, path = None, value
+        data = bytes_of_base64(value)
+        path = None if data is not None else value
     if data is not None:
+        kind = kind_of_bytes(data) or kind
         return ItemRef(kind=kind, place=HeldPlace(bytes(data)))  # type: ignore[arg-type]
     if path:
+        if is_address(path):
+            raise DecodeError(f"column {column!r}: {path} is an address, which is not fetched")
+        kind = kind_of_name(path) or kind
         return ItemRef(kind=kind, place=FilePlace(os.path.join(folder, path)))  # type: ignore[arg-type]
     raise DecodeError(f"column {column!r} is null")

@@ -1,0 +1,82 @@
+"""Arrow files, as `save_to_disk` and `to_feather` write them: streams and files, row by row."""
+
+# ruff: noqa: PTH120
+# Paths stay strings: they come by the million, and os.path is several times faster.
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.sources.arrow_columns import table_layout
+from pipelines.sources.entry import Entry
+from pipelines.sources.record import Record, utf8_name
+from pipelines.sources.source import Source
+from pipelines.sources.template import Template
+
+_FILE_MAGIC = b"ARROW1"
+_SAMPLED = 8
+
+
+class ArrowSource(Source):
+    """Rows of an Arrow stream or file (Feather)."""
+
+    def __init__(self, template: Template | None) -> None:
+        self._template = template
+
+    def count(self, entry: Entry) -> int:
+        """Return the number of rows, and refuse a table that holds nothing to tokenise."""
+        self._layout(entry.path)
+        with _batches(entry.path) as (_, batches):
+            return sum(batch.num_rows for batch in batches)
+
+    def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
+        """Yield the rows from number `start` on."""
+        layout = self._layout(entry.path)
+        columns = layout.needed(self._template)
+        row_number = 0
+        with _batches(entry.path) as (_, batches):
+            for batch in batches:
+                skip = min(batch.num_rows, max(0, start - row_number))
+                row_number += skip
+                for row in _rows(batch.select(columns).slice(skip)):
+                    yield layout.record(
+                        row,
+                        fallback_id=f"{utf8_name(entry.name)}/{row_number}",
+                        source=f"{utf8_name(entry.path)}#{row_number}",
+                        folder=os.path.dirname(entry.path),
+                        template=self._template,
+                    )
+                    row_number += 1
+
+    def _layout(self, path: str) -> Any:
+        def sample(column: str) -> list[Any]:
+            with _batches(path) as (_, batches):
+                for batch in batches:
+                    values = [v for v in batch.column(column).slice(0, 64).to_pylist() if v]
+                    if values:
+                        return values[:_SAMPLED]
+            return []
+
+        with _batches(path) as (schema, _):
+            return table_layout(schema, sample, is_template=self._template is not None)
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    for start in range(0, batch.num_rows, 64):
+        yield from batch.slice(start, 64).to_pylist()
+
+
+@contextmanager
+def _batches(path: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    with pa.memory_map(path) as file:
+        is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+        file.seek(0)
+        if is_file:
+            reader = pa.ipc.open_file(file)
+            yield reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))
+        else:
+            stream = pa.ipc.open_stream(file)
+            yield stream.schema, iter(stream)
