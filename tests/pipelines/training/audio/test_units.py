@@ -1,0 +1,92 @@
+"""Units of an encoder at hand: same seed, same centroids, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+
+from dvse.errors import BundleNotFoundError, TrainingError
+from pipelines.codebooks.clustering import Clustering
+from pipelines.codebooks.kmeans import KMeansSettings
+from pipelines.training.audio.settings import (
+    PublishedEncoder,
+    UnitRecipe,
+    UnitSettings,
+)
+from pipelines.training.audio.units import audio_files, train_units
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    HubertModel(
+        HubertConfig(
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=24,
+            conv_dim=(8, 8, 8),
+            conv_kernel=(10, 8, 8),
+            conv_stride=(5, 8, 8),
+            num_feat_extract_layers=3,
+            num_conv_pos_embeddings=8,
+            num_conv_pos_embedding_groups=2,
+        )
+    ).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "recordings"
+    (folder / "inner").mkdir(parents=True)
+    soundfile.write(folder / "a.wav", rng.uniform(-0.5, 0.5, 30_000), 16_000)
+    soundfile.write(folder / "inner" / "b.flac", rng.uniform(-0.5, 0.5, 30_000), 44_100)
+    (folder / "broken.ogg").write_bytes(b"nothing")
+    (folder / "notes.txt").write_text("no recording")
+    return folder
+
+
+def test_the_same_seed_gives_the_same_centroids(
+    encoder: Path, recordings: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_of(encoder, recordings, layer=2, max_features=50)
+    for name in ("one", "two"):
+        train_units(recipe, tmp_path / name)
+    one, two = ((tmp_path / n / "codebook.safetensors").read_bytes() for n in ("one", "two"))
+    assert one == two
+
+
+def test_data_that_cannot_be_trained_on(encoder: Path, recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrainingError, match="found none"):
+        audio_files([tmp_path / "empty"])
+    with pytest.raises(BundleNotFoundError, match="directory with a transformers model"):
+        train_units(recipe_of(tmp_path / "no", recordings), tmp_path / "x")
+    with pytest.raises(TrainingError, match="none of 1 recordings could be read"):
+        train_units(recipe_of(encoder, recordings / "broken.ogg"), tmp_path / "x")
+    with pytest.raises(TrainingError, match="5000"):
+        train_units(recipe_of(encoder, recordings, num_codes=5_000), tmp_path / "x")
+    soundfile.write(tmp_path / "silence.wav", np.zeros(60_000), 16_000)
+    with pytest.raises(TrainingError, match="silence"):
+        train_units(recipe_of(encoder, tmp_path / "silence.wav"), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def recipe_of(
+    encoder: Path, data: Path, *, layer: int = 1, num_codes: int = 8, max_features: int = 100_000
+) -> UnitRecipe:
+    return UnitRecipe(
+        data=(data,),
+        encoder=PublishedEncoder(name=str(encoder)),
+        units=UnitSettings(layer=layer),
+        clustering=Clustering(
+            kmeans=KMeansSettings(num_codes=num_codes), max_features=max_features
+        ),
+    )
