@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from io import TextIOWrapper
 
-from dvse.errors import DvseError
+from dvse.errors import ConfigError, DvseError
 from dvse.version import __version__
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) has seen enough; Python would complain on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except ConfigError as error:  # the value of an option, or what stands in a file of options
+        reason, code = str(error), EXIT_USAGE
     except DvseError as error:
         reason, code = str(error), EXIT_ERROR
     except OSError as error:  # a full disk, a folder that may not be written

@@ -3,11 +3,16 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.answering.settings import CaptionOptions
 from pipelines.commands import job_arguments
 from pipelines.commands.fields import add_flags, from_flags
 from pipelines.engines.settings import Placement
+
+if TYPE_CHECKING:
+    from pipelines.job.summary import Summary
+    from pipelines.steps.step import Step
 
 HELP = """\
 Say what is in pictures and recordings, or answer a question about each.
@@ -45,22 +50,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Caption the inputs: print them, or run the job that writes a file."""
-    from pipelines.job.summary import Summary
-    from pipelines.steps.caption import CaptionStep
     from pipelines.steps.caption_file import check_ending, job_directory, write_captions
 
     options = from_flags(CaptionOptions, args)
-    step = CaptionStep(model=args.model, options=options, threads=args.threads, dtype=args.dtype)
+
+    def make_step() -> "Step":
+        from pipelines.steps.caption import CaptionStep
+
+        return CaptionStep(
+            model=args.model, options=options, threads=args.threads, dtype=args.dtype
+        )
+
     if args.output is None and not args.dry_run:
-        return _print(args, step)
+        return _print(args, make_step())
     output = check_ending(args.output or Path("captions.jsonl"))
 
-    def finish(_summary: Summary) -> None:
+    def finish(_summary: "Summary") -> None:
         write_captions(job_directory(output), output)
 
     return job_arguments.run_job(
         args,
-        step,
+        make_step,
         command="caption",
         output=job_directory(output),
         max_chunks=max(256, options.answers.batch_size),
@@ -68,14 +78,12 @@ def run(args: argparse.Namespace) -> int:
     )
 
 
-def _print(args: argparse.Namespace, step: object) -> int:
+def _print(args: argparse.Namespace, step: "Step") -> int:
     """Print a caption a line, in order; what failed goes to stderr."""
     from pipelines.engines.inline import InlineEngine
     from pipelines.job.few import outcomes_of_few
     from pipelines.sources.registry import SourceOptions
-    from pipelines.steps.caption import CaptionStep
 
-    assert isinstance(step, CaptionStep)
     outcomes = outcomes_of_few(
         args.inputs,
         from_flags(SourceOptions, args),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipelines.job.summary import Summary
     from pipelines.steps.step import Step
 
+_SHOWN = 10
 EXIT_OK, EXIT_TOO_MANY_ERRORS, EXIT_REFUSED = 0, 3, 4
 EXIT_STOPPED = {"SIGINT": 130, "SIGTERM": 143}
 EXIT_CODES = """\
@@ -24,7 +25,7 @@ exit codes:
   0    finished: every input is a row or a line of errors.jsonl
   1    failed; the reason is on stderr, what is finished stays
   2    the command line is wrong
-  3    too many inputs failed (--max-error-rate), or not one gave a row
+  3    too many inputs failed (--max-error-rate), not one gave a row, or not one of a data set
   4    refused to go on: another {what}, other inputs, options or numerics than before
   130  stopped by Ctrl-C       143  stopped by SIGTERM"""
 
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_job(
     args: argparse.Namespace,
-    step: "Step",
+    make_step: "Callable[[], Step]",
     *,
     command: str,
     output: Path,
@@ -51,24 +52,29 @@ def run_job(
 
     Args:
         args: with the fields of `add_arguments` and `inputs`.
-        step: what is done.
+        make_step: makes what is done; called after the first line is shown.
         command: the command's name, for messages.
         output: directory of shards and journal.
         max_chunks: chunks that are handed to the encoder together.
         finish: called with the summary when the job was not stopped early.
     """
-    from dvse.errors import ResumeError, TooManyErrorsError
-    from pipelines.job.job import Job
     from pipelines.job.progress import make_progress
 
     placement = from_flags(Placement, args)
     config = from_flags(
         JobConfig, args, inputs=args.inputs, output=output, device=placement.devices[0]
     )
+    progress = make_progress(is_quiet=args.quiet)
+    # Libraries take seconds to load, and a person wants to see at once that something happens.
+    progress.note(f"dvse {command}: finding the inputs")
+
+    from dvse.errors import ResumeError, TooManyErrorsError
+    from pipelines.job.job import Job
+
+    step = make_step()
     if args.dry_run:
         return _dry_run(config, step)
     engine = placement.engine(max_chunks=max_chunks)
-    progress = make_progress(is_quiet=args.quiet)
     try:
         summary = Job(config, step, engine, progress=progress).run()
     except (TooManyErrorsError, ResumeError) as error:
@@ -96,6 +102,15 @@ def _exit_code(summary: "Summary", command: str, output: Path) -> int:
             file=sys.stderr,
         )
         return EXIT_TOO_MANY_ERRORS
+    if summary.fruitless:
+        names = "".join(f"\n  {name}" for name in summary.fruitless[:_SHOWN])
+        more = len(summary.fruitless) - _SHOWN
+        print(
+            f"dvse {command}: not one row came of {len(summary.fruitless)} data sets; see "
+            f"{output / 'errors.jsonl'}{names}" + (f"\n  and {more} more" if more > 0 else ""),
+            file=sys.stderr,
+        )
+        return EXIT_TOO_MANY_ERRORS
     return EXIT_OK
 
 
@@ -109,6 +124,7 @@ def _dry_run(config: JobConfig, step: "Step") -> int:
         step,
         InlineEngine(device=config.device),
         shard_size=config.shard_size,
+        output=config.output,
     )
     print(found.table())
     return EXIT_OK

@@ -2,8 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dvse.errors import ConfigError
 from pipelines.commands import job_arguments
+
+if TYPE_CHECKING:
+    from pipelines.job.summary import Summary
+    from pipelines.steps.step import Step
 
 HELP = """\
 Turn files into token shards: resumable, in input order, nothing lost.
@@ -46,16 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the job and print what came of it."""
-    from pipelines.job.summary import Summary
-    from pipelines.steps.tokenize import TokenizeStep
+    if args.batch_size < 1:
+        raise ConfigError(f"--batch-size: expected at least 1, received {args.batch_size}")
 
-    def finish(summary: Summary) -> None:
+    def make_step() -> "Step":
+        from pipelines.steps.tokenize import TokenizeStep
+
+        return TokenizeStep(bundle=args.bundle, threads=args.threads)
+
+    def finish(summary: "Summary") -> None:
         if not args.quiet and summary.num_inputs <= _SMALL_JOB:
             _print_rows(args.output)
 
     return job_arguments.run_job(
         args,
-        TokenizeStep(bundle=args.bundle, threads=args.threads),
+        make_step,
         command="tokenize",
         output=args.output,
         max_chunks=args.batch_size,

@@ -1,5 +1,7 @@
 """Where and how wide a job runs, and the engine that follows from it."""
 
+import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,13 +11,15 @@ from pipelines.settings import setting
 if TYPE_CHECKING:
     from pipelines.engines.engine import Engine
 
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
     """Processes, devices and threads of this machine.
 
     Raises:
-        ConfigError: no device, or devices of several kinds.
+        ConfigError: a number outside its range, no device, an unknown one, or several kinds.
     """
 
     num_workers: int | None = setting(
@@ -36,6 +40,15 @@ class Placement:
     def __post_init__(self) -> None:
         if len({name.partition(":")[0] for name in self.devices}) != 1:
             raise ConfigError(f"--device: expected devices of one kind, received {self.device!r}")
+        for name in self.devices:
+            if not _DEVICE.fullmatch(name):
+                raise ConfigError(f"--device: expected cpu, cuda or cuda:N, received {name!r}")
+        if self.num_workers is not None and self.num_workers < 0:
+            raise ConfigError(f"--workers: expected at least 0, received {self.num_workers}")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"--threads: expected at least 1, received {self.threads}")
+        if not 0 < self.time_limit_s < math.inf:
+            raise ConfigError(f"--time-limit: expected above 0, received {self.time_limit_s:g}")
 
     @property
     def devices(self) -> list[str]:

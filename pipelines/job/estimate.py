@@ -9,12 +9,16 @@ from tempfile import TemporaryDirectory
 
 from dvse.storage.shard import write_shard
 from pipelines.engines.engine import Engine, Numbered
+from pipelines.job.comparison import Comparison
+from pipelines.job.journal import Journal
 from pipelines.job.plan import ListingSummary, Plan, write_listing
+from pipelines.job.reconciliation import differences
+from pipelines.job.stored_rows import StoredRows
 from pipelines.job.summary import duration
 from pipelines.sources.registry import SourceOptions
 from pipelines.steps.step import Step
 
-_SAMPLES = 24
+_SAMPLES, _SHOWN = 24, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,7 @@ class Estimate:
         num_ids: ids of the sample's rows.
         num_bytes: of a shard of the sample.
         seconds: for the sample on one process, start-up not counted.
+        differing: from the inputs of the job that was begun in the same directory.
     """
 
     listing: ListingSummary
@@ -37,6 +42,7 @@ class Estimate:
     num_ids: int
     num_bytes: int
     seconds: float
+    differing: tuple[str, ...] = ()
 
     def table(self) -> str:
         """Return it as lines for people."""
@@ -59,6 +65,11 @@ class Estimate:
                 f"{self.num_bytes * scale / 1e6:,.1f} MB of shards, "
                 f"{self.num_failed * scale:,.0f} errors, {duration(self.seconds * scale)}"
             )
+        if self.differing:
+            shown = [f"  {line}" for line in self.differing[:_SHOWN]]
+            more = len(self.differing) - len(shown)
+            lines += ["not the inputs of the job that was begun there:", *shown]
+            lines += [f"  and {more} more"] if more else []
         lines.append("nothing was written")
         return "\n".join(lines)
 
@@ -70,16 +81,24 @@ def estimate(
     engine: Engine,
     *,
     shard_size: int,
-    skip: Path | None = None,
+    output: Path | None = None,
 ) -> Estimate:
-    """Find all inputs (but not in the directory `skip`), do a few of them, and write nothing.
+    """Find all inputs as the job would, do a few of them, and write nothing.
+
+    Args:
+        inputs: what the user typed.
+        options: for the sources.
+        step: what is done.
+        engine: where.
+        shard_size: inputs a shard.
+        output: of the job; never searched, and compared with where a job was begun there.
 
     Raises:
         DvseError: the step cannot be opened.
     """
     with TemporaryDirectory() as folder, engine:
         path = Path(folder) / "listing.jsonl"
-        listing = write_listing(path, inputs, options, skip=skip)
+        listing = write_listing(path, inputs, options, skip=output)
         plan = Plan(path, options, stream_lengths=dict.fromkeys(listing.streams, 0))
         total = listing.num_known
         # Spread over all inputs, since they often come sorted by kind.
@@ -101,4 +120,22 @@ def estimate(
             num_ids=sum(len(row.get("ids", ())) for row in rows),
             num_bytes=shard.stat().st_size,
             seconds=seconds,
+            differing=_differing(output, path, options, shard_size) if output else (),
         )
+
+
+def _differing(
+    output: Path, found: Path, options: SourceOptions, shard_size: int
+) -> tuple[str, ...]:
+    """How the inputs differ from those of the job in the directory, where there is one."""
+    journal = Journal(output)
+    if not journal.exists() or not (markers := journal.markers()):
+        return ()
+    comparison = Comparison(
+        journal.listing,
+        found,
+        rows=StoredRows(journal, markers, shard_size),
+        options=options,
+        stream_lengths=journal.stream_lengths(),
+    )
+    return tuple(differences(comparison))

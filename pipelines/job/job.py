@@ -18,6 +18,7 @@ from pipelines.engines.engine import Engine, EngineStopped, Outcome
 from pipelines.job.comparison import Comparison
 from pipelines.job.config import JobConfig
 from pipelines.job.feed import Feed
+from pipelines.job.fruitless import fruitless_data_sets
 from pipelines.job.journal import DoneMarker, ErrorLine, Journal
 from pipelines.job.numbering import Numbering
 from pipelines.job.partition import Partition
@@ -30,6 +31,8 @@ from pipelines.job.stored_rows import StoredRows
 from pipelines.job.summary import Summary
 from pipelines.job.writer import ShardFormat, Writer
 from pipelines.steps.step import Step, StepDescription
+
+_TICK_S = 5.0
 
 
 class Job:
@@ -61,7 +64,7 @@ class Job:
         self._partitions: dict[int, Partition] = {}
         self._num_new = self._num_errors = 0
         self._total: int | None = None
-        self._began = time.monotonic()
+        self._began = self._ticked = time.monotonic()
         self._work_began: float | None = None
         self._work_ended = 0.0
 
@@ -73,7 +76,7 @@ class Job:
             TooManyErrorsError: more inputs failed than allowed; error lines are written.
             WorkerDiedError: processes were killed twice on the same partition.
             StorageError: the disk is full; what is finished stays.
-            ConfigError: another job is at work in the directory.
+            JobError: another job is at work in the directory.
         """
         with self._journal.locked(), self._stop.listening():
             try:
@@ -99,7 +102,6 @@ class Job:
         before = journal.read_job() if journal.exists() else None
         if before is not None:
             check_identity(before["identity"], identity)
-        self._progress.note("finding the inputs")
         try:
             with self._stop.interrupting():
                 found = write_listing(
@@ -307,10 +309,17 @@ class Job:
             check_profile(before, now)
 
     def _tick(self, count: int) -> None:
-        if count and count % 100_000 == 0:
+        now = time.monotonic()
+        if now - self._ticked >= _TICK_S:
+            self._ticked = now
             self._progress.note(f"{count:,} files found so far")
 
     def _summary(self, markers: dict[int, DoneMarker], repaired: tuple[int, ...]) -> Summary:
+        fruitless: list[str] = []
+        if any(marker.num_errors for marker in markers.values()):
+            failed = (e.index for p in sorted(markers) for e in self._journal.errors(p))
+            lengths = self._journal.stream_lengths()
+            fruitless = fruitless_data_sets(self._journal.listing, failed, lengths)
         worked = self._work_ended - self._work_began if self._work_began else 0.0
         return Summary.of(
             markers.values(),
@@ -318,6 +327,7 @@ class Job:
             seconds=time.monotonic() - self._began,
             work_seconds=worked,
             stopped_by=self._stop.name,
+            fruitless=tuple(fruitless),
             repaired=repaired,
         )
 

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dvse.errors import ConfigError, ResumeError
+from dvse.errors import ConfigError, JobError, ResumeError, StorageError
 from dvse.storage.atomic_file import remove_temporary_files, sync_directory, write_atomically
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import PATTERN, shard_name
@@ -108,19 +108,25 @@ class Journal:
         """Make the directory, and keep a second job out of it.
 
         Raises:
-            ConfigError: another job is at work there, or it cannot be made.
+            JobError: another job is at work there.
+            ConfigError: it is no directory.
+            StorageError: it cannot be made.
         """
         try:
             for part in ("done", "errors"):
                 (self._folder / part).mkdir(parents=True, exist_ok=True)
             lock = (self._folder / "lock").open("w")
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(
+                f"--output {self.output}: expected a directory, received a file"
+            ) from None
         except OSError as error:
-            raise ConfigError(f"--output {self.output}: {error.strerror or error}") from None
+            raise StorageError(f"--output {self.output}: {error.strerror or error}") from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise ConfigError(
+                raise JobError(
                     f"--output {self.output}: another job is writing there; wait for it or stop it"
                 ) from None
             yield

@@ -6,7 +6,7 @@ from typing import Protocol, TextIO
 
 from pipelines.job.summary import duration
 
-_LINE_EVERY_S = 10.0
+_LINE_EVERY_S, _FIRST_LINE_S = 10.0, 1.0
 
 
 class Progress(Protocol):
@@ -42,14 +42,14 @@ class NoProgress:
 
 
 class PlainProgress:
-    """A line every ten seconds, for logs."""
+    """A line after a second and then every ten, for logs."""
 
     def __init__(self, stream: TextIO | None = None, *, every_s: float = _LINE_EVERY_S) -> None:
         self._stream = stream or sys.stderr
         self._every_s = every_s
         self._total: int | None = None
         self._already = self._done = self._errors = 0
-        self._began = self._shown = time.monotonic()
+        self._began = self._due = time.monotonic()
 
     def note(self, text: str) -> None:
         """Print it."""
@@ -58,15 +58,16 @@ class PlainProgress:
     def begin(self, total: int | None, already: int) -> None:
         """Start the clock."""
         self._total, self._already = total, already
-        self._began = self._shown = time.monotonic()
+        self._began = time.monotonic()
+        self._due = self._began + min(_FIRST_LINE_S, self._every_s)
 
     def update(self, errors: int) -> None:
         """Count, and print when it is time."""
         self._done += 1
         self._errors = errors
         now = time.monotonic()
-        if now - self._shown >= self._every_s:
-            self._shown = now
+        if now >= self._due:
+            self._due = now + self._every_s
             self.note(self._line(now))
 
     def end(self) -> None:

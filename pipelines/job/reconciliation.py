@@ -79,6 +79,17 @@ def reconcile(comparison: Comparison, *, size: int, may: Permissions) -> Reconci
     )
 
 
+def differences(comparison: Comparison) -> list[str]:
+    """Return what differs, a line each."""
+    nothing = Permissions()
+    return [
+        *_lost(comparison),
+        *_changed(comparison),
+        *_revived(comparison),
+        *_added(comparison, nothing),
+    ]
+
+
 def _kept(entry: Entry, kept: int | None) -> list[Entry]:
     """An entry of a container of which only the first inputs are still there."""
     if kept is None or entry.count is None or entry.first + entry.count <= kept:

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.job.journal import DoneMarker
+if TYPE_CHECKING:
+    from pipelines.job.journal import DoneMarker  # loads pyarrow, which progress has no use for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Summary:
         seconds: of this run, start-up and planning included.
         work_seconds: of this run, from the first input handed out to the last shard.
         stopped_by: name of the signal that ended the run early.
+        fruitless: data sets of which not one input gave a row.
         repaired: partitions whose shard was corrupt or missing and was made again.
     """
 
@@ -35,10 +37,11 @@ class Summary:
     seconds: float = 0.0
     work_seconds: float = 0.0
     stopped_by: str | None = None
+    fruitless: tuple[str, ...] = ()
     repaired: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, markers: Iterable[DoneMarker], **rest: Any) -> "Summary":
+    def of(cls, markers: "Iterable[DoneMarker]", **rest: Any) -> "Summary":
         """Add up done-markers."""
         markers = list(markers)
         modality: dict[str, list[int]] = {}

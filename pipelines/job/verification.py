@@ -18,6 +18,7 @@ from dvse.numerics import NumericsProfile
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import PATTERN, read_metadata, read_shard
 from dvse.tokenizer import Tokenizer, load
+from pipelines.job.inputs_today import differences_today
 from pipelines.job.journal import DoneMarker, Journal
 from pipelines.job.plan import Plan
 from pipelines.job.row_check import check_row
@@ -122,6 +123,7 @@ class _Verifier:
         names = UniqueNames()
         for path in readable:
             self._check_shard(path, tokenizer, names)
+        self._check_inputs()
         if num_samples and self._markers:
             self._tokenize_again(tokenizer, num_samples, seed)
         return self._result(paths)
@@ -144,6 +146,23 @@ class _Verifier:
             self._problems.append(
                 f"{found:,} of {wanted:,} inputs are done; run dvse tokenize again to finish"
             )
+
+    def _check_inputs(self) -> None:
+        """What the inputs hold now, where their size or time is another one."""
+        if not self._journal.exists():
+            return
+        identity = self._journal.read_job()["identity"]
+        sound = {
+            number: marker
+            for number, marker in self._markers.items()
+            if self._journal.damage(marker) is None
+        }
+        self._problems += differences_today(
+            self._journal,
+            sound,
+            size=identity["shard_size"],
+            options=SourceOptions(template=identity.get("template")),
+        )
 
     def _is_intact(self, path: Path) -> bool:
         marker = self._marker(path)

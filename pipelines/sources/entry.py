@@ -17,6 +17,8 @@ from pipelines.sources.record import Failure
 # and what fills up the last partition before inputs that were added later.
 HOLE, BOUNDARY = "hole", "boundary"
 GAPS = frozenset((HOLE, BOUNDARY))
+# Entries that are one input each.
+SINGLES = frozenset(("image", "audio", "text", "group"))
 # Entries that are one failed input: something that is none, and a whole data set that would not
 # open, of which nobody knows how much it holds.
 FAILURE, UNOPENED = "failure", "unopened"

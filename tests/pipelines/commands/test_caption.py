@@ -90,7 +90,7 @@ def test_many_inputs_want_a_file(caption, tmp_path, capsys):
     (tmp_path / "many").mkdir()
     for n in range(41):
         (tmp_path / "many" / f"{n}.txt").write_text("Hi")
-    assert caption(tmp_path / "many") == 1
+    assert caption(tmp_path / "many") == 2
     assert "give --output FILE" in capsys.readouterr().err
 
 
@@ -181,11 +181,11 @@ def test_a_conversation_gets_its_last_answer_anew(caption, captioner, tmp_path):
 
 
 def test_wrong_settings_and_outputs(caption, media, tmp_path, capsys):
-    assert caption(media, "--output", tmp_path / "captions.txt") == 1
+    assert caption(media, "--output", tmp_path / "captions.txt") == 2
     assert ".jsonl or .parquet" in capsys.readouterr().err
-    assert caption(media / "a.png", "--temperature", "-1") == 1
+    assert caption(media / "a.png", "--temperature", "-1") == 2
     assert "temperature: expected" in capsys.readouterr().err
-    assert caption(media, "--output", tmp_path / "c.jsonl", "--batch-size", "0") == 1
+    assert caption(media, "--output", tmp_path / "c.jsonl", "--batch-size", "0") == 2
     assert main(["caption", str(media / "a.png"), "--model", "no such"]) == 1
     assert "no bundle 'no such'" in capsys.readouterr().err
 

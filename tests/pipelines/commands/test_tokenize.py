@@ -1,6 +1,8 @@
 """`dvse tokenize`, `verify` and `inspect` as users type them, with `tiny`, and their exit codes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,7 @@ def test_exit_codes(media, tmp_path, capsys):
     assert tokenize(media, "--output", out) == 0
     assert tokenize(media / "a.png", "--output", out) == 4
     assert "removed: " in capsys.readouterr().err
-    assert tokenize(media, "--output", out, "--shard-size", "0") == 1
+    assert tokenize(media, "--output", out, "--shard-size", "0") == 2
     assert "--shard-size: expected at least 1" in capsys.readouterr().err
     assert tokenize(media, "--output", tmp_path / "x", "--bundle", "no such") == 1
     assert "no bundle 'no such'" in capsys.readouterr().err
@@ -142,3 +144,59 @@ def test_real_stamps(tmp_path):
     assert captioned
     assert any("fr.utf8=" in r["text"] for r in captioned)
     assert main(["verify", str(tmp_path / "out"), "--samples", "8"]) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--workers", "-1"],
+        ["--threads", "0"],
+        ["--time-limit", "0"],
+        ["--time-limit", "nan"],
+        ["--time-limit", "inf"],
+        ["--shard-size", "0"],
+        ["--max-error-rate", "2"],
+        ["--max-error-rate", "nan"],
+        ["--device", "gpu7"],
+        ["--device", ""],
+        ["--device", "cpu,cuda:0"],
+        ["--batch-size", "0"],
+        ["--template", "{"],
+        ["--append"],
+        ["--redo-changed"],
+        ["--retry-errors"],
+        ["--dry-run", "--workers", "-1"],
+        ["--no-such-option"],
+    ],
+    ids=" ".join,
+)
+def test_bad_values_of_options_end_with_2_before_anything_is_touched(media, tmp_path, options):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "shard-000000.parquet").write_bytes(b"precious")
+    try:
+        code = main(
+            ["tokenize", str(media), "--output", str(tmp_path / "out"), "--overwrite", *options]
+        )
+    except SystemExit as exit:  # argparse's own
+        code = exit.code
+    assert code == 2
+    assert (tmp_path / "out" / "shard-000000.parquet").read_bytes() == b"precious"
+
+
+def test_the_first_line_is_there_before_anything_heavy_is_loaded(media, tmp_path):
+    """What takes seconds to import comes after it; a second was promised for it."""
+    code = (
+        "import sys\n"
+        "from pipelines.cli import main\n"
+        "class Told:\n"
+        "    def note(self, text):\n"
+        "        heavy = {'torch', 'transformers', 'pyarrow', 'datasets'} & sys.modules.keys()\n"
+        "        print(text, sorted(heavy)); sys.exit()\n"
+        "import pipelines.job.progress as progress\n"
+        "progress.make_progress = lambda is_quiet: Told()\n"
+        f"main(['tokenize', {str(media)!r}, '--output', {str(tmp_path / 'out')!r}])\n"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert printed.stdout == "dvse tokenize: finding the inputs []\n"

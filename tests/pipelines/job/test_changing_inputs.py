@@ -21,7 +21,10 @@ from dvse.storage.shard import read_shard
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine
 from pipelines.job.config import JobConfig
+from pipelines.job.inputs_today import differences_today
 from pipelines.job.job import Job
+from pipelines.job.journal import Journal
+from pipelines.sources.registry import SourceOptions
 
 
 class Notes:
@@ -427,6 +430,43 @@ def test_a_stream_of_another_length_is_refused(tmp_path, count):
     (out / "shard-000002.parquet").unlink()
     with pytest.raises(ResumeError, match="held 10 inputs when it was read before"):
         run([address], out)
+
+
+def today(output):
+    journal = Journal(output)
+    return differences_today(journal, journal.markers(), size=4, options=SourceOptions())
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_verify_can_tell(tmp_path, ending):
+    out = tmp_path / "out"
+    run(three(tmp_path, ending, "middle", range(7)), out)
+    assert today(out) == []
+    paths = three(tmp_path, ending, "middle", range(9))
+    os.utime(paths[0], (1, 1))
+    assert today(out) == [f"grown: {paths[1]} (7 inputs before, 9 now)"]
+    run(paths, out, append=True)
+    assert today(out) == []
+    three(tmp_path, ending, "middle", range(2))
+    assert today(out) == [f"shrunk: {paths[1]} (9 inputs before, 2 now)"]
+    paths[1].unlink()
+    assert today(out) == []
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_verify_can_tell_what_can_be_opened_now(tmp_path, ending):
+    out = tmp_path / "out"
+    paths = three(tmp_path, ending, "middle", None)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    run([*paths, empty], out)
+    assert today(out) == []
+    three(tmp_path, ending, "middle", range(50))
+    (empty / "a.png").write_bytes(b"a")
+    assert today(out) == [
+        f"failed before, can be opened now: {paths[1]} (50 inputs)",
+        f"failed before, can be opened now: {empty} (1 inputs)",
+    ]
 
 
 def test_a_job_of_the_version_before_goes_on(tmp_path):

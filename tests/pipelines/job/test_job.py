@@ -5,15 +5,20 @@ import os
 import signal
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_step import FakeStep
 
-from dvse.errors import ConfigError, ResumeError, StorageError, TooManyErrorsError
+from dvse.errors import ConfigError, JobError, ResumeError, StorageError, TooManyErrorsError
 from dvse.storage.shard import read_metadata, read_shard
 from pipelines.engines.inline import InlineEngine
 from pipelines.engines.local import LocalEngine
 from pipelines.job.config import JobConfig
+from pipelines.job.estimate import estimate
 from pipelines.job.job import Job
+from pipelines.job.progress import NoProgress
+from pipelines.sources.registry import SourceOptions
 
 
 @pytest.fixture
@@ -118,6 +123,61 @@ def test_corrupt_shard_is_made_again(pictures, tmp_path):
     (out / "shard-000002.parquet").write_bytes(data)
     assert run([pictures], out, shard_size=10).repaired == (2,)
     assert shards(out) == before
+
+
+@pytest.mark.parametrize(("damage", "word"), [("gone", "missing"), ("cut", "corrupt")])
+@pytest.mark.parametrize("name", ["shard-000001.parquet", "000001.jsonl"])
+def test_what_is_gone_is_called_missing_and_what_is_damaged_corrupt(
+    pictures, tmp_path, damage, word, name
+):
+    out = tmp_path / "out"
+    run([pictures], out, shard_size=10)
+    (path,) = out.rglob(name)
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"PAR1")
+    told = []
+    progress = NoProgress()
+    progress.note = told.append
+    config = JobConfig(inputs=[str(pictures)], output=out, shard_size=10)
+    Job(config, FakeStep(), InlineEngine(), progress=progress).run()
+    (line,) = [line for line in told if "made again" in line]
+    assert name in line
+    assert word in line
+
+
+def test_an_estimate_counts_as_the_job_does_and_names_what_differs(pictures, tmp_path):
+    """Two pictures and a finished `tokens/` beside them: the job said 2, the dry run 12."""
+    out = pictures / "tokens"
+    summary = run([pictures], out, shard_size=10)
+    options = SourceOptions()
+
+    def counted():
+        return estimate(
+            [str(pictures)], options, FakeStep(), InlineEngine(), shard_size=10, output=out
+        )
+
+    assert counted().listing.num_known == summary.num_inputs == 25
+    assert "begun there" not in counted().table()
+    (pictures / "new.png").write_bytes(b"new")
+    assert counted().listing.num_known == 26
+    assert f"  added: {pictures / 'new.png'}" in counted().table()
+
+
+@pytest.mark.parametrize("kind", ["unopened", "all bad", "missing", "folder"])
+def test_a_data_set_of_which_nothing_gave_a_row_is_named(pictures, tmp_path, kind):
+    path = tmp_path / ("empty" if kind == "folder" else "x.parquet")
+    if kind == "unopened":
+        path.write_bytes(b"PAR1 no more")
+    elif kind == "all bad":
+        pq.write_table(pa.table({"image": pa.array([b"BAD", b"BAD"])}), path)
+    elif kind == "folder":
+        path.mkdir()
+    summary = run([pictures, path], tmp_path / "out", shard_size=10)
+    assert summary.fruitless == (str(path),)
+    assert run([pictures, path], tmp_path / "out", shard_size=10).fruitless == (str(path),)
+    assert run([pictures], tmp_path / "fine").fruitless == ()
 
 
 def test_another_bundle_is_refused_with_the_difference(pictures, tmp_path):
@@ -247,7 +307,7 @@ def test_second_job_in_the_same_directory_is_kept_out(pictures, tmp_path):
 
     with (
         Journal(tmp_path / "out").locked(),
-        pytest.raises(ConfigError, match="another job is writing"),
+        pytest.raises(JobError, match="another job is writing"),
     ):
         run([pictures], tmp_path / "out")
 

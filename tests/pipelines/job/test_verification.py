@@ -142,7 +142,8 @@ def test_changed_inputs_are_told_from_changed_codes(shards, media, tokenizer, tm
     (copy / "w.wav").write_bytes((copy / "w.wav").read_bytes()[:-2000])
     (copy / "p0.png").unlink()
     found = verify(output, tokenizer=tokenizer)
-    assert (found.num_gone, found.num_differing, len(found.problems)) == (2, 0, 2)
+    assert (found.num_gone, found.num_differing, len(found.problems)) == (2, 0, 3)
+    assert found.problems[0].startswith(f"changed: {copy / 'w.wav'} (")
 
 
 def test_another_bundle_is_refused(shards, tokenizer):

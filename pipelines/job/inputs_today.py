@@ -1,0 +1,82 @@
+"""Do the inputs of a job still hold what it made of them? What `dvse verify` asks besides."""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipelines.job.comparison import Comparison
+from pipelines.job.journal import DoneMarker, Journal
+from pipelines.job.plan import read_listing
+from pipelines.job.reconciliation import differences
+from pipelines.job.stored_rows import StoredRows
+from pipelines.sources.entry import FAILURES, GAPS, UNOPENED, Entry, Stamp
+from pipelines.sources.listing import Lister
+from pipelines.sources.registry import SourceOptions
+
+
+def differences_today(
+    journal: Journal, markers: dict[int, DoneMarker], *, size: int, options: SourceOptions
+) -> list[str]:
+    """Return what has grown, shrunk, changed, or can be opened now and could not be before.
+
+    Only what has another size or time is opened. Files that are gone are no difference: many people
+    delete what they have tokenised.
+
+    Args:
+        journal: of the job.
+        markers: of its finished partitions.
+        size: numbers a partition.
+        options: for the sources.
+    """
+    with TemporaryDirectory() as folder:
+        found = Path(folder) / "found.jsonl"
+        with found.open("w", encoding="ascii") as file:
+            lister = Lister(options, skip=journal.output)
+            for entry in _whole(journal.listing):
+                file.write(_today(entry, lister).to_json() + "\n")
+        comparison = Comparison(
+            journal.listing,
+            found,
+            rows=StoredRows(journal, markers, size),
+            options=options,
+            stream_lengths=journal.stream_lengths(),
+        )
+    return differences(comparison)
+
+
+def _whole(listing: Path) -> list[Entry]:
+    """The inputs of a listing, those that grew in one piece."""
+    whole: list[Entry] = []
+    last: dict[tuple[str, str], int] = {}
+    for entry in read_listing(listing):
+        if entry.kind in GAPS:
+            continue
+        if entry.first and entry.count is not None:
+            place = last[entry.path, entry.name]
+            whole[place] = replace(entry, first=0, count=entry.first + entry.count)
+        else:
+            last[entry.path, entry.name] = len(whole)
+            whole.append(entry)
+    return whole
+
+
+def _today(entry: Entry, lister: Lister) -> Entry:
+    """The entry as it would be listed now, itself where nothing speaks for a change."""
+    caption_stamp = Stamp.of(entry.caption) if entry.caption else None
+    stamp = Stamp.of(entry.path)
+    is_same = (stamp, caption_stamp) == (entry.stamp, entry.caption_stamp)
+    is_looked_at = entry.kind in (UNOPENED, "hub") or not (is_same or stamp is None)
+    if entry.members or not is_looked_at:
+        return entry
+    now = list(lister.entries([entry.path]))
+    if not now or now[0].kind in FAILURES:
+        return entry
+    return replace(
+        now[0],
+        path=entry.path,
+        name=entry.name,
+        # Of a folder that could not be read before all files count.
+        count=now[0].count if len(now) == 1 else sum(e.count or 0 for e in now),
+        caption=entry.caption,
+        caption_stamp=caption_stamp,
+    )
