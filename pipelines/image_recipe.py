@@ -35,6 +35,7 @@ class ImageRecipe:
 
     data: Path
     start: str | None = None
+    new_encoder: bool = False
     rows: str = ":"
     validation_rows: str | None = None
     image_column: str = "image"
@@ -49,6 +50,7 @@ class ImageRecipe:
     max_tokens: int = 256
     encoder: str = "vit_small_patch16_rope_224"
     stem_widths: tuple[int, ...] = (32, 48)
+    stem_top: int = 0
     dim: int = 128
     depth: int = 2
     num_heads: int = 4
@@ -64,6 +66,7 @@ class ImageRecipe:
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     label_weight: float = 0.0
+    label_smoothing: float = 0.0
     mosaic_share: float = 0.25
     decoded_share: float = 1.0
     hard_from: float = 0.0
@@ -79,6 +82,8 @@ class ImageRecipe:
                 "expected a teacher's name and its weights together; name it as timm does and give "
                 "the safetensors file that belongs to it"
             )
+        if self.new_encoder and self.start is None:
+            raise ConfigError("expected --start with --new-encoder: whose codes does it choose?")
 
     @property
     def patch_size(self) -> int:
@@ -124,7 +129,7 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
     codec = ImageCodec(_codec_config(recipe, quantizer, train), teacher=teacher)
     if recipe.start is not None:
         start = load_start(recipe.start)
-        continue_from(codec, start.tokenizer)
+        continue_from(codec, start.tokenizer, is_encoder_new=recipe.new_encoder)
         about["start"] = dict(start.provenance)
     codec = codec.to(memory_format=torch.channels_last)
     log = train_codec(
@@ -232,6 +237,7 @@ def _codec_config(recipe: ImageRecipe, quantizer: QuantizerConfig, train: Pictur
             name=recipe.encoder,
             options=options,
             stem_widths=recipe.stem_widths,
+            stem_top=recipe.stem_top,
             std=(0.25, 0.25, 0.25),
         ),
         quantizer=quantizer,
@@ -250,6 +256,7 @@ def _training_config(recipe: ImageRecipe) -> ImageTrainingConfig:
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup_steps,
         label_weight=recipe.label_weight,
+        label_smoothing=recipe.label_smoothing,
         mosaic_share=recipe.mosaic_share,
         decoded_share=recipe.decoded_share,
         hard_from=recipe.hard_from,

@@ -48,6 +48,7 @@ class ImageTrainingConfig:
         learning_rate: peak of AdamW's; it rises over `warmup_steps` and falls as a cosine.
         weight_decay: of weight matrices (not of biases and norms).
         label_weight: of the label loss beside the pixel loss; 0 trains without labels.
+        label_smoothing: share of a label that goes to all classes alike.
         mosaic_share: share of steps that see 2x2, 1x2 or 2x1 pictures side by side, some of the
             tiles left blank.
         decoded_share: share of a batch that is decoded to pixels. Pixels are learned from fewer
@@ -67,6 +68,7 @@ class ImageTrainingConfig:
     weight_decay: float = 0.05
     warmup_steps: int = 200
     label_weight: float = 0.0
+    label_smoothing: float = 0.0
     mosaic_share: float = 0.25
     decoded_share: float = 1.0
     hard_from: float = 0.0
@@ -85,6 +87,10 @@ class ImageTrainingConfig:
             )
         if self.label_weight < 0 or not 0 <= self.mosaic_share <= 1:
             raise ConfigError("expected a label weight of at least 0 and a mosaic share in 0..1")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(
+                f"expected a label smoothing in 0..1, received {self.label_smoothing}"
+            )
         if not 0 < self.decoded_share <= 1:
             raise ConfigError(f"expected a decoded share in 0..1, received {self.decoded_share}")
         if not 0 <= self.hard_from <= self.hard_by <= 1:
@@ -334,7 +340,9 @@ def _losses(
     if config.label_weight and output.votes is not None and train.labels is not None:
         logits = untile(output.votes, tiles).mean((1, 2))
         labels = torch.from_numpy(train.labels[rows]).masked_fill(is_blank, -100)[: len(logits)]
-        losses["label"] = F.cross_entropy(logits, labels.to(device))
+        losses["label"] = F.cross_entropy(
+            logits, labels.to(device), label_smoothing=config.label_smoothing
+        )
         total = total + config.label_weight * losses["label"]
     return {**losses, "sum": total}
 

@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train this one's encoder on (--depth may be larger); its codes stay as they are",
     )
     shape.add_argument(
+        "--new-encoder",
+        action="store_true",
+        help="with --start: take its codes only, for an encoder of any shape that begins anew",
+    )
+    shape.add_argument(
         "--quantizer",
         choices=["cosine", "ema", "simvq", "fsq"],
         default="cosine",
@@ -56,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--max-tokens", type=int, default=256, help="budget for larger pictures")
     shape.add_argument("--encoder", default="vit_small_patch16_rope_224", help="a timm ViT")
     shape.add_argument("--stem-widths", type=_numbers, default=(32, 48), metavar="N,N")
+    shape.add_argument(
+        "--stem-top", type=int, default=0, help="a deeper stem that pools: width at the grid"
+    )
     shape.add_argument("--dim", type=int, default=128)
     shape.add_argument("--depth", type=int, default=2)
     shape.add_argument("--num-heads", type=int, default=4)
@@ -90,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop.add_argument("--learning-rate", type=float, default=2e-3)
     loop.add_argument("--warmup-steps", type=int, default=200)
     loop.add_argument("--label-weight", type=float, default=0.0)
+    loop.add_argument("--label-smoothing", type=float, default=0.0)
     loop.add_argument("--mosaic-share", type=float, default=0.25)
     loop.add_argument(
         "--decoded-share", type=float, default=1.0, help="share of a batch decoded to pixels"
@@ -117,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
         ImageRecipe(
             data=args.data,
             start=args.start,
+            new_encoder=args.new_encoder,
             rows=args.rows,
             validation_rows=args.validation_rows,
             image_column=args.image_column,
@@ -131,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
             max_tokens=args.max_tokens,
             encoder=args.encoder,
             stem_widths=args.stem_widths,
+            stem_top=args.stem_top,
             dim=args.dim,
             depth=args.depth,
             num_heads=args.num_heads,
@@ -147,6 +158,7 @@ def run(args: argparse.Namespace) -> int:
             learning_rate=args.learning_rate,
             warmup_steps=args.warmup_steps,
             label_weight=args.label_weight,
+            label_smoothing=args.label_smoothing,
             mosaic_share=args.mosaic_share,
             decoded_share=args.decoded_share,
             hard_from=args.hard_from,

@@ -21,7 +21,14 @@ from pipelines.tiny_model.guided_training import RECIPE, train_guided
 from pipelines.tiny_model.scoring import score
 
 HELD_OUT_COUNTS = conversations.Counts(
-    pictures=500, mosaics=250, digits=150, sequences=300, texts=50
+    pictures=500,
+    mosaics=250,
+    digits=150,
+    sequences=300,
+    texts=50,
+    drawings=50,
+    odd_pictures=100,
+    odd_recordings=100,
 )
 
 
