@@ -18,6 +18,7 @@ from pipelines.tiny_model import conversations
 from pipelines.tiny_model.card import write_card
 from pipelines.tiny_model.gating import gate
 from pipelines.tiny_model.guided_training import RECIPE, train_guided
+from pipelines.tiny_model.odd_scoring import score_odd
 from pipelines.tiny_model.scoring import score
 
 HELD_OUT_COUNTS = conversations.Counts(
@@ -63,7 +64,8 @@ def main() -> int:
     if not (args.output / "gates.json").is_file():
         gate(model, tokens, held_out, gated)
     chosen = gated if (gated / "config.json").is_file() else model
-    figures = score(Captioner.load(chosen), args.data)
+    captioner = Captioner.load(chosen)
+    figures = {**score(captioner, args.data), "odd": score_odd(captioner, args.data)}
     (args.output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     write_card(chosen, figures)
     print(f"copy {chosen} over dvse/bundles/tiny to ship it")
