@@ -2,8 +2,11 @@
 
     python -m pipelines.tiny_model --data FOLDER --output DIR
 
-`FOLDER` is that of `pipelines.tiny_bundle`; the bundle comes from there. Steps that are done are
-left alone, and the tokenizing and training go on where they stopped.
+`FOLDER` is that of `pipelines.tiny_bundle`; the bundle comes from there. Digits and other words are
+spoken by Debian's `espeak-ng`; odd pictures, sounds and texts come from `tuxpaint-stamps-default`,
+`gnome-backgrounds`, `mate-backgrounds`, `plasma-workspace-wallpapers`, `debian-reference-en` and
+`debian-reference-zh-cn`, as far as they are installed. Steps that are done are left alone, and the
+tokenizing and training go on where they stopped.
 """
 
 import argparse

@@ -39,6 +39,11 @@ def stock(tmp_path):
     )
 
 
+def size(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
 def answers(rows):
     return [row["content"] for row in rows if row["role"] == "assistant"]
 
@@ -57,7 +62,7 @@ def test_drawings_are_named(stock, tmp_path):
     rows = list(drawing_rows(20, tmp_path, seed=0))
     for number, conversation in enumerate(rows):
         (file,) = media(conversation)
-        assert Image.open(tmp_path / file).size == (32, 32)
+        assert size(tmp_path / file) == (32, 32)
         scene = parse_scene(answers(conversation)[0])
         assert scene is not None and scene.labels == (LABELS[number % 10],)
 
@@ -71,7 +76,7 @@ def test_odd_pictures_and_recordings_are_refused(stock, tmp_path):
             (file,) = media(conversation)
             assert answers(conversation)[0] in REFUSALS[kind].values()
             if kind == "picture":
-                assert 18 <= min(Image.open(tmp_path / file).size) <= 100
+                assert 18 <= min(size(tmp_path / file)) <= 100
             else:
                 assert soundfile.info(tmp_path / file).samplerate == 8000
 
