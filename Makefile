@@ -36,7 +36,8 @@ demo: $(VENV)/.base  ## tokenise and caption sample files, write demo/report.htm
 	@$(BIN)/dvse tokenize demo/samples --output demo/tokens --overwrite
 	@$(BIN)/dvse inspect demo/tokens --html demo/report.html
 	@echo "open demo/report.html to see the tokens"
-	@$(BIN)/dvse caption demo/samples/house.png demo/samples/flower.jpg demo/samples/vowels.wav
+	@$(BIN)/dvse caption $(addprefix demo/samples/,cat.png ship.png truck.png seven.flac \
+		three-one-four.flac house.png flower.jpg vowels.wav)
 
 test: $(VENV)/.test  ## run the tests (CPU, offline)
 	@$(BIN)/python -m pytest -q

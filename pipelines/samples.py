@@ -2,19 +2,37 @@
 
     python -m pipelines.samples DIR
 
-Two photographs come from scikit-learn; the rest is drawn or computed, the same bytes each time.
+`KNOWN` are of the kinds that `tiny` was made for: drawings of 32×32 pixels and digits spoken by
+espeak-ng, synthesised ahead. The others show what it says to things that it does not know. Two
+photographs come from scikit-learn; the rest is drawn or computed, the same bytes each time.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from PIL import Image, ImageDraw
 
+from pipelines.tiny.conversations.drawn_kinds import drawn_kind
+
 SAMPLE_RATE_HZ = 16000
+
+KNOWN: Mapping[str, str] = {
+    "cat.png": "cat",
+    "deer.png": "deer",
+    "horse.png": "horse",
+    "ship.png": "ship",
+    "truck.png": "truck",
+    "seven.flac": "seven",
+    "three-one-four.flac": "three one four",
+}
+"""Samples that `tiny` can do, with what their caption names."""
+
+_SPOKEN = Path(__file__).with_name("spoken")
+_SEED = 1_000_003  # training draws with other ones
 
 _TEXTS = {
     "greeting.txt": "Good morning. How are you today?",
@@ -41,6 +59,12 @@ def make_samples(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in _TEXTS.items():
         (folder / name).write_text(text, encoding="utf-8")
+    for name in KNOWN:
+        if name.endswith(".png"):
+            drawing = drawn_kind(name.removesuffix(".png"), np.random.default_rng(_SEED))
+            Image.fromarray(drawing).save(folder / name)
+        else:
+            (folder / name).write_bytes((_SPOKEN / name).read_bytes())
     for name, draw in _PICTURES.items():
         draw().save(folder / name)
     for name, sound in _SOUNDS.items():

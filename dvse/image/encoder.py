@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.image.conv import ConvStem
+from dvse.image.pooled_stem import PooledStem
 from dvse.storage.weights import read_tensors
 
 
@@ -29,6 +30,7 @@ class EncoderConfig:
         layer: the block whose output is taken, 0 … depth-1; -1 is the last one.
         norm: whether the model's final norm is applied to it.
         stem_widths: widths of a `ConvStem` in place of the patch projection; empty keeps that.
+        stem_top: width of the last stage of a `PooledStem` of these widths instead; 0 for none.
         mean, std: per RGB channel, of pixels scaled to 0 … 1.
     """
 
@@ -37,6 +39,7 @@ class EncoderConfig:
     layer: int = -1
     norm: bool = True
     stem_widths: tuple[int, ...] = ()
+    stem_top: int = 0
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
@@ -48,6 +51,10 @@ class EncoderConfig:
             raise ConfigError(f"expected a timm model name, received {self.name!r}")
         if not isinstance(self.layer, int) or isinstance(self.layer, bool):
             raise ConfigError(f"expected an integer layer, received {self.layer!r}")
+        if not isinstance(self.stem_top, int) or self.stem_top < 0:
+            raise ConfigError(f"expected a stem_top of at least 0, received {self.stem_top!r}")
+        if self.stem_top and not self.stem_widths:
+            raise ConfigError("expected stem_widths with stem_top; there is no stem without them")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ConfigError("expected three means and three positive standard deviations")
 
@@ -143,7 +150,10 @@ def _exchange_stem(backbone: Any, config: EncoderConfig, dim: int) -> None:
             f"a stem of {len(config.stem_widths)} widths makes patches of {side} pixels; "
             f"{config.name!r} has {found or 'none'}"
         )
-    backbone.patch_embed.proj = ConvStem(list(config.stem_widths), dim)
+    widths = list(config.stem_widths)
+    backbone.patch_embed.proj = (
+        PooledStem(widths, config.stem_top, dim) if config.stem_top else ConvStem(widths, dim)
+    )
 
 
 def _load_pretrained(backbone: nn.Module, path: Path) -> list[str]:

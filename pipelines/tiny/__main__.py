@@ -2,8 +2,11 @@
 
     python -m pipelines.tiny --data FOLDER --output DIR
 
-`FOLDER` is that of `pipelines.tiny.bundle`; the bundle comes from there. Steps that are done are
-left alone, and the tokenizing and training go on where they stopped.
+`FOLDER` is that of `pipelines.tiny.bundle`; the bundle comes from there. Digits and other words are
+spoken by Debian's `espeak-ng`; odd pictures, sounds and texts come from `tuxpaint-stamps-default`,
+`gnome-backgrounds`, `mate-backgrounds`, `plasma-workspace-wallpapers`, `debian-reference-en` and
+`debian-reference-zh-cn`, as far as they are installed. Steps that are done are left alone, and the
+tokenizing and training go on where they stopped.
 """
 
 import argparse
@@ -17,10 +20,20 @@ from pipelines.tiny.card import write_card
 from pipelines.tiny.conversations import writing
 from pipelines.tiny.gating import gate
 from pipelines.tiny.guided_training import RECIPE, train_guided
+from pipelines.tiny.odd_scoring import score_odd
 from pipelines.tiny.scoring import score
 from pipelines.training.decoder.recipe import read_recipe
 
-HELD_OUT_COUNTS = writing.Counts(pictures=500, mosaics=250, digits=150, sequences=300, texts=50)
+HELD_OUT_COUNTS = writing.Counts(
+    pictures=500,
+    mosaics=250,
+    digits=150,
+    sequences=300,
+    texts=50,
+    drawings=50,
+    odd_pictures=100,
+    odd_recordings=100,
+)
 
 
 def main() -> int:
@@ -54,7 +67,8 @@ def main() -> int:
     if not (args.output / "gates.json").is_file():
         gate(model, tokens, held_out, gated)
     chosen = gated if (gated / "config.json").is_file() else model
-    figures = score(Captioner.load(chosen), args.data)
+    captioner = Captioner.load(chosen)
+    figures = {**score(captioner, args.data), "odd": score_odd(captioner, args.data)}
     (args.output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     write_card(chosen, figures)
     print(f"copy {chosen} over dvse/bundles/tiny to ship it")

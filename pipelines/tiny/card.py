@@ -30,16 +30,20 @@ files to words. Asked in English or Chinese, it
 - names a picture of 32×32 pixels out of ten kinds ({labels});
 - says what is where among two to four such pictures put together to 64×64;
 - writes down English digits, up to six in a row, adds them, tells the largest;
-- says what it is. With thinking on, it reasons first.
+- says what it is, greets, and adds two numbers up to ten. With thinking on, it reasons first, in
+  one short sentence or step by step.
 
 **What it is not for.** Photographs, other objects, other words, other languages in speech, noise,
-music, facts, conversation. It will answer such things all the same, or say that it cannot. Do not
-decide anything about people with it.
+music, facts, conversation. It was taught to say that it cannot, and mostly does: how often stands
+below. Do not decide anything about people with it.
 
 **What it was trained on.** The first 45,000 training pictures of CIFAR-10 (research use), mosaics
 made of them; the training part of the Free Spoken Digit Dataset (CC BY-SA 4.0) without the speaker
 `lucas` and without indices 5-9 of the others, joined with pauses, varied in speed, room and noise;
-digits spoken by 120 voices of espeak-ng; questions and answers from templates.
+digits spoken by 120 voices of espeak-ng; questions and answers from templates. To say no it learnt
+from drawings made by code, stamps and sounds of `tuxpaint-stamps-default` (GPL-2), photographs of
+Debian's `gnome-backgrounds`, `mate-backgrounds` and `plasma-workspace-wallpapers`, lines of the
+Debian Reference, words and sentences of espeak-ng, and music and noise made by code.
 {training}
 `make tiny-model` trains it anew; the terms of the data apply to the weights, see `NOTICE`.
 
@@ -50,7 +54,7 @@ would, through `Captioner`. `python -m pipelines.tiny.scoring tiny --data DIR --
 measures again.
 
 {table}
-
+{odd}
 The bundle's own card and figures stand in `dvse.json`.
 """
 
@@ -73,6 +77,7 @@ def model_card(config: dict[str, Any], figures: dict[str, Any], num_parameters: 
         labels=", ".join(LABELS),
         training=textwrap.fill(figures.get("training", ""), 100),
         table=figure_table(figures),
+        odd=odd_text(figures["odd"]) if "odd" in figures else "",
     )
 
 
@@ -82,7 +87,7 @@ def figure_table(figures: dict[str, Any]) -> str:
 
     def add(name: str, part: str, key: str, wanted: str) -> None:
         told = [figures[part].get(f"{key}_{language}") for language in ("en", "zh")]
-        cells = ["" if value is None else f"{value:.1%}".replace("%", " %") for value in told]
+        cells = ["" if value is None else _percent(value) for value in told]
         rows.append(f"| {name} | {' | '.join(cells)} | {wanted} |")
 
     pictures, mosaics = figures["pictures"]["inputs"], figures["mosaics"]["inputs"]
@@ -90,7 +95,7 @@ def figure_table(figures: dict[str, Any]) -> str:
     add(f"tiles right in their place, {mosaics} mosaics", "mosaics", "tiles", "60 %")
     for part, who, wanted in (("known", "known speakers", "95 %"), ("unknown", "unknown", "75 %")):
         found = figures[part]
-        digit = f"{found['digit_accuracy']:.1%}".replace("%", " %")
+        digit = _percent(found["digit_accuracy"])
         rows.append(f"| single digits, {who}, {found['digits']} | {digit} | | {wanted} |")
         add(f"word error, {who}, {found['sequences']} sequences", part, "word_error", "5 %")
         add(
@@ -103,6 +108,56 @@ def figure_table(figures: dict[str, Any]) -> str:
         add(f"sums without thinking, {who}, of those heard right", part, "sum_plain_of_heard", "")
         add(f"sums without thinking, {who}, end to end", part, "sum_plain", "")
     return "\n".join(rows)
+
+
+def odd_text(odd: dict[str, Any]) -> str:
+    """Return the figures of `odd_scoring.score_odd` as Markdown.
+
+    >>> print(_percent(0.915))
+    91.5 %
+    """
+    who, texts, sums = odd["identity"], odd["texts"], odd["sums"]
+    faults = sum(texts[name] for name in ("endless", "empty", "broken", "mixed"))
+    right = [count for name, count in sums.items() if name.startswith("right")]
+    rows = [
+        "",
+        "What it was not made for, from sources that no training has seen",
+        "(`python -m pipelines.tiny.odd_scoring tiny --data DIR --output FILE`):",
+        "",
+        "| | English | Chinese | wanted |",
+        "|---|---|---|---|",
+        "| who it is, with thinking at temperature 0.5, of 100 seeds "
+        f"| {who['seeds_right_en']} | {who['seeds_right_zh']} | 98 |",
+        "| who it is, asked in 10 ways kept apart "
+        f"| {who['paraphrases_right_en']} | {who['paraphrases_right_zh']} | 10 |",
+        "| the same with thinking "
+        f"| {who['paraphrases_right_en_thinking']} | {who['paraphrases_right_zh_thinking']} | 10 |",
+        "",
+        "| | | wanted |",
+        "|---|---|---|",
+        f"| answers without an end, empty, broken or of mixed languages, {texts['prompts']} odd "
+        f"prompts | {faults} | 0 |",
+        f"| sums of two numbers up to ten, {sums['asked']} in each of six ways "
+        f"| {_percent(sum(right) / (len(right) * sums['asked']))} | |",
+    ]
+    refused = {
+        **{f"odd pictures: {name}": share for name, share in odd["odd_pictures"].items()},
+        **{f"odd recordings: {name}": share for name, share in odd["odd_recordings"].items()},
+    }
+    rows += [
+        f"| {name.replace('_', ' ').replace(' refused', '')}, refused | {_percent(share)} | 90 % |"
+        for name, share in refused.items()
+        if isinstance(share, float)
+    ]
+    rows += [
+        f"| true {name.replace('_', ', ')}, refused | {_percent(share)} | at most 3 % |"
+        for name, share in odd["true_inputs_refused"].items()
+    ]
+    return "\n".join([*rows, ""])
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}".replace("%", " %")
 
 
 def write_card(model: Path, figures: dict[str, Any]) -> Path:

@@ -76,12 +76,18 @@ def main() -> int:
     parser.add_argument("--start", type=Path, help="a model directory to go on from")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], help="instead of the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="of the order of rows")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     recipe = read_recipe(RECIPE)
-    given = {"max_steps": args.steps, "learning_rate": args.learning_rate, "seed": args.seed}
+    given = {
+        "max_steps": args.steps,
+        "learning_rate": args.learning_rate,
+        "precision": args.precision,
+        "seed": args.seed,
+    }
     changed = {name: value for name, value in given.items() if value is not None}
     recipe = replace(recipe, training=replace(recipe.training, **changed))
     path = train_guided(args.tokens, args.shown, args.bundle, recipe, args.output, start=args.start)

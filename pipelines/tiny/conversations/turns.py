@@ -13,6 +13,21 @@ from pipelines.tiny.conversations.scene import Language, Scene, name_of
 _PLAINEST_SHARE = 0.3
 _CHINESE_SHARE = 0.45
 _TEXT_FIRST_SHARE = 0.3
+_FULL_WIDTH_SHARE = 0.4
+_WIDE = str.maketrans("?!,:;", "\uff1f\uff01\uff0c\uff1a\uff1b")
+_SYSTEM_SHARE = 0.15
+_SYSTEM_PROMPTS = (
+    "You are a helpful assistant.",
+    "You are a helpful, harmless and honest assistant.",
+    "You are a helpful AI assistant. Answer the user's questions.",
+    "Answer in one sentence.",
+    "Be brief.",
+    "You are an expert in everything.",
+    "你是一个有用的助手。",
+    "你是一个乐于助人的人工智能助手。",
+    "请用一句话回答。",
+    "请简短回答。",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,26 +71,41 @@ def recording_turn(
     return _turn(question, _about_recording(digits, kind, language), is_thinking)
 
 
-def text_turn(kind: str, answers: dict[Language, str], rng: np.random.Generator) -> Turn:
-    """Return a turn without media; `answers` has one a language."""
-    language, question = _ask(kind, rng)
-    return _turn(question, Solution(text=answers[language], reasoning=""), False)
-
-
 def messages(
     media: dict[str, Any] | None, turns: Sequence[Turn], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Return OpenAI-style messages; the media part stands in the first question."""
+    """Return OpenAI-style messages; the media part stands in the first question.
+
+    Some begin with a system prompt, which changes nothing.
+    """
     rows: list[dict[str, Any]] = []
+    if rng.random() < _SYSTEM_SHARE:
+        prompt = _SYSTEM_PROMPTS[rng.integers(len(_SYSTEM_PROMPTS))]
+        rows.append({"role": "system", "content": prompt})
+    is_media_placed = media is None
     for turn in turns:
-        text = {"type": "text", "text": turn.question}
+        is_wide = rng.random() < _FULL_WIDTH_SHARE
+        question = full_width(turn.question) if is_wide else turn.question
+        text = {"type": "text", "text": question}
         content: Any = [text]
-        if media is not None and not rows:
+        if not is_media_placed:
+            is_media_placed = True
             content = [text, media] if rng.random() < _TEXT_FIRST_SHARE else [media, text]
         rows.append({"role": "user", "content": content})
         reasoning = {"reasoning_content": turn.reasoning} if turn.reasoning else {}
         rows.append({"role": "assistant", "content": turn.answer, **reasoning})
     return rows
+
+
+def full_width(text: str) -> str:
+    """Return Chinese with the wide punctuation that belongs to it; other text as it is.
+
+    >>> full_width("你好,你是谁?"), full_width("Who?")
+    ('你好\uff0c你是谁\uff1f', 'Who?')
+    """
+    if not any("\u4e00" <= c <= "\u9fff" for c in text):
+        return text
+    return text.translate(_WIDE)
 
 
 def _about_picture(scene: Scene, kind: str, language: Language) -> Solution:

@@ -23,17 +23,28 @@ from tqdm import tqdm
 from model import preset
 from model.sizes import count_parameters
 from pipelines.speech.clips import DigitSplit
-from pipelines.tiny.conversations.identity import answer_about_itself
+from pipelines.tiny.conversations.asides import picture_aside, recording_aside
 from pipelines.tiny.conversations.mosaic import SIDE, compose
+from pipelines.tiny.conversations.odd_pictures import PHOTOGRAPHS, load_odd_pictures
+from pipelines.tiny.conversations.odd_recordings import load_odd_recordings
+from pipelines.tiny.conversations.odd_rows import (
+    OddStock,
+    drawing_rows,
+    picture_rows,
+    recording_rows,
+    text_rows,
+)
+from pipelines.tiny.conversations.odd_texts import load_odd_texts
 from pipelines.tiny.conversations.recording import RATE_HZ, Voices, load_voices, record
-from pipelines.tiny.conversations.scene import LABELS, LANGUAGES
+from pipelines.tiny.conversations.scene import LABELS
 from pipelines.tiny.conversations.turns import (
     messages,
     picture_turns,
     recording_turns,
-    text_turn,
 )
 from pipelines.training.image.pictures import Pictures, load_pictures, parse_rows
+
+_ASIDE_SHARE = 0.08
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +55,10 @@ class Counts:
     mosaics: int = 11_000
     digits: int = 6_000
     sequences: int = 20_000
-    texts: int = 2_500
+    texts: int = 14_000
+    drawings: int = 1_500
+    odd_pictures: int = 6_000
+    odd_recordings: int = 4_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +69,13 @@ class Material:
         rows: of the pictures.
         split: of the recordings.
         num_synthetic: voices of espeak-ng beside them.
+        is_held_out: whether odd pictures, recordings and texts are those never trained on.
     """
 
     rows: str
     split: DigitSplit
     num_synthetic: int = 0
+    is_held_out: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +92,18 @@ class Conversation:
 
 
 TRAINING = Material(rows="0:45000", split="train", num_synthetic=120)
-HELD_OUT = Material(rows="45000:50000", split="known")
+HELD_OUT = Material(rows="45000:50000", split="known", is_held_out=True)
 """For losses of answers; `scoring` makes its own inputs of the same rows."""
 
 
 def write_conversations(
-    data: Path, output: Path, *, counts: Counts, material: Material = TRAINING, seed: int = 0
+    data: Path,
+    output: Path,
+    *,
+    counts: Counts,
+    material: Material = TRAINING,
+    seed: int = 0,
+    photographs: tuple[Path, ...] = PHOTOGRAPHS,
 ) -> Path:
     """Write `conversations.jsonl` and `media/` into `output`; return the JSONL's path.
 
@@ -103,10 +125,22 @@ def write_conversations(
     voices = load_voices(
         data / "fsdd", material.split, num_synthetic=material.num_synthetic, seed=seed
     )
+    stock = OddStock(
+        pictures=load_odd_pictures(is_held_out=material.is_held_out, photographs=photographs),
+        recordings=load_odd_recordings(is_held_out=material.is_held_out),
+        texts=load_odd_texts(is_held_out=material.is_held_out),
+        num_parameters=count_parameters(preset("tiny")).total,
+    )
+    odd = [
+        *drawing_rows(counts.drawings, output, seed),
+        *picture_rows(stock, counts.odd_pictures, output, seed),
+        *recording_rows(stock, counts.odd_recordings, output, seed),
+        *text_rows(stock, counts.texts, seed),
+    ]
     written = [
         *_picture_rows(pictures, counts, output, seed),
         *_recording_rows(voices, counts, output, seed),
-        *_text_rows(counts, seed),
+        *(Conversation(messages=rows) for rows in odd),
     ]
     # Mixed once, so that any part of the shards is a sample of the whole.
     order = np.random.default_rng(seed).permutation(len(written))
@@ -137,6 +171,8 @@ def _picture_rows(
         file = f"media/{i:06}.png"
         Image.fromarray(mosaic.pixels).save(output / file, compress_level=1)
         turns = [*islice(picture_turns(mosaic.scene, rng), 1 + (rng.random() < 0.15))]
+        if rng.random() < _ASIDE_SHARE:
+            turns[-1] = picture_aside(mosaic.scene, rng)
         yield Conversation(
             messages=messages({"type": "image", "image": file}, turns, rng),
             shown={
@@ -159,6 +195,8 @@ def _recording_rows(
         soundfile.write(output / name, recording.samples, RATE_HZ, subtype="PCM_16")
         num_turns = 1 + (rng.random() < 0.6) + (rng.random() < 0.4)
         turns = [*islice(recording_turns(recording.digits, rng), num_turns)]
+        if rng.random() < _ASIDE_SHARE:
+            turns[-1] = recording_aside(recording.digits, rng)
         yield Conversation(
             messages=messages({"type": "audio", "audio": name}, turns, rng),
             shown={
@@ -171,18 +209,6 @@ def _recording_rows(
         )
 
 
-def _text_rows(counts: Counts, seed: int) -> Iterator[Conversation]:
-    num_parameters = count_parameters(preset("tiny")).total
-    for i in range(counts.texts):
-        rng = np.random.default_rng((seed, 2, i))
-        kind = ("who", "can", "other")[rng.choice(3, p=[0.45, 0.3, 0.25])]
-        answers = {
-            language: answer_about_itself(kind, language, num_parameters=num_parameters)
-            for language in LANGUAGES
-        }
-        yield Conversation(messages=messages(None, [text_turn(kind, answers, rng)], rng))
-
-
 def main() -> int:
     """Write the conversations of the shipped model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -191,15 +217,20 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the full number, for trials")
     parser.add_argument("--held-out", action="store_true", help="from the other rows instead")
     parser.add_argument("--seed", type=int, default=0, help="other recordings, mosaics, questions")
+    parser.add_argument("--photographs", type=Path, nargs="*", default=list(PHOTOGRAPHS))
     args = parser.parse_args()
     full = Counts()
     counts = Counts(**{name: int(n * args.share) for name, n in vars(full).items()})
     material = HELD_OUT if args.held_out else TRAINING
-    print(
-        write_conversations(
-            args.data, args.output, counts=counts, material=material, seed=args.seed
-        )
+    path = write_conversations(
+        args.data,
+        args.output,
+        counts=counts,
+        material=material,
+        seed=args.seed,
+        photographs=tuple(args.photographs),
     )
+    print(path)
     return 0
 
 

@@ -48,7 +48,7 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
     about = _about_teacher(recipe)
     if wanted.start is not None:
         start = load_start(wanted.start)
-        continue_from(codec, start.tokenizer)
+        continue_from(codec, start.tokenizer, is_encoder_new=wanted.new_encoder)
         about["start"] = dict(start.provenance)
     log = train_codec(
         codec.to(memory_format=torch.channels_last),
@@ -116,6 +116,7 @@ def _codec(recipe: ImageRecipe, train: Pictures) -> ImageCodec:
             name=wanted.encoder,
             options=options,
             stem_widths=wanted.stem_widths,
+            stem_top=wanted.stem_top,
             std=(0.25, 0.25, 0.25),
         ),
         quantizer=wanted.quantizer,

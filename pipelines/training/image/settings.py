@@ -113,6 +113,9 @@ class TokenizerSettings:
         "train this one's encoder on (--depth may be larger); its codes stay as they are",
         metavar="PART|BUNDLE",
     )
+    new_encoder: bool = setting(
+        False, "with --start: take its codes only, for an encoder of any shape that begins anew"
+    )
     quantizer: QuantizerConfig = section(QuantizerConfig())
     max_tokens: int = setting(256, "budget for larger pictures")
     encoder: str = setting("vit_small_patch16_rope_224", "a timm ViT", metavar="NAME")
@@ -121,10 +124,15 @@ class TokenizerSettings:
         "channels of the convolutions before it; each width after the first halves the picture",
         metavar="N,N",
     )
+    stem_top: int = setting(0, "a deeper stem that pools: width at the grid; 0 for none")
     dim: int = setting(128, "width of the encoder")
     depth: int = setting(2, "blocks of the encoder")
     num_heads: int = setting(4, "attention heads of a block")
     decoder: DecoderShape = section(DecoderShape())
+
+    def __post_init__(self) -> None:
+        if self.new_encoder and self.start is None:
+            raise ConfigError("expected --start with --new-encoder: whose codes does it choose?")
 
     @property
     def patch_size(self) -> int:
@@ -173,6 +181,7 @@ class ImageTrainingConfig:
     weight_decay: float = 0.05
     warmup_steps: int = setting(200, "over which the learning rate rises")
     label_weight: float = setting(0.0, "of the label loss beside the others; 0 is without labels")
+    label_smoothing: float = setting(0.0, "share of a label that goes to all classes alike")
     mosaic_share: float = setting(
         0.25, "share of steps that see 2x2, 1x2 or 2x1 pictures side by side, some left blank"
     )
@@ -192,6 +201,10 @@ class ImageTrainingConfig:
         if self.accumulate < 1 or self.checkpoint_steps < 0 or self.warmup_steps < 0:
             raise ConfigError(
                 "expected at least 1 for accumulate and 0 for checkpoint and warm-up steps"
+            )
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(
+                f"expected a label smoothing in 0..1, received {self.label_smoothing}"
             )
         if self.label_weight < 0 or not 0 <= self.mosaic_share <= 1:
             raise ConfigError("expected a label weight of at least 0 and a mosaic share in 0..1")

@@ -4,7 +4,8 @@ The codebook, the way from codes back to features and the pixel decoder are take
 frozen; the encoder learns to choose better among the codes. An id means what it meant: a decoder
 trained on such ids still reads them, and `dvse build-bundle --base` takes the part. The encoder may
 be deeper than it was: added blocks begin as the identity, for their last projections are zero
-(Zhang et al. 2019, *Fixup Initialization*).
+(Zhang et al. 2019, *Fixup Initialization*). Or it may be another one altogether, which begins at
+random and learns what the codes mean from the frozen way back to pixels.
 """
 
 from collections.abc import Mapping
@@ -53,13 +54,21 @@ def load_start(source: str | Path) -> Start:
     return Start(tokenizer=ImageTokenizer.from_spec(spec, folder), provenance=provenance)
 
 
-def continue_from(codec: ImageCodec, tokenizer: ImageTokenizer) -> None:
+def continue_from(
+    codec: ImageCodec, tokenizer: ImageTokenizer, *, is_encoder_new: bool = False
+) -> None:
     """Give `codec` a tokenizer's weights, and freeze what gives its codes their meaning.
+
+    Args:
+        codec: of the tokenizer's shape, but for more blocks of the encoder.
+        tokenizer: whose codes stay.
+        is_encoder_new: whether the codec's encoder is kept as it is, of whatever shape.
 
     Raises:
         ConfigError: another shape than the tokenizer's, but for more blocks of the encoder.
     """
-    _deepen(codec.encoder, tokenizer.encoder)
+    if not is_encoder_new:
+        _deepen(codec.encoder, tokenizer.encoder)
     assert tokenizer.quantizer is not None, "a saved tokenizer is no draft"
     codec.quantizer.keep(tokenizer.quantizer)
     codec.freeze(codec.quantizer.project_out)

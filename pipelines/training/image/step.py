@@ -84,7 +84,9 @@ def _losses(
     if config.label_weight and output.votes is not None and train.labels is not None:
         logits = untile(output.votes, tiles).mean((1, 2))
         labels = torch.from_numpy(train.labels[rows]).masked_fill(is_blank, -100)[: len(logits)]
-        losses["label"] = F.cross_entropy(logits, labels.to(device))
+        losses["label"] = F.cross_entropy(
+            logits, labels.to(device), label_smoothing=config.label_smoothing
+        )
         total = total + config.label_weight * losses["label"]
     return {**losses, "sum": total}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import dvse
 from model import preset
 from model.sizes import count_parameters
-from pipelines.tiny.card import figure_table, model_card
+from pipelines.tiny.card import figure_table, model_card, odd_text
 
 SPEECH = {
     "digits": 200,
@@ -38,6 +38,31 @@ def test_each_figure_stands_beside_what_was_wanted():
     assert "| word error, unknown, 60 sequences | 5.1 % | 6.0 % | 5 % |" in lines
     assert "| single digits, known speakers, 200 | 94.0 % | | 95 % |" in lines
     assert len({line.count("|") for line in lines}) == 1
+
+
+ODD = {
+    "identity": {
+        f"{name}_{language}{way}": 10
+        for language in ("en", "zh")
+        for name, ways in (("seeds_right", ("",)), ("paraphrases_right", ("", "_thinking")))
+        for way in ways
+    },
+    "texts": {"prompts": 2000, "endless": 1, "empty": 0, "broken": 2, "mixed": 3, "refused": 9},
+    "sums": {"asked": 100, "right_plain": 90, "right_plain_thinking": 100},
+    "odd_pictures": {"of_each": 200, "drawing_32": 0.915},
+    "odd_recordings": {"of_each": 200, "music": 1.0},
+    "true_inputs_refused": {"digits_known": 0.012},
+}
+
+
+def test_odd_figures_are_added_up_and_told():
+    lines = odd_text(ODD).splitlines()
+    assert any("2000 odd prompts | 6 | 0 |" in line for line in lines)  # 1 + 0 + 2 + 3
+    assert any("in each of six ways | 95.0 % |" in line for line in lines)
+    assert "| odd pictures: drawing 32, refused | 91.5 % | 90 % |" in lines
+    assert "| true digits, known, refused | 1.2 % | at most 3 % |" in lines
+    config = preset("tiny").to_dict()
+    assert "odd prompts" in model_card(config, {**FIGURES, "odd": ODD}, 5_300_000)
 
 
 def test_the_card_says_what_it_is_not_for():

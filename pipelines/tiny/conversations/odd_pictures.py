@@ -1,0 +1,127 @@
+"""Pictures that show none of the ten kinds, drawn or cut out of files of installed packages.
+
+Files are split by their names: one in five is only ever tested with. Stamps of animals and vehicles
+are left out, for some of them are of the ten kinds.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from pipelines.tiny.conversations.odd_drawings import HELD_OUT, TRAINED, odd_drawing
+from pipelines.tiny.conversations.pen import any_colour
+
+STAMPS = Path("/usr/share/tuxpaint/stamps")
+"""Of Debian's `tuxpaint-stamps-default`."""
+
+PHOTOGRAPHS = (Path("/usr/share/backgrounds"), Path("/usr/share/wallpapers"))
+"""Of Debian's `gnome-backgrounds`, `mate-backgrounds` and `plasma-workspace-wallpapers`."""
+
+OddKind = Literal["drawing", "stamp", "photograph"]
+
+_SUFFIXES = {".png", ".jpg", ".webp"}
+_OF_THE_TEN = {"animals", "vehicles", "military", "hobbies", "town", "seasonal"}
+_LONGEST = 640
+
+
+@dataclass(frozen=True, kw_only=True)
+class OddPictures:
+    """Where odd pictures come from.
+
+    Attributes:
+        drawings: names of `pipelines.tiny.conversations.odd_drawings`.
+        stamps: `uint8 [H, W, 4]` each, with alpha.
+        photographs: `uint8 [H, W, 3]` each.
+    """
+
+    drawings: tuple[str, ...]
+    stamps: tuple[np.ndarray, ...] = ()
+    photographs: tuple[np.ndarray, ...] = ()
+
+    def draw(
+        self, rng: np.random.Generator, *, side: int = 32, kind: OddKind | None = None
+    ) -> np.ndarray:
+        """Return a picture `uint8 [side, side, 3]`, of any kind there is unless one is named.
+
+        >>> OddPictures(drawings=("star",)).draw(np.random.default_rng(0), side=16).shape
+        (16, 16, 3)
+        """
+        if kind is None:
+            there = {"drawing": 0.5, "stamp": bool(self.stamps) * 0.2}
+            there["photograph"] = bool(self.photographs) * 0.3
+            shares = np.array(list(there.values()))
+            kind = list(there)[rng.choice(3, p=shares / shares.sum())]  # type: ignore[assignment]
+        if kind == "drawing":
+            return odd_drawing(str(rng.choice(self.drawings)), rng, side=side)
+        if kind == "stamp":
+            return _stamped(self.stamps[rng.integers(len(self.stamps))], rng, side)
+        return _cut(self.photographs[rng.integers(len(self.photographs))], rng, side)
+
+
+def load_odd_pictures(
+    *,
+    is_held_out: bool = False,
+    stamps: Path = STAMPS,
+    photographs: tuple[Path, ...] = PHOTOGRAPHS,
+) -> OddPictures:
+    """Read one side of the split; folders that are not there give nothing."""
+    return OddPictures(
+        drawings=tuple(HELD_OUT if is_held_out else TRAINED),
+        stamps=tuple(
+            _read(path, "RGBA")
+            for path in _files((stamps,), is_held_out)
+            if path.relative_to(stamps).parts[0] not in _OF_THE_TEN
+        ),
+        photographs=tuple(
+            _read(path, "RGB") for path in _files(photographs, is_held_out, by_folder=True)
+        ),
+    )
+
+
+def _files(folders: tuple[Path, ...], is_held_out: bool, *, by_folder: bool = False) -> list[Path]:
+    """Return one side of the files; a wallpaper's sizes and shades stay together."""
+    found = [path for folder in folders for path in sorted(folder.rglob("*"))]
+    chosen = []
+    for path in found:
+        if path.suffix.lower() not in _SUFFIXES or path.stem == "screenshot":
+            continue
+        above = path.parents[2].name if by_folder and "contents" in path.parts else path.stem
+        number = int(hashlib.sha256(above.encode()).hexdigest(), 16)
+        if (number % 5 == 0) == is_held_out:
+            chosen.append(path)
+    return chosen
+
+
+def _read(path: Path, mode: str) -> np.ndarray:
+    with Image.open(path) as image:
+        image.draft("RGB", (_LONGEST, _LONGEST))
+        image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.BOX, reducing_gap=1.0)
+        return np.asarray(image.convert(mode))
+
+
+def _stamped(stamp: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
+    ground = (255, 255, 255) if rng.random() < 0.5 else any_colour(rng)
+    canvas = Image.new("RGB", (side, side), ground)
+    size = max(4, int(side * rng.uniform(0.7, 1.15)))
+    image = Image.fromarray(stamp)
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    image.thumbnail((size, size), Image.Resampling.BOX)
+    image = image.resize((max(1, image.width), max(1, image.height)))
+    left, top = ((side - v) // 2 + int(rng.integers(-2, 3)) for v in image.size)
+    canvas.paste(image, (left, top), image)
+    return np.asarray(canvas)
+
+
+def _cut(photograph: np.ndarray, rng: np.random.Generator, side: int) -> np.ndarray:
+    height, width = photograph.shape[:2]
+    size = int(min(height, width) * rng.uniform(0.25, 1.0) ** 0.7)
+    top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+    image = Image.fromarray(photograph[top : top + size, left : left + size])
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(image.resize((side, side), Image.Resampling.BOX))

@@ -1,0 +1,102 @@
+"""Conversations about what `tiny` does not know, and about nothing shown at all.
+
+`pipelines.tiny.conversations.writing` writes them among those about pictures and digits.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from pipelines.tiny.conversations.asides import drawing_turn, refusal_turn
+from pipelines.tiny.conversations.drawn_kinds import drawn_kind
+from pipelines.tiny.conversations.odd_pictures import OddPictures
+from pipelines.tiny.conversations.odd_recordings import RATE_HZ, OddRecordings
+from pipelines.tiny.conversations.odd_texts import OddTexts
+from pipelines.tiny.conversations.scene import LABELS
+from pipelines.tiny.conversations.talk import talk_turns
+from pipelines.tiny.conversations.turns import Turn, messages
+
+_SIDE = 32
+_LONGEST_TURN = 300  # characters; a longer question stands alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class OddStock:
+    """What odd conversations are made of.
+
+    Attributes:
+        pictures, recordings, texts: the sources.
+        num_parameters: of the model, for what it says of itself.
+    """
+
+    pictures: OddPictures
+    recordings: OddRecordings
+    texts: OddTexts
+    num_parameters: int
+
+
+def drawing_rows(count: int, output: Path, seed: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield messages about drawings of the ten kinds, whose files go to `output / "media"`."""
+    for i in range(count):
+        rng = np.random.default_rng((seed, 3, i))
+        label = LABELS[i % len(LABELS)]
+        name = f"media/drawing-{i:06}.png"
+        Image.fromarray(np.ascontiguousarray(drawn_kind(label, rng))).save(output / name)
+        turn = drawing_turn(label, rng, is_thinking=rng.random() < 0.2)
+        yield messages({"type": "image", "image": name}, [turn], rng)
+
+
+def picture_rows(
+    stock: OddStock, count: int, output: Path, seed: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield messages about odd pictures of several sizes."""
+    for i in range(count):
+        rng = np.random.default_rng((seed, 4, i))
+        side = int(rng.choice([_SIDE, 2 * _SIDE, int(rng.integers(24, 100))], p=[0.55, 0.25, 0.2]))
+        pixels = stock.pictures.draw(rng, side=side)
+        if rng.random() < 0.2:  # some are wide or high
+            pixels = pixels[: side * 3 // 4] if rng.random() < 0.6 else pixels[:, : side * 3 // 4]
+        name = f"media/odd-{i:06}.png"
+        Image.fromarray(np.ascontiguousarray(pixels)).save(output / name)
+        turn = refusal_turn("picture", rng, is_thinking=rng.random() < 0.25)
+        yield messages({"type": "image", "image": name}, _more(turn, stock, rng), rng)
+
+
+def recording_rows(
+    stock: OddStock, count: int, output: Path, seed: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield messages about odd recordings."""
+    for i in range(count):
+        rng = np.random.default_rng((seed, 5, i))
+        name = f"media/odd-{i:06}.flac"
+        soundfile.write(output / name, stock.recordings.draw(rng), RATE_HZ, subtype="PCM_16")
+        turn = refusal_turn("recording", rng, is_thinking=rng.random() < 0.25)
+        yield messages({"type": "audio", "audio": name}, _more(turn, stock, rng), rng)
+
+
+def text_rows(stock: OddStock, count: int, seed: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield messages without media, of one to three turns."""
+    for i in range(count):
+        rng = np.random.default_rng((seed, 2, i))
+        turns = [*islice(_talk(stock, rng), 1 + (rng.random() < 0.25) + (rng.random() < 0.1))]
+        if sum(len(turn.question) for turn in turns) > _LONGEST_TURN:
+            turns = turns[:1]
+        yield messages(None, turns, rng)
+
+
+def _more(turn: Turn, stock: OddStock, rng: np.random.Generator) -> list[Turn]:
+    """Return the turn, sometimes with one that has nothing to do with it."""
+    if rng.random() > 0.12:
+        return [turn]
+    other = next(_talk(stock, rng, most_chars=_LONGEST_TURN))
+    return [turn, other] if other.answer and "no_media" not in other.reasoning else [turn]
+
+
+def _talk(stock: OddStock, rng: np.random.Generator, *, most_chars: int = 1400) -> Iterator[Turn]:
+    return talk_turns(stock.texts, rng, num_parameters=stock.num_parameters, most_chars=most_chars)
