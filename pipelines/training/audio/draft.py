@@ -12,7 +12,10 @@ from pipelines.training.audio.settings import UnitSettings
 
 def encoder_of(part: Part) -> Any:
     """Return the transformers model inside an audio part."""
-    return AudioTokenizer.from_spec(part.spec, part.folder).encoder.model
+    encoder = AudioTokenizer.from_spec(part.spec, part.folder).encoder
+    model = encoder.config.build()
+    model.load_state_dict(encoder.model.state_dict())
+    return model
 
 
 def draft_tokenizer(
