@@ -86,11 +86,12 @@ def create_app(
     app.state.shelf = None
     metrics = Metrics(lambda: app.state.shelf and app.state.shelf.stats())
     app.state.metrics = metrics
-    bearer = HTTPBearer(auto_error=False, description="with --api-key; checked at the door")
+    bearer = HTTPBearer(auto_error=False, description="a key of --api-key; checked at the door")
+    keyed = [Security(bearer)] if settings.api_keys else []
     routers = [*(module.router for module in _ROUTERS), health.router, playground.router]
     routes = [route for router in routers for route in router.routes]
     for module in _ROUTERS:
-        app.include_router(module.router, dependencies=[Security(bearer)])
+        app.include_router(module.router, dependencies=keyed)
     app.include_router(health.router)
     app.include_router(playground.router)
     install_handlers(app)
