@@ -7,6 +7,7 @@ answers `started`, `tokens` (ids, codes of audio, seconds heard) whenever some a
 """
 
 import json
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -52,8 +53,9 @@ async def realtime_tokens(socket: WebSocket) -> None:
             await socket.send_json({"type": "started", "model": opened.name})
             tokenizer = opened.serving.model.tokenizer
             while isinstance(message := await _received(socket), bytes):
-                samples = _samples(message, start)
-                ids = await opened.serving.encoder.run(lambda s=samples: stream.push(s))
+                ids = await opened.serving.encoder.run(
+                    partial(stream.push, _samples(message, start))
+                )
                 if len(ids):
                     await socket.send_json(_tokens("tokens", ids, stream, tokenizer))
             if _parsed(message).get("type") != "end":
