@@ -47,15 +47,15 @@ class NativeLines:
 
 
 @contextmanager
-def native_lines() -> Iterator[NativeLines]:
-    r"""Catch what native libraries print inside.
+def native_lines(caught: NativeLines | None = None) -> Iterator[NativeLines]:
+    r"""Catch what native libraries print inside; what is yielded is filled in at the end.
 
     >>> with native_lines() as caught:
     ...     _ = os.write(2, b"TIFFReadDirectory: Warning, Unknown field.\n")
     >>> str(caught)
     ' (TIFFReadDirectory: Warning, Unknown field.)'
     """
-    caught = NativeLines()
+    caught = NativeLines() if caught is None else caught
     if not hasattr(os, "memfd_create"):
         yield caught
         return

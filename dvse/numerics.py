@@ -1,7 +1,8 @@
 """The numerics profile: all that may change the last bits of a feature besides the bytes of a file.
 
 Two runs with equal profiles give equal tokens. The profile is pinned while an encoder runs and
-written into every token shard, so that a job is not continued under another one unnoticed.
+written into every token shard, so that a job is not continued under another one unnoticed. torch is
+imported where it is asked or set, for a command that only counts processors needs none.
 """
 
 import os
@@ -11,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
-
-import torch
 
 from dvse.errors import ConfigError
 from dvse.waiting_threads import waiting_asleep
@@ -81,6 +80,8 @@ class NumericsProfile:
         shape and not by a race between algorithms, no gradients. Threads wait as in the processes
         of a job, see `dvse.waiting_threads`.
         """
+        import torch
+
         precision = torch.get_float32_matmul_precision()
         try:
             torch.set_float32_matmul_precision("highest")
@@ -125,6 +126,8 @@ class NumericsProfile:
 @contextmanager
 def exact_convolutions() -> Iterator[None]:
     """On CUDA: no TF32 and no race for the fastest kernel, which could change between runs."""
+    import torch
+
     with torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     ):
@@ -134,6 +137,8 @@ def exact_convolutions() -> Iterator[None]:
 @contextmanager
 def use_threads(threads: int) -> Iterator[None]:
     """Let torch use so many intra-op threads for a while."""
+    import torch
+
     before = torch.get_num_threads()
     if before == threads:
         yield
@@ -147,6 +152,8 @@ def use_threads(threads: int) -> Iterator[None]:
 
 def _processor(device: str) -> str:
     """What computes: the instruction set of the CPU, or the name of the GPU."""
+    import torch
+
     kind, _, index = device.partition(":")
     if kind == "cpu" and not index:
         return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
@@ -172,6 +179,4 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def default_workers() -> int:
     """Return the number of decode workers where none is given: the usable processors."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return _usable_processors()

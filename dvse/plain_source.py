@@ -30,6 +30,8 @@ def plain_picture(source: Any) -> Any:
         return source
     array = _array(source)
     is_first = array.ndim == 3 and array.shape[0] in _CHANNELS
+    if is_first and array.shape[2] in _CHANNELS:  # a few pixels wide, or a few high
+        is_first = array.shape[0] == 3
     return np.ascontiguousarray(array.transpose(1, 2, 0)) if is_first else array
 
 

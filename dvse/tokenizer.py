@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from dvse.audio_id_stream import AudioIdStream, streamed_ids
 from dvse.batch import PaddingSide, TokenBatch, collate
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import Encoding, Segment
-from dvse.errors import BundleFormatError, ConfigError, InputError
+from dvse.errors import ConfigError, InputError
 from dvse.grammar import Grammar
 from dvse.items import Item, as_sequence
-from dvse.media_tokenizer import MediaTokenizer
 from dvse.numerics import NumericsProfile, use_threads
 from dvse.origin import Origin
 from dvse.preparers import Preparers
 from dvse.row_encoding import encode_rows
 from dvse.storage.bundle import Bundle, Section, install_bundle, write_bundle
 from dvse.storage.finding import find_bundle
+from dvse.storage.hub_upload import upload_bundle
 from dvse.stream import TokenStream
 from dvse.text.loading import load_text_tokenizer
 from dvse.text.tokenizer import TextTokenizer
@@ -120,7 +121,8 @@ class Tokenizer:
         self.text, self.image, self.audio = text, image, audio
         self.vocabulary, self.profile, self.sections = vocabulary, profile, sections
         for modality, media in (("image", image), ("audio", audio)):
-            _check_codebook(vocabulary, modality, media)
+            levels, codes = (media.num_levels, media.num_codes) if media else (0, 0)
+            vocabulary.check_codebook(modality, num_levels=levels, num_codes=codes)
         self.grammar = Grammar(
             vocabulary=vocabulary,
             fixed_grid=image.fixed_grid if image else None,
@@ -287,6 +289,28 @@ class Tokenizer:
         """
         return self._stream.decode(ids, render=render)
 
+    def audio_stream(self, sample_rate_hz: int) -> AudioIdStream:
+        """Return a stream that takes sound as it is made and gives ids as soon as they are final.
+
+        Raises:
+            InputError: the bundle has no audio tokenizer, or one that cannot be streamed.
+        """
+        if self.audio is None:
+            raise InputError("this bundle has no audio tokenizer; load one that has")
+        return AudioIdStream(self.audio, self.vocabulary, self.profile, sample_rate_hz)
+
+    def stream(self, pieces: Iterable[Any], *, sample_rate_hz: int) -> Iterator[np.ndarray]:
+        """Yield the ids `int64 [n]` of one recording as they become final.
+
+        Args:
+            pieces: arrays `[samples]` or `[samples, channels]` of any length, in order.
+            sample_rate_hz: of all of them.
+
+        Raises:
+            InputError: see `AudioIdStream`; together the ids are those of the whole recording.
+        """
+        return streamed_ids(self.audio_stream(sample_rate_hz), pieces)
+
     def apply_chat_template(
         self,
         messages: Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
@@ -358,15 +382,7 @@ class Tokenizer:
             **options: `token`, `private` (for a new repository), and what
                 `huggingface_hub.HfApi.upload_folder` takes (`revision`, `commit_message`, …).
         """
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=options.pop("token", None))
-        api.create_repo(repo_id, private=options.pop("private", None), exist_ok=True)
-        # A file that an older bundle left behind would make the new one invalid.
-        options.setdefault("delete_patterns", ["text/*", "image/*", "audio/*"])
-        with TemporaryDirectory() as folder:
-            self.save(folder)
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **options))
+        return upload_bundle(self.save, repo_id, **options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.origin is None:
@@ -378,14 +394,4 @@ class Tokenizer:
             f"Tokenizer({self.name!r}, {self.vocabulary.text_size} text pieces, "
             f"{self.vocabulary.num_codes('image')} image codes, "
             f"{self.vocabulary.num_codes('audio')} audio codes, on {self.profile.device})"
-        )
-
-
-def _check_codebook(vocabulary: Vocabulary, modality: str, media: MediaTokenizer | None) -> None:
-    expected = vocabulary.num_levels(modality), vocabulary.num_codes(modality)
-    found = (media.num_levels, media.num_codes) if media else (0, 0)
-    if expected != found:
-        raise BundleFormatError(
-            f"{modality}: the vocabulary has {expected[0]} levels of {expected[1]} codes, the "
-            f"codebook {found[0]} of {found[1]}; build the bundle again"
         )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dvse.blocks import KINDS, NUM_RESERVED, Block, block_key, check_blocks, describe_block
-from dvse.errors import IdRangeError, VocabularyError
+from dvse.errors import BundleFormatError, IdRangeError, VocabularyError
 from dvse.id_tables import IdTables
 from dvse.special_tokens import END_OF_TEXT, GRID_TOKENS, NAMED_TOKENS, check_special_tokens
 
@@ -168,6 +168,19 @@ class Vocabulary:
     def num_levels(self, name: str) -> int:
         """Residual levels of `image` or `audio`; 0 where the modality is missing."""
         return len({b.level for b in self.blocks if b.name == name})
+
+    def check_codebook(self, name: str, *, num_levels: int, num_codes: int) -> None:
+        """Check that there is a block for each level of a codebook, 0 of 0 where it is missing.
+
+        Raises:
+            BundleFormatError: the vocabulary has others.
+        """
+        expected = self.num_levels(name), self.num_codes(name)
+        if expected != (num_levels, num_codes):
+            raise BundleFormatError(
+                f"{name}: the vocabulary has {expected[0]} levels of {expected[1]} codes, the "
+                f"codebook {num_levels} of {num_codes}; build the bundle again"
+            )
 
     def code_ids(self, name: str, codes: Any, *, level: int = 0) -> np.ndarray:
         """Return the ids `int64` (shape of `codes`) of codes of one level.

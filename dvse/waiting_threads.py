@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-import torch
-
 _POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 _NUMBERS_A_MEMBER = 1 << 15  # from so many on torch gives another member of a team some of them
 
@@ -47,6 +45,8 @@ def waiting_asleep(threads: int, num_processors: int) -> Iterator[None]:
 
 
 def _sleep(num_threads: int, is_there: Event, is_over: Event) -> None:
+    import torch
+
     try:
         # A number that a thread sets is what new threads begin with: it is put back.
         before = torch.get_num_threads()

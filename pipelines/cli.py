@@ -33,6 +33,7 @@ COMMANDS = (
     Command(("verify",), "prove that token shards are whole and still come out the same", "verify"),
     Command(("inspect",), "show the tokens of a file or shard to a person", "inspect"),
     Command(("export",), "write token shards as a trainer's files", "export"),
+    Command(("filter",), "leave rows of token shards out, and say why", "filter"),
     Command(("mix",), "say what a mixture of token shards will hold", "mix"),
     Command(("train", "text"), "train a SentencePiece model", "train_text"),
     Command(("train", "image"), "train an image tokenizer", "train_image"),

@@ -8,29 +8,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    HubertConfig,
-    HubertModel,
-    PretrainedConfig,
-    PreTrainedModel,
-    Wav2Vec2Config,
-    Wav2Vec2Model,
-    WavLMConfig,
-    WavLMModel,
-)
 
+from dvse.audio.wav2vec2 import Wav2Vec2Encoder, Wav2Vec2Sizes
 from dvse.audio.windows import FrameGrid
 from dvse.errors import BundleNotFoundError, ConfigError
 
-_ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel]]] = {
-    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
-    "hubert": (HubertConfig, HubertModel),
-    "wavlm": (WavLMConfig, WavLMModel),
-}
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Each is a configuration and a model of transformers: `HubertConfig`, `HubertModel`.
+_ARCHITECTURES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
+_WITHOUT_TRANSFORMERS = ("wav2vec2", "hubert")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +65,32 @@ class EncoderConfig:
                 f"{self.final_norm!r} and {self.variance_floor!r}"
             )
 
-    def build(self) -> PreTrainedModel:
+    def build_frozen(self) -> "PreTrainedModel | Wav2Vec2Encoder":
+        """Return a model for weights that are read next, and only to run; without transformers.
+
+        Features are those of what `build` returns, which stands in for architectures that only
+        transformers has.
+
+        Raises:
+            ConfigError: as `build`.
+        """
+        sizes = None
+        if self.architecture in _WITHOUT_TRANSFORMERS:
+            sizes = Wav2Vec2Sizes.of(self.config)
+        if sizes is None or not 0 <= self.layer <= sizes.num_hidden_layers:
+            return self.build()
+        is_last = self.layer == sizes.num_hidden_layers
+        return Wav2Vec2Encoder(
+            sizes, num_layers=self.layer, has_last_norm=is_last and self.final_norm
+        )
+
+    def build(self) -> "PreTrainedModel":
         """Return the cut-off model with random weights.
 
         Raises:
             ConfigError: a layer that it does not have, or fields that transformers refuses.
         """
-        config_class, model_class = _ARCHITECTURES[self.architecture]
+        config_class, model_class = _classes(self.architecture)
         try:
             config = config_class(**self.config)
             # Layers above the cut are never built.
@@ -100,7 +111,7 @@ class AudioEncoder(nn.Module):
 
     Args:
         config: what it is.
-        model: a model that `config.build()` made, with its weights in it.
+        model: a model that `config.build()` or `build_frozen()` made, with its weights in it.
 
     >>> sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
     ...          "intermediate_size": 8, "num_conv_pos_embedding_groups": 2}
@@ -109,10 +120,10 @@ class AudioEncoder(nn.Module):
     torch.Size([1, 49, 8])
     """
 
-    def __init__(self, config: EncoderConfig, model: PreTrainedModel) -> None:
+    def __init__(self, config: EncoderConfig, model: "PreTrainedModel | Wav2Vec2Encoder") -> None:
         super().__init__()
         self.config = config
-        self.model = model.eval().requires_grad_(False)
+        self.model: Any = model.eval().requires_grad_(False)
 
     @classmethod
     def from_pretrained(
@@ -150,7 +161,7 @@ class AudioEncoder(nn.Module):
                 f"{config.model_type!r}"
             )
         _check_layer(layer, config.num_hidden_layers)
-        _, model_class = _ARCHITECTURES[config.model_type]
+        _, model_class = _classes(config.model_type)
         try:
             model = model_class.from_pretrained(
                 name, revision=revision or "main", dtype=torch.float32
@@ -172,7 +183,7 @@ class AudioEncoder(nn.Module):
     @classmethod
     def of(
         cls,
-        model: PreTrainedModel,
+        model: "PreTrainedModel",
         *,
         layer: int,
         normalize: bool,
@@ -214,6 +225,13 @@ class AudioEncoder(nn.Module):
             variance, mean = torch.var_mean(samples, dim=-1, correction=0, keepdim=True)
             samples = (samples - mean) / torch.sqrt(variance + self.config.variance_floor)
         return self.model(samples).last_hidden_state
+
+
+def _classes(architecture: str) -> tuple[Any, Any]:
+    import transformers
+
+    name = _ARCHITECTURES[architecture]
+    return getattr(transformers, f"{name}Config"), getattr(transformers, f"{name}Model")
 
 
 def _check_layer(layer: int, depth: int) -> None:

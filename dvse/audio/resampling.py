@@ -35,48 +35,68 @@ def resample_stream(
     >>> sum(len(block) for block in resample_stream(ones, 16000, 8000))
     40
     """
-    if rate_hz < 1 or new_rate_hz < 1:
-        raise ConfigError(f"expected rates above 0, received {rate_hz} and {new_rate_hz}")
-    if rate_hz == new_rate_hz:
-        yield from blocks
-        return
-    divisor = math.gcd(rate_hz, new_rate_hz)
-    old, new = rate_hz // divisor, new_rate_hz // divisor
-    reach = math.ceil(_ZERO_CROSSINGS * old / (min(old, new) * _ROLLOFF))
-    table_size = new * (old + 2 * reach)
-    resampler: _Filter = (_TableFilter if table_size <= _MAX_TABLE else _DirectFilter)(
-        old, new, reach
-    )
-    yield from _filtered(blocks, resampler, old, new, max(1, round(_BLOCK_S * rate_hz)))
-
-
-def _filtered(
-    blocks: Iterable[np.ndarray], resampler: "_Filter", old: int, new: int, block_size: int
-) -> Iterator[np.ndarray]:
-    # A step is a stretch of input that ends on an output sample where the filter allows it; the
-    # context on its left is what the last step has read, on its right what is read ahead.
-    step = resampler.step(block_size)
-    context = resampler.context
-    buffer = np.zeros(context, np.float32)  # begins `context` samples before `position`
-    position = num_in = num_out = 0
+    resampler = StreamResampler(rate_hz, new_rate_hz)
     for block in blocks:
-        buffer = np.concatenate([buffer, block])
-        num_in += len(block)
-        while len(buffer) >= step + 2 * context:
-            out = resampler(buffer[: step + 2 * context], position)
-            num_out += len(out)
-            yield out
-            buffer = buffer[step:]
-            position += step
-    total = -(-num_in * new // old)
-    while num_out < total:
-        padded = np.zeros(step + 2 * context, np.float32)
-        padded[: len(buffer)] = buffer[: len(padded)]
-        out = resampler(padded, position)[: total - num_out]
-        num_out += len(out)
-        yield out
-        buffer = buffer[step:]
-        position += step
+        yield from resampler.push(block)
+    yield from resampler.finish()
+
+
+class StreamResampler:
+    """Resamples one stream, block by block; its state is the samples that are not done with.
+
+    Args:
+        rate_hz, new_rate_hz: of what comes and of what goes.
+
+    Raises:
+        ConfigError: a rate below 1.
+    """
+
+    def __init__(self, rate_hz: int, new_rate_hz: int) -> None:
+        if rate_hz < 1 or new_rate_hz < 1:
+            raise ConfigError(f"expected rates above 0, received {rate_hz} and {new_rate_hz}")
+        divisor = math.gcd(rate_hz, new_rate_hz)
+        self._old, self._new = old, new = rate_hz // divisor, new_rate_hz // divisor
+        self._filter: _Filter | None = None
+        if old == new:
+            return
+        reach = math.ceil(_ZERO_CROSSINGS * old / (min(old, new) * _ROLLOFF))
+        table_size = new * (old + 2 * reach)
+        kind = _TableFilter if table_size <= _MAX_TABLE else _DirectFilter
+        self._filter = kind(old, new, reach)
+        # A step is a stretch of input that ends on an output sample where the filter allows it; the
+        # context on its left is what the last step has read, on its right what is read ahead.
+        self._step = self._filter.step(max(1, round(_BLOCK_S * rate_hz)))
+        self._context = self._filter.context
+        self._buffer = np.zeros(self._context, np.float32)  # begins so much before `_position`
+        self._position = self._num_in = self._num_out = 0
+
+    def push(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        """Take mono float32 samples and yield the blocks that are certain."""
+        if self._filter is None:
+            yield block
+            return
+        self._buffer = np.concatenate([self._buffer, block])
+        self._num_in += len(block)
+        needed = self._step + 2 * self._context
+        while len(self._buffer) >= needed:
+            yield self._advance(self._filter(self._buffer[:needed], self._position))
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """Yield what is left when nothing follows."""
+        if self._filter is None:
+            return
+        total = -(-self._num_in * self._new // self._old)
+        while self._num_out < total:
+            padded = np.zeros(self._step + 2 * self._context, np.float32)
+            padded[: len(self._buffer)] = self._buffer[: len(padded)]
+            out = self._filter(padded, self._position)[: total - self._num_out]
+            yield self._advance(out)
+
+    def _advance(self, out: np.ndarray) -> np.ndarray:
+        self._num_out += len(out)
+        self._buffer = self._buffer[self._step :]
+        self._position += self._step
+        return out
 
 
 class _Filter(ABC):

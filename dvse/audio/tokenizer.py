@@ -265,7 +265,7 @@ def _load_encoder(
     config: EncoderConfig, hub_weights: HubWeights | None, folder: Path
 ) -> AudioEncoder:
     if hub_weights is None:
-        encoder = AudioEncoder(config, config.build())
+        encoder = AudioEncoder(config, config.build_frozen())
         read_module(encoder.model, folder / _ENCODER_FILE)
         return encoder
     encoder = AudioEncoder.from_pretrained(

@@ -13,6 +13,7 @@ from math import prod
 
 import numpy as np
 
+from dvse.audio.sample_buffer import SampleBuffer
 from dvse.errors import ConfigError, TooShortError
 
 
@@ -89,14 +90,14 @@ class Windowing:
             TooShortError: less than one frame.
         """
         size, hop = grid.num_samples(self.window_frames), self.hop_frames * grid.stride
-        buffer = _Buffer()
+        buffer = SampleBuffer()
         kept = start = 0  # frames, of the whole recording
         for block in blocks:
             buffer.append(block)
             # A window is given out once the next full one is there, or the end is known.
             while buffer.stop >= start * grid.stride + hop + size:
                 following = start + self.hop_frames
-                cut = self._middle(start, following)
+                cut = self.middle(start, following)
                 yield Window(
                     samples=buffer.read(start * grid.stride, size), keep=(kept - start, cut - start)
                 )
@@ -109,7 +110,7 @@ class Windowing:
             )
         if num_frames > start + self.window_frames:
             following = num_frames - self.window_frames
-            cut = self._middle(start, following)
+            cut = self.middle(start, following)
             yield Window(
                 samples=buffer.read(start * grid.stride, size), keep=(kept - start, cut - start)
             )
@@ -119,27 +120,6 @@ class Windowing:
             samples=buffer.read(start * grid.stride, left), keep=(kept - start, num_frames - start)
         )
 
-    def _middle(self, start: int, following: int) -> int:
+    def middle(self, start: int, following: int) -> int:
+        """Return the frame up to which a window keeps its frames, given where the next begins."""
         return (following + start + self.window_frames) // 2
-
-
-class _Buffer:
-    """The samples from some place on; places count from the beginning of the recording."""
-
-    def __init__(self) -> None:
-        self._blocks: list[np.ndarray] = []
-        self._start = self.stop = 0
-
-    def append(self, block: np.ndarray) -> None:
-        self._blocks.append(block)
-        self.stop += len(block)
-
-    def read(self, start: int, count: int) -> np.ndarray:
-        joined = np.concatenate(self._blocks)
-        self._blocks = [joined]
-        return joined[start - self._start : start - self._start + count].copy()
-
-    def drop_before(self, start: int) -> None:
-        (joined,) = self._blocks
-        self._blocks = [joined[start - self._start :].copy()]
-        self._start = start

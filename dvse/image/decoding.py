@@ -17,13 +17,16 @@ from PIL import Image as PilImage
 
 from dvse.errors import ConfigError, DecodeError, InputError, TooLargeError
 from dvse.image.colour import resizable, srgb_on_white
+from dvse.image.formats import LOOSE_ALPHA
 from dvse.image.geometry import Placement
 from dvse.image.opening import describe, opened, reason
 from dvse.image.quiet_pillow import quiet_pillow
+from dvse.native_lines import NativeLines, native_lines
 
 # Pixels decoded per pixel kept, along a side: above it the cheap box filter goes first, and a
 # JPEG is decoded at 1/2, 1/4 or 1/8.
 _MAX_SHRINK = 3.0
+_MAX_SCALE = 8
 _TURNS = {
     2: PilImage.Transpose.FLIP_LEFT_RIGHT,
     3: PilImage.Transpose.ROTATE_180,
@@ -53,7 +56,11 @@ class DecodeLimits:
 
 
 def decode_picture(
-    source: Any, place: Callable[[int, int], Placement], limits: DecodeLimits
+    source: Any,
+    place: Callable[[int, int], Placement],
+    limits: DecodeLimits,
+    *,
+    name: str | None = None,
 ) -> tuple[np.ndarray, Placement]:
     """Return the pixels `uint8 [H, W, 3]` (sRGB) and the placement that was used.
 
@@ -61,6 +68,7 @@ def decode_picture(
         source: path, bytes, Pillow picture or array.
         place: from upright width and height to the size wanted, see `dvse.image.geometry`.
         limits: checked on the header.
+        name: how messages call it, where it is no path.
 
     Raises:
         InputError: the source cannot be read, is damaged, or passes a limit.
@@ -71,42 +79,53 @@ def decode_picture(
     >>> pixels.shape, int(pixels.mean())
     ((4, 4, 3), 128)
     """
+    name = name or describe(source)
+    lines = NativeLines()
     try:
-        with quiet_pillow(), opened(source) as picture:
-            _check_limits(picture.size, limits, source)
-            return _decode(picture, place, is_ours=picture is not source)
+        with native_lines(lines), quiet_pillow(), opened(source, name) as picture:
+            _check_limits(picture, limits, name)
+            return _decode(picture, place, limits, name, is_ours=picture is not source)
     except InputError:
         raise
     except MemoryError as error:
-        raise TooLargeError(f"{describe(source)}: not enough memory to decode it") from error
+        raise TooLargeError(f"{name}: not enough memory to decode it") from error
     except Exception as error:  # plugins raise OSError, SyntaxError, struct.error and others
         raise DecodeError(
-            f"{describe(source)}: damaged or truncated picture; {reason(error)}"
+            f"{name}: damaged or truncated picture; {reason(error)}{lines}"
         ) from error
 
 
-def _check_limits(size: tuple[int, int], limits: DecodeLimits, source: Any) -> None:
-    width, height = size
+def _check_limits(picture: PilImage.Image, limits: DecodeLimits, name: str) -> None:
+    width, height = picture.size
     if width < 1 or height < 1:
-        raise DecodeError(
-            f"{describe(source)}: expected at least one pixel, the header says {width}x{height}"
-        )
-    if width * height > limits.max_pixels:
+        raise DecodeError(f"{name}: expected at least one pixel, the header says {width}x{height}")
+    # A baseline JPEG can be decoded at an eighth of its sides; what then is decoded counts.
+    shrink = 1 if not _is_scalable(picture) or picture.info.get("progressive") else _MAX_SCALE
+    if width * height > limits.max_pixels * shrink**2:
         raise TooLargeError(
-            f"{describe(source)}: expected at most {limits.max_pixels:,} pixels, the header says "
-            f"{width}x{height}; scale it down, or raise max_pixels"
+            f"{name}: expected at most {limits.max_pixels:,} pixels, the header says "
+            f"{width}x{height}; scale it down"
         )
-    if max(size) > limits.max_side_ratio * min(size):
+    if max(picture.size) > limits.max_side_ratio * min(picture.size):
         raise TooLargeError(
-            f"{describe(source)}: expected sides of a ratio up to {limits.max_side_ratio:g}, "
+            f"{name}: expected sides of a ratio up to {limits.max_side_ratio:g}, "
             f"received {width}x{height}; cut it into pieces"
         )
 
 
+def _is_scalable(picture: PilImage.Image) -> bool:
+    return picture.format in ("JPEG", "MPO")
+
+
 def _decode(
-    picture: PilImage.Image, place: Callable[[int, int], Placement], *, is_ours: bool
+    picture: PilImage.Image,
+    place: Callable[[int, int], Placement],
+    limits: DecodeLimits,
+    name: str,
+    *,
+    is_ours: bool,
 ) -> tuple[np.ndarray, Placement]:
-    can_scale = is_ours and picture.format in ("JPEG", "MPO")
+    can_scale = is_ours and _is_scalable(picture)
     if not can_scale:
         picture.load()  # Pillow turns a TIFF upright here, and takes the tag away
     orientation = _orientation(picture)
@@ -115,8 +134,13 @@ def _decode(
     placement = place(width, height)
     if can_scale:
         _decode_smaller(picture, placement, is_sideways=is_sideways)
+        if picture.width * picture.height > limits.max_pixels:
+            raise TooLargeError(
+                f"{name}: expected at most {limits.max_pixels:,} pixels, received {width}x{height}"
+                "; scale it down"
+            )
     icc_profile = picture.info.get("icc_profile")
-    upright = resizable(picture)
+    upright = resizable(_without_loose_alpha(picture) if is_ours else picture)
     if orientation in _TURNS:
         upright = upright.transpose(_TURNS[orientation])
     if upright.size == placement.size and placement.box == (0.0, 0.0, *upright.size):
@@ -133,6 +157,14 @@ def _decode(
         placement.size, PilImage.Resampling.BICUBIC, box=box, reducing_gap=_MAX_SHRINK
     )
     return np.asarray(srgb_on_white(resized, icc_profile)), placement
+
+
+def _without_loose_alpha(picture: PilImage.Image) -> PilImage.Image:
+    """The picture as an opaque one where its writer left all of alpha at 0."""
+    is_loose = picture.format in LOOSE_ALPHA and picture.mode == "RGBA"
+    if is_loose and picture.getchannel("A").getextrema() == (0, 0):
+        return picture.convert("RGB")
+    return picture
 
 
 def _orientation(picture: PilImage.Image) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.image.conv import ConvStem
 from dvse.image.pooled_stem import PooledStem
+from dvse.image.rotary_vit import RotaryViT, rotary_vit
 from dvse.storage.weights import read_tensors
 
 
@@ -68,6 +69,8 @@ class ImageEncoder(nn.Module):
         config: what to build.
         pretrained: a safetensors file of the whole model as timm publishes it; without it the
             weights are random, or filled later.
+        is_frozen: weights will be filled and the encoder will only run, so that one that needs no
+            timm may stand in for timm's; features are the same.
 
     Raises:
         ConfigError: timm does not know the name, the options or the layer.
@@ -79,12 +82,23 @@ class ImageEncoder(nn.Module):
     torch.Size([2, 2, 2, 24])
     """
 
-    def __init__(self, config: EncoderConfig, *, pretrained: Path | None = None) -> None:
+    def __init__(
+        self, config: EncoderConfig, *, pretrained: Path | None = None, is_frozen: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
         self.mean: Tensor
         self.std: Tensor
-        self.backbone, self.dim, self.patch_size = _backbone(config, pretrained)
+        light = None
+        if is_frozen and pretrained is None:
+            light = rotary_vit(config.name, config.options, layer=config.layer)
+        if light is not None:
+            self.dim, self.patch_size = config.options["embed_dim"], config.options["patch_size"]
+            if config.stem_widths:
+                _exchange_stem(light, config, self.dim, (self.patch_size,) * 2)
+            self.backbone: Any = light
+        else:
+            self.backbone, self.dim, self.patch_size = _backbone(config, pretrained)
         self.register_buffer("mean", 255 * torch.tensor(config.mean), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std), persistent=False)
 
@@ -99,6 +113,8 @@ class ImageEncoder(nn.Module):
 
     def features(self, normalized: Tensor) -> Tensor:
         """Return the features of pictures that `normalize` has brought to `fp32 [N, 3, H, W]`."""
+        if isinstance(self.backbone, RotaryViT):
+            return self.backbone(normalized)
         (features,) = self.backbone.forward_intermediates(
             normalized, indices=1, norm=self.config.norm, intermediates_only=True
         )
@@ -129,7 +145,8 @@ def _backbone(config: EncoderConfig, pretrained: Path | None) -> tuple[Any, int,
         )
     dim, patch_size = layers[config.layer]["num_chs"], int(layers[config.layer]["reduction"])
     if config.stem_widths:
-        _exchange_stem(backbone, config, dim)
+        found = tuple(getattr(getattr(backbone, "patch_embed", None), "patch_size", ()))
+        _exchange_stem(backbone, config, dim, found)
     missing = [] if pretrained is None else _load_pretrained(backbone, pretrained)
     # Later blocks and the head are never used: they are not kept, saved or run.
     backbone.prune_intermediate_layers(
@@ -142,9 +159,8 @@ def _backbone(config: EncoderConfig, pretrained: Path | None) -> tuple[Any, int,
     return backbone, dim, patch_size
 
 
-def _exchange_stem(backbone: Any, config: EncoderConfig, dim: int) -> None:
+def _exchange_stem(backbone: Any, config: EncoderConfig, dim: int, found: tuple[int, ...]) -> None:
     side = 2 ** len(config.stem_widths)
-    found = tuple(getattr(getattr(backbone, "patch_embed", None), "patch_size", ()))
     if found != (side, side):
         raise ConfigError(
             f"a stem of {len(config.stem_widths)} widths makes patches of {side} pixels; "

@@ -34,5 +34,7 @@ class ImagePreparer(Preparer):
         """
         if not isinstance(item, Image):
             raise ItemTypeError(f"expected dvse.Image, received {type(item).__name__}")
-        pixels, placement = decode_picture(item.source, self.geometry.place, self.limits)
+        pixels, placement = decode_picture(
+            item.source, self.geometry.place, self.limits, name=item.name
+        )
         yield Chunk(modality="image", part=part, data=pixels, grid=placement.grid)

@@ -254,7 +254,7 @@ class ImageTokenizer(MediaTokenizer):
             hub_weights = read_fields(HubWeights, spec["weights"], where="image weights")
         try:
             if hub_weights is None:
-                encoder = ImageEncoder(config)
+                encoder = ImageEncoder(config, is_frozen=True)
                 read_module(encoder, folder / _ENCODER_FILE)
             else:
                 encoder = ImageEncoder(config, pretrained=hub_weights.fetch())

@@ -14,12 +14,13 @@ def load_text_tokenizer(spec: Mapping[str, Any], folder: Path) -> TextTokenizer:
     Raises:
         BundleFormatError: an unknown type, or a model file that cannot be read.
     """
-    from dvse.text.hugging_face import HuggingFaceText
-    from dvse.text.sentencepiece import SentencePieceText
-
     if spec == {"type": "sentencepiece"}:
+        from dvse.text.sentencepiece import SentencePieceText
+
         return SentencePieceText.load(folder)
     if spec == {"type": "hugging_face"}:
+        from dvse.text.hugging_face import HuggingFaceText
+
         return HuggingFaceText.load(folder)
     raise BundleFormatError(
         "text: expected the spec {'type': 'sentencepiece'} or {'type': 'hugging_face'}, received "

@@ -5,6 +5,7 @@ byte fallback on, no control pieces. SentencePiece writes a space as `▁` (U+25
 `▁` of the text back as a space; such characters are therefore coded as their three bytes.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from dvse.text.tokenizer import TextTokenizer, check_lossless, check_text_ids, c
 _FILE = "spiece.model"
 _SPACE = "▁"
 _LONGEST_SENTENCE = 16384
+_SMALLEST = 260
 
 
 class SentencePieceText(TextTokenizer):
@@ -76,9 +78,10 @@ class SentencePieceText(TextTokenizer):
         """
         if model_type not in ("unigram", "bpe"):
             raise ConfigError(f"expected model_type 'unigram' or 'bpe', received {model_type!r}")
-        if vocab_size < 260:
+        if vocab_size < _SMALLEST:
             raise ConfigError(
-                f"expected vocab_size of at least 260 (256 bytes and a few), received {vocab_size}"
+                f"expected vocab_size of at least {_SMALLEST} (256 bytes and a few), received "
+                f"{vocab_size}"
             )
         buffer = BytesIO()
         try:
@@ -103,11 +106,7 @@ class SentencePieceText(TextTokenizer):
                 minloglevel=2,
             )
         except (RuntimeError, OSError, StopIteration) as error:
-            reason = str(error).strip().split("] ")[-1].rstrip(".") or type(error).__name__
-            advice = "" if "Increase" in reason else "; give more text or a smaller vocabulary"
-            raise TrainingError(
-                f"SentencePiece could not train {vocab_size} pieces: {reason}{advice}"
-            ) from None
+            raise TrainingError(_in_our_terms(str(error), vocab_size)) from None
         return cls(buffer.getvalue())
 
     @classmethod
@@ -175,3 +174,22 @@ class SentencePieceText(TextTokenizer):
                 f"received {len(self._bytes_to_id)}; train it with dvse train text"
             )
         return pieces
+
+
+def _in_our_terms(reason: str, vocab_size: int) -> str:
+    """What a failure of SentencePiece's trainer means for whoever gave the text."""
+    if "sentences_.empty()" in reason:
+        return "expected text to train on, received no line that is not blank; give more text"
+    if found := re.search(r"too high \(\d+\).*<= (\d+)", reason):
+        most = int(found[1])
+        smaller = f"ask for a vocab_size of at most {most}, or " if most >= _SMALLEST else ""
+        return (
+            f"expected text for {vocab_size} pieces, the text given is enough for {most}; "
+            f"{smaller}give more text"
+        )
+    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
+        return (
+            f"expected a vocab_size of at least {found[1]}, for the 256 bytes and every character "
+            f"of this text, received {vocab_size}; raise it, or lower character_coverage"
+        )
+    return f"the text could not be made into {vocab_size} pieces; {' '.join(reason.split())[:300]}"

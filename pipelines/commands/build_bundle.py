@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"folder written by dvse train {modality}",
         )
     parser.add_argument("--base", metavar="BUNDLE", help="bundle to grow")
+    parser.add_argument(
+        "--allow-new-encoder",
+        action="store_true",
+        help="let a part bring another encoder under the codes of --base: files get other ids",
+    )
     parser.add_argument("--name", help="what the bundle calls itself (default: the folder's name)")
     parser.add_argument(
         "--card",
@@ -35,7 +40,14 @@ def run(args: argparse.Namespace) -> int:
 
     parts = {m: folder for m in ("text", "image", "audio") if (folder := getattr(args, m))}
     card = args.card.read_text(encoding="utf-8") if args.card else ""
-    bundle = build_bundle(args.output, parts=parts, name=args.name, base=args.base, card=card)
+    bundle = build_bundle(
+        args.output,
+        parts=parts,
+        name=args.name,
+        base=args.base,
+        allow_new_encoder=args.allow_new_encoder,
+        card=card,
+    )
     size = sum(p.stat().st_size for p in bundle.folder.rglob("*") if p.is_file())
     print(f"{bundle.name}: {bundle.vocabulary}")
     print(f"{size / 1e6:.1f} MB in {args.output}, fingerprint {bundle.fingerprint[:16]}")

@@ -25,7 +25,7 @@ accelerate launch --num-processes 4 -m pipelines.cli train image --data photos/ 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    add_flags(parser, ImageRecipe, FrozenImageRecipe)
+    add_flags(parser, ImageRecipe, frozen=FrozenImageRecipe)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder for the part"

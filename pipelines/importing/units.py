@@ -107,38 +107,19 @@ def import_units(
         source, name = encoder, str(encoder)
         if Path(encoder).is_file():
             name = Path(encoder).name
-            wanted = facts or EncoderFacts()
-            if wanted.normalize is None:
-                wanted = replace(wanted, normalize=said.normalize)
-            source = import_encoder(
-                Path(encoder), draft / "encoder", facts=wanted, sample_rate_hz=sample_rate_hz
-            )
+            source = _imported(Path(encoder), draft / "encoder", facts, said, sample_rate_hz)
         said = _settled(source, said, where=name, layer=layer, revision=revision)
         tokenizer = _tokenizer(
             source, book, said, layer=layer, revision=revision, sample_rate_hz=sample_rate_hz
         )
-        part = Part(
-            modality="audio",
-            folder=draft / "part",
-            spec=tokenizer.spec(),
-            provenance={
-                "command": "dvse import units",
-                "convention": convention,
-                "centroids": dict(book.provenance),
-                "encoder": {
-                    "name": Path(name).name if Path(name).exists() else name,
-                    "revision": revision,
-                    "weights_sha256": weights_sha256(tokenizer.encoder.model),
-                },
-                "layer": layer,
-                "licence": licence,
-            },
-        )
-        tokenizer.save_files(part.folder)
-        part.save()
-        if output.exists():
-            output.rmdir()
-        part.folder.replace(output)
+        made_of = {
+            "name": Path(name).name if Path(name).exists() else name,
+            "revision": revision,
+            "weights_sha256": weights_sha256(tokenizer.encoder.model),
+        }
+        about: dict[str, Any] = {"convention": convention, "centroids": dict(book.provenance)}
+        about |= {"encoder": made_of, "layer": layer, "licence": licence}
+        _write(tokenizer, draft / "part", output, about)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not error.errno:
             raise
@@ -146,6 +127,30 @@ def import_units(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Part.load(output, modality="audio")
+
+
+def _imported(
+    checkpoint: Path,
+    folder: Path,
+    facts: EncoderFacts | None,
+    said: UnitSettings,
+    sample_rate_hz: int,
+) -> Path:
+    facts = facts or EncoderFacts()
+    if facts.normalize is None:
+        facts = replace(facts, normalize=said.normalize)
+    return import_encoder(checkpoint, folder, facts=facts, sample_rate_hz=sample_rate_hz)
+
+
+def _write(tokenizer: AudioTokenizer, folder: Path, output: Path, about: Mapping[str, Any]) -> None:
+    """Write the part in `folder`, then let it take the place of `output`."""
+    provenance = {"command": "dvse import units", **about}
+    part = Part(modality="audio", folder=folder, spec=tokenizer.spec(), provenance=provenance)
+    tokenizer.save_files(folder)
+    part.save()
+    if output.exists():
+        output.rmdir()
+    folder.replace(output)
 
 
 def _merged(settings: UnitSettings, convention: str | None) -> UnitSettings:

@@ -25,6 +25,7 @@ from pipelines.server.routes import (
     health,
     models,
     multimodal,
+    realtime,
     responses,
     tokens,
     transcription,
@@ -86,12 +87,19 @@ def create_app(
     app.state.shelf = None
     metrics = Metrics(lambda: app.state.shelf and app.state.shelf.stats())
     app.state.metrics = metrics
-    bearer = HTTPBearer(auto_error=False, description="with --api-key; checked at the door")
-    routers = [*(module.router for module in _ROUTERS), health.router, playground.router]
+    bearer = HTTPBearer(auto_error=False, description="a key of --api-key; checked at the door")
+    keyed = [Security(bearer)] if settings.api_keys else []
+    routers = [
+        *(module.router for module in _ROUTERS),
+        health.router,
+        realtime.router,
+        playground.router,
+    ]
     routes = [route for router in routers for route in router.routes]
     for module in _ROUTERS:
-        app.include_router(module.router, dependencies=[Security(bearer)])
+        app.include_router(module.router, dependencies=keyed)
     app.include_router(health.router)
+    app.include_router(realtime.router)
     app.include_router(playground.router)
     install_handlers(app)
     app.add_middleware(PlainMethods, routes=routes)

@@ -17,6 +17,7 @@ ENDPOINTS = (
     "POST /v1/multimodal/completions",
     "POST /v1/tokenize",
     "POST /v1/detokenize",
+    "WS /v1/realtime/tokens",
     "GET /health",
     "GET /ready",
     "GET /metrics",

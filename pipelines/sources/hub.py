@@ -10,6 +10,7 @@ columns are never decoded by `datasets`: their bytes go to the decode workers as
 # Paths stay strings: they come by the million, and os.path is several times faster.
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -72,7 +73,7 @@ def load_dataset(address: str) -> Any:
     """Return the split that an `hf:` address names, as `datasets` gives it.
 
     Raises:
-        ConfigError: no such option.
+        ConfigError: no such option, or no such split.
     """
     import datasets
 
@@ -86,4 +87,13 @@ def load_dataset(address: str) -> Any:
         )
     options["streaming"] = options.get("streaming", "").lower() in ("1", "true", "yes")
     options.setdefault("split", "train")
-    return datasets.load_dataset(unquote(path), **options)
+    try:
+        return datasets.load_dataset(unquote(path), **options)
+    except ValueError as error:
+        known = re.search(r"Unknown split .*Should be one of (\[.*?\])", str(error))
+        known = known or re.search(r"Bad split: .*Available splits: (\[.*?\])", str(error))
+        if known is None:
+            raise
+        raise ConfigError(
+            f"{address}: expected split= to name one of {known[1]}, received {options['split']!r}"
+        ) from None

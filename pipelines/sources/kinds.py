@@ -6,15 +6,10 @@
 import os
 
 from dvse.errors import DecodeError, InputError
+from dvse.image.formats import ENDINGS
 from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
 
-IMAGE = frozenset(
-    f".{ending}"
-    for ending in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "webp", "tif", "tiff"),
-        *("ppm", "pgm", "pbm", "pnm", "tga", "ico", "jp2", "j2k", "avif", "pcx"),
-    )
-)
+IMAGE = ENDINGS
 AUDIO = frozenset(
     f".{ending}"
     for ending in (

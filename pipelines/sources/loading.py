@@ -44,7 +44,7 @@ def load(record: Record) -> tuple[Loaded, tuple[Item, ...]]:
     items: list[Item] = []
     digests: list[str] = []
     for ref in record.refs:
-        item, digest = _load_ref(ref)
+        item, digest = _load_ref(ref, record.source)
         items.append(item)
         if digest is not None:
             digests.append(digest)
@@ -60,11 +60,11 @@ def load(record: Record) -> tuple[Loaded, tuple[Item, ...]]:
     return loaded, tuple(items)
 
 
-def _load_ref(ref: ItemRef) -> tuple[Item, str | None]:
+def _load_ref(ref: ItemRef, source: str) -> tuple[Item, str | None]:
     if ref.kind == "special":
         return Special(ref.place.read().decode()), None
     if ref.kind == "audio":
-        return _load_audio(ref)
+        return _load_audio(ref, _name(ref, source))
     limit = _LARGEST_TEXT if ref.kind == "text" else _LARGEST_IMAGE
     if isinstance(ref.place, FilePlace) and (size := ref.place.size()) > limit:
         raise TooLargeError(
@@ -75,7 +75,7 @@ def _load_ref(ref: ItemRef) -> tuple[Item, str | None]:
     digest = hashlib.sha256(data).hexdigest()
     if ref.kind == "image":
         _refuse_empty(ref, len(data))
-        return Image(data), digest
+        return Image(data, name=_name(ref, source)), digest
     if isinstance(ref.place, FilePlace):
         _refuse_empty(ref, len(data))
     try:
@@ -87,7 +87,11 @@ def _load_ref(ref: ItemRef) -> tuple[Item, str | None]:
         ) from None
 
 
-def _load_audio(ref: ItemRef) -> tuple[Item, str]:
+def _name(ref: ItemRef, source: str) -> str:
+    return utf8_name(ref.place.path or source)
+
+
+def _load_audio(ref: ItemRef, name: str) -> tuple[Item, str]:
     path = ref.place.path
     if isinstance(ref.place, FilePlace) and ref.place.size() > _HELD_AUDIO:
         assert path is not None
@@ -99,7 +103,7 @@ def _load_audio(ref: ItemRef) -> tuple[Item, str]:
         _refuse_empty(ref, len(source))
         digest = hashlib.sha256(source).hexdigest()
     if ref.start_s is None:
-        return Audio(source), digest
+        return Audio(source, name=name), digest
     return _segment(source, ref), digest
 
 

@@ -8,6 +8,7 @@ archive): the samples before the damage are inputs, and the rest is one failed i
 """
 
 import json
+import logging
 import re
 import tarfile
 from collections.abc import Iterator
@@ -29,13 +30,14 @@ from pipelines.sources.record import (
     utf8_name,
 )
 from pipelines.sources.source import Source
+from pipelines.sources.tar_members import is_hidden, members_of_all
 from pipelines.sources.template import Template
 
 # The directory and the name up to its first dot are the key, as in webdataset's base_plus_ext.
 _KEY = re.compile(r"^((?:.*/|)[^./]+)[.]([^/]*)$", re.DOTALL)
 _CAPTION_KEYS = ("caption", "text", "transcription", "transcript", "sentence", "label")
 _SMALL = 1 << 20
-_BLOCK = tarfile.BLOCKSIZE
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -52,8 +54,17 @@ class TarSource(Source):
         self._template = template
 
     def count(self, entry: Entry) -> int:
-        """Return the number of samples, a broken end counted as one."""
-        return sum(1 for _ in _samples(entry.path, read=False))
+        """Return the number of samples, a broken end counted as one; log how much is left out."""
+        left_out: list[str] = []
+        count = sum(1 for _ in _samples(entry.path, read=False, left_out=left_out))
+        if left_out:
+            _log.warning(
+                "%s: %d hidden members are left out, %s first",
+                utf8_name(entry.name),
+                len(left_out),
+                utf8_name(left_out[0]),
+            )
+        return count
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the samples from number `start` on."""
@@ -128,16 +139,21 @@ def _caption(sample: _Sample) -> str | None:
     return None
 
 
-def _samples(path: str, *, read: bool) -> Iterator[_Sample | Failure]:
+def _samples(
+    path: str, *, read: bool, left_out: list[str] | None = None
+) -> Iterator[_Sample | Failure]:
     """Yield samples in order, then a failure if the archive does not end as one should."""
     sample: _Sample | None = None
     try:
         with tarfile.open(path, "r:*", errorlevel=1) as archive:
             plain = archive.fileobj is not None and type(archive.fileobj).__module__ == "_io"
             size = Path(path).stat().st_size
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # or it keeps every header
+            for member in members_of_all(archive):
                 if member.isdir():
+                    continue
+                if is_hidden(member.name):
+                    if left_out is not None:
+                        left_out.append(member.name)
                     continue
                 if plain and member.isreg() and member.offset_data + member.size > size:
                     raise DecodeError(f"it is cut short inside {utf8_name(member.name)}")
@@ -150,7 +166,6 @@ def _samples(path: str, *, read: bool) -> Iterator[_Sample | Failure]:
                     sample = _Sample(key=key)
                 sample.places[ending] = _place(archive, member, path, plain=plain, read=read)
                 sample.sizes[ending] = member.size
-            _check_end(archive)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         if sample is not None:
             yield sample
@@ -178,19 +193,3 @@ def _place(
         return HeldPlace(b"")
     file: IO[bytes] | None = archive.extractfile(member) if member.isreg() else None
     return HeldPlace(b"" if file is None else file.read())
-
-
-def _check_end(archive: tarfile.TarFile) -> None:
-    """Python's reader stops silently at a damaged header: look at what it stopped at.
-
-    Raises:
-        DecodeError: not the block of zeros that ends a tar.
-    """
-    assert archive.fileobj is not None
-    archive.fileobj.seek(archive.offset)
-    block = archive.fileobj.read(_BLOCK)
-    if block and block.count(0) == len(block) == _BLOCK:
-        return
-    if not block:
-        raise DecodeError("it ends without the end-of-archive mark, so it may be cut short")
-    raise DecodeError(f"the header at byte {archive.offset} is damaged")

@@ -10,11 +10,17 @@ import torch
 from dvse.codebook import Codebook
 from dvse.errors import ConfigError, VocabularyError
 from dvse.storage.bundle import Bundle, Section, install_bundle, write_bundle
+from dvse.storage.file_hash import file_sha256
 from dvse.storage.finding import find_bundle
 from dvse.storage.part import Part
 from dvse.text.loading import load_text_tokenizer
 from dvse.tokenizer import Tokenizer
 from dvse.vocabulary import Vocabulary
+
+# What a file's ids depend on beside the codebook; of the spec everything but what turns codes
+# back into pixels.
+_ENCODER_FILES = ("encoder.safetensors", "projections.safetensors")
+_FREE = {"decoder": None}
 
 
 def build_bundle(
@@ -23,6 +29,7 @@ def build_bundle(
     parts: Mapping[str, Path],
     name: str | None = None,
     base: str | Path | None = None,
+    allow_new_encoder: bool = False,
     card: str = "",
 ) -> Bundle:
     """Write a bundle from parts.
@@ -32,11 +39,14 @@ def build_bundle(
         parts: modality → folder that `dvse train` wrote. Text is needed unless `base` has it.
         name: what the bundle calls itself; by default the directory's name.
         base: a bundle to grow: its ids keep their meaning, new codes are appended.
+        allow_new_encoder: let a part bring another encoder under the codes of the base, as
+            `dvse train image --start` makes one: files get other ids that mean the same.
         card: Markdown: data, licences, what it is for and what not.
 
     Raises:
         ConfigError: no text part, text given for a base, or `output` is not empty.
-        VocabularyError: a codebook that is not the one it replaces and more codes behind.
+        VocabularyError: a codebook that is not the one it replaces and more codes behind, or
+            another encoder under it that was not allowed.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"{output}: expected a new or empty directory")
@@ -54,7 +64,10 @@ def build_bundle(
         )
         grown = _load(modality, sections[modality], folder)
         if modality in tokenizers:
+            assert old is not None
             _check_meaning(modality, _codebook(tokenizers[modality]), _codebook(grown))
+            if not allow_new_encoder:
+                _check_encoder(modality, old, part)
         tokenizers[modality] = grown
     with tempfile.TemporaryDirectory() as temporary:
         draft = Path(temporary)
@@ -110,3 +123,24 @@ def _check_meaning(modality: str, old: Codebook | None, new: Codebook | None) ->
             f"{modality}: the new codebook does not begin with the centroids of the base, so its "
             "ids would change their meaning; build a new bundle without --base"
         )
+
+
+def _check_encoder(modality: str, old: Bundle, part: Part) -> None:
+    """Ids depend on the encoder as much as on the centroids."""
+    changed = [
+        name
+        for name in sorted(_ENCODER_FILES)
+        if _hash(old.folder / modality / name) != _hash(part.folder / name)
+    ]
+    before, after = ({**s, **_FREE} for s in (old.sections[modality].spec, part.spec))
+    changed += [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    if changed:
+        raise VocabularyError(
+            f"{modality}: the part has the codes of the base but another encoder ({changed}), so "
+            "the same file would get other ids than before; allow it with --allow-new-encoder, or "
+            "build a new bundle without --base"
+        )
+
+
+def _hash(path: Path) -> str | None:
+    return file_sha256(path) if path.is_file() else None

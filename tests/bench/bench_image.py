@@ -72,9 +72,7 @@ def _tiny_small(folder: Path) -> Row:
 
     def forward() -> None:
         for batch in ready:
-            tiny.encoder.backbone.forward_intermediates(
-                batch, indices=1, norm=True, intermediates_only=True
-            )
+            tiny.encoder.features(batch)
 
     pairs = alternate(lambda: _tokenize(tiny, paths, group=4 * rows), forward)
     return _row("image.tiny_32x32", pairs, len(paths), ">= 0.90", "forward, batches of 64")

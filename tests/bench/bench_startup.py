@@ -1,11 +1,16 @@
-"""How soon DVSE answers: import, `dvse --help`, and `dvse.load("tiny")` after the libraries."""
+"""How soon DVSE answers: import, `dvse --help`, `dvse.load("tiny")`, one file from the shell."""
 
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from timing import Row
+
+from pipelines.samples import make_samples
 
 _LOAD = """
 import time, torch, torchaudio, timm, transformers
@@ -37,6 +42,34 @@ def rows() -> Iterator[Row]:
     ):
         seconds = statistics.median(_run(code) for _ in range(7))
         yield Row(name=f"startup.{name}", ours=seconds, bar=bar)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _one_file(Path(folder))
+
+
+def _one_file(folder: Path) -> Iterator[Row]:
+    """`dvse tokenize FILE` against `python -c "import torch"`, alternating."""
+    samples = make_samples(folder / "samples")
+    for name, suffix, bar in (("picture", ".png", "<= 1.6"), ("recording", ".wav", "<= 2.5")):
+        file = next(path for path in samples if path.suffix == suffix)
+        command = ["-m", "pipelines.cli", "tokenize", file, "--output", folder / "out", "--quiet"]
+        ours, torch = [], []
+        for _ in range(7):
+            ours.append(_seconds([*command, "--overwrite"]))
+            torch.append(_seconds(["-c", "import torch"]))
+        yield Row(
+            name=f"startup.one_{name}",
+            ours=statistics.median(ours),
+            peer=statistics.median(torch),
+            ratio=statistics.median(a / b for a, b in zip(ours, torch, strict=True)),
+            bar=bar,
+            note="from the shell, tiny; peer: python -c 'import torch'",
+        )
+
+
+def _seconds(arguments: list) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, check=True)
+    return time.perf_counter() - start
 
 
 def _run(code: str) -> float:

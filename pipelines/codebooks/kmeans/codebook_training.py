@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,13 +12,16 @@ from torch import Tensor
 
 from dvse.codebook import Codebook
 from dvse.errors import ConfigError, TrainingError
+from pipelines.codebooks.kmeans.centred import CentredFeatures, offset_of
 from pipelines.codebooks.kmeans.faiss_lloyd import FaissLloyd
 from pipelines.codebooks.kmeans.features import Features, ResidualFeatures
 from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter
+from pipelines.codebooks.kmeans.initialization import sample_of
 from pipelines.codebooks.kmeans.lloyd import TorchLloyd
 from pipelines.codebooks.kmeans.mini_batch import MiniBatch
 from pipelines.codebooks.kmeans.partial_sums import PartialSums
 from pipelines.codebooks.settings import KMeansSettings
+from pipelines.runs.processes import Processes
 
 MODES: Mapping[str, Callable[..., KMeansFitter]] = MappingProxyType(
     {"lloyd": TorchLloyd, "minibatch": MiniBatch, "faiss": FaissLloyd}
@@ -90,18 +93,25 @@ def train_codebook(
             raise TrainingError(
                 f"{checkpoints}: cannot be written; {error.strerror}; choose another folder"
             ) from error
+    offset = Processes().from_first(offset_of(sample_of(features, settings).cpu()))
+    if offset.any():
+        features = CentredFeatures(features, offset)
     fits: list[KMeansFit] = []
     codes: list[Tensor] = []
     rest = features
     for level in range(settings.num_levels):
         path = None if checkpoints is None else checkpoints / f"level-{level}.ckpt"
-        fits.append(fitter.fit(rest, settings, checkpoint=path))
+        fit = fitter.fit(rest, settings, checkpoint=path)
+        if level == 0:  # what fp32 keeps of it where the features lie is what is measured
+            fit = replace(fit, centroids=(fit.centroids + offset) - offset)
+        fits.append(fit)
         found = _assign(rest, fits[-1].centroids.to(fitter.device))
         codes.append(found.codes)
         if level + 1 < settings.num_levels:
             rest = ResidualFeatures(
                 features, [fit.centroids for fit in fits], torch.stack(codes, dim=1)
             )
+    fits[0] = replace(fits[0], centroids=fits[0].centroids + offset)
     return CodebookFit(
         codebook=Codebook(torch.stack([fit.centroids for fit in fits])),
         levels=tuple(fits),

@@ -48,6 +48,42 @@ def sample_of(features: Features, settings: KMeansSettings) -> Tensor:
     )
 
 
+def with_all_different(sample: Tensor, features: Features, settings: KMeansSettings) -> Tensor:
+    """Return a sample that has rows for all codes, if the features have them anywhere.
+
+    A sample of data that mostly repeats itself (silence, say) may miss the few rows that differ:
+    then all features are read, and the first rows of each kind are added.
+
+    Args:
+        sample: see `sample_of`.
+        features: to be read where the sample's different rows are fewer than the codes.
+        settings: the number of codes.
+    """
+    found = set(np.unique(_keys(sample)).tolist())
+    if len(found) >= settings.num_codes:
+        return sample
+    more: list[Tensor] = []
+    enough = SAMPLE_ROWS_A_CODE * settings.num_codes
+    for block in features.blocks(4096):
+        keys, first = np.unique(_keys(block), return_index=True)
+        new = [int(at) for key, at in zip(keys.tolist(), first, strict=True) if key not in found]
+        more.append(block[sorted(new)].to(sample.device))
+        found.update(keys.tolist())
+        if len(found) >= enough:
+            break
+    return torch.cat([sample, *more])
+
+
+def share_of_equal_rows(sample: Tensor) -> float:
+    """Return the share of a sample `[n, dim]` that its most frequent row has.
+
+    >>> share_of_equal_rows(torch.tensor([[1.0], [1.0], [1.0], [2.0]]))
+    0.75
+    """
+    _, counts = np.unique(_keys(sample), return_counts=True)
+    return float(counts.max() / len(sample))
+
+
 def check_sample(sample: Tensor, num_codes: int, *, total: int) -> None:
     """Check rows drawn from all features, before anything is computed from them.
 
@@ -67,7 +103,7 @@ def check_sample(sample: Tensor, num_codes: int, *, total: int) -> None:
     if different < num_codes:
         raise TrainingError(
             f"expected at least {num_codes} different vectors for {num_codes} codes, received "
-            f"{different} among {len(sample)}; the data repeats itself (silence? one picture?): "
+            f"{different} among {total}; the data repeats itself (silence? one picture?): "
             "give other data or ask for fewer codes"
         )
 

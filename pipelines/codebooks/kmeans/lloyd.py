@@ -27,6 +27,7 @@ from pipelines.codebooks.kmeans.initialization import (
     SAMPLE_ROWS_A_CODE,
     first_centroids,
     split_for_empty,
+    with_all_different,
 )
 from pipelines.codebooks.kmeans.partial_sums import PartialSums, Product
 from pipelines.codebooks.kmeans.sampling import stratified_rows
@@ -163,7 +164,9 @@ class TorchLloyd(KMeansFitter):
         rows = stratified_rows(
             start, start + features.num_rows, group=group, seed=settings.seed + 99
         )
-        sample = processes.together(features.take(rows - start).cpu()).to(self.device)
+        sample = processes.together(features.take(rows - start).cpu())
+        more = with_all_different(sample, features, settings)[len(sample) :]
+        sample = torch.cat([sample, processes.together(more)]).to(self.device)
         return _State(centroids=first_centroids(sample, settings, total=total))
 
     def _identity(

@@ -13,7 +13,11 @@ from torch import Tensor
 
 from dvse.errors import TrainingError
 from pipelines.codebooks.kmeans.features import Features
-from pipelines.codebooks.kmeans.initialization import SAMPLE_ROWS_A_CODE
+from pipelines.codebooks.kmeans.initialization import (
+    SAMPLE_ROWS_A_CODE,
+    sample_of,
+    share_of_equal_rows,
+)
 from pipelines.codebooks.kmeans.pass_fitter import Pass, PassFitter, State
 from pipelines.codebooks.kmeans.sampling import stratified_rows
 from pipelines.codebooks.settings import KMeansSettings
@@ -44,10 +48,15 @@ class MiniBatch(PassFitter):
         """Return what makes a pass in batches, each a sample of all features."""
         rows = max(BATCH_ROWS, settings.num_codes)
         num_batches = max(1, features.num_rows // rows)
+        # Where one row is most of the data, clusters of others are small and right to be so:
+        # scikit-learn would give their centroids back to that row.
+        is_uneven = share_of_equal_rows(sample_of(features, settings)) > 0.5
 
         def make_pass(state: State, number: int) -> Pass:
             seed = settings.seed + number
             estimator = _estimator(state, seed)
+            if is_uneven:
+                estimator.reassignment_ratio = 0.0
             inertia, seen = 0.0, 0
             for turn in range(num_batches):
                 chosen = stratified_rows(

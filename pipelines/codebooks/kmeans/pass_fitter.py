@@ -11,7 +11,11 @@ from torch import Tensor
 
 from pipelines.codebooks.kmeans.features import Features
 from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter
-from pipelines.codebooks.kmeans.initialization import first_centroids, sample_of
+from pipelines.codebooks.kmeans.initialization import (
+    first_centroids,
+    sample_of,
+    with_all_different,
+)
 from pipelines.codebooks.settings import KMeansSettings
 from pipelines.runs.checkpoint import load_checkpoint, save_checkpoint
 
@@ -60,7 +64,7 @@ class PassFitter(KMeansFitter):
         }
         saved = load_checkpoint(checkpoint, identity) if checkpoint is not None else None
         if saved is None:
-            sample = sample_of(features, settings)
+            sample = with_all_different(sample_of(features, settings), features, settings)
             first = first_centroids(sample, settings, total=features.num_rows)
             saved = {**self.begun(first), "history": [], "is_settled": False}
         make_pass = self.passes(features, settings)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dvse.errors import InputError
+from pipelines.server.answers.closed_schema import closed
 from pipelines.server.answers.endless_schema import is_circular, is_endless
 
 CALL, END_CALL = "<tool_call>", "</tool_call>"
@@ -94,6 +95,6 @@ def _json_rule(schema: dict[str, Any], field: str) -> str:
             )
         if is_circular(schema):
             raise InputError(f"{field}: a part of this schema is defined as itself")
-        return "%json " + json.dumps(schema | {"x-guidance": _OPTIONS})
+        return "%json " + json.dumps(closed(schema) | {"x-guidance": _OPTIONS})
     except RecursionError:
         raise InputError(f"{field}: this schema is nested too deeply") from None

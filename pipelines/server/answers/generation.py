@@ -150,31 +150,12 @@ class Generator:
             prompt, constraints = await self._encoder.run(prepare)
         except PromptTooLongError as error:
             raise ApiError(400, str(error), code="context_length_exceeded", param=field) from None
-        answers = [
-            AnswerStream(
-                text=self._model.tokenizer.text,
-                legal=self._model.legal,
-                stops=fields.stops,
-                outbox=self._outbox,
-                wants_deltas=bool(fields.stream),
-            )
-            for _ in range(num_answers)
-        ]
+        answers = [self._stream(fields) for _ in range(num_answers)]
         generation = Generation(prompt=prompt, answers=answers)
-        sampling = self._sampling(fields)
-        wanted = fields.max_completion_tokens or fields.max_tokens
         try:
             for index, answer in enumerate(answers):
-                seed = None if fields.seed is None else fields.seed + index
-                request = GenerationRequest(
-                    prompt_ids=prompt.ids.tolist(),
-                    max_new_tokens=wanted or self._settings.default_max_tokens,
-                    thinking=fields.may_think,
-                    sampling=replace(sampling, seed=seed),
-                    num_logprobs=num_logprobs,
-                    constraint=constraints[index],
-                    client=client.name,
-                )
+                request = self._request(prompt, fields, index, constraints[index])
+                request = replace(request, num_logprobs=num_logprobs, client=client.name)
                 generation.numbers.append(batcher.submit(request, answer))
             client.record.model = fields.model
             client.record.prompt_tokens += len(prompt)
@@ -189,6 +170,33 @@ class Generator:
                 client.record.completion_tokens += answer.num_tokens
                 if answer.num_tokens and client.record.first_token_s is None:
                     client.record.first_token_s = answer.first_at - started
+
+    def _stream(self, fields: GenerationFields) -> AnswerStream:
+        return AnswerStream(
+            text=self._model.tokenizer.text,
+            legal=self._model.legal,
+            stops=fields.stops,
+            outbox=self._outbox,
+            wants_deltas=bool(fields.stream),
+        )
+
+    def _request(
+        self,
+        prompt: Encoding,
+        fields: GenerationFields,
+        index: int,
+        constraint: Constraint | None,
+    ) -> GenerationRequest:
+        """The request of one answer; each draws numbers of its own."""
+        wanted = fields.max_completion_tokens or fields.max_tokens
+        seed = None if fields.seed is None else fields.seed + index
+        return GenerationRequest(
+            prompt_ids=prompt.ids.tolist(),
+            max_new_tokens=wanted or self._settings.default_max_tokens,
+            thinking=fields.may_think,
+            sampling=replace(self._sampling(fields), seed=seed),
+            constraint=constraint,
+        )
 
     def _sampling(self, fields: GenerationFields) -> Sampling:
         bias = tuple((int(token), value) for token, value in (fields.logit_bias or {}).items())

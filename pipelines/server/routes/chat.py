@@ -22,7 +22,7 @@ from pipelines.server.batching.batcher import Token
 from pipelines.server.caller import Caller, Client
 from pipelines.server.errors import ApiError
 from pipelines.server.routes.body_kind import json_body
-from pipelines.server.schemas.base import ERROR_RESPONSES
+from pipelines.server.schemas.base import ERROR_RESPONSES, STREAM_RESPONSE
 from pipelines.server.schemas.chat import (
     AssistantMessage,
     ChatCompletion,
@@ -41,6 +41,7 @@ router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
     "/chat/completions",
     response_model=ChatCompletion,
     response_model_exclude_none=False,
+    responses=STREAM_RESPONSE,
     dependencies=[Depends(json_body)],
 )
 async def chat_completions(

@@ -21,7 +21,7 @@ from pipelines.server.caller import Caller, Client
 from pipelines.server.errors import ApiError
 from pipelines.server.routes.body_kind import json_body
 from pipelines.server.routes.chat import merged
-from pipelines.server.schemas.base import ERROR_RESPONSES, Usage
+from pipelines.server.schemas.base import ERROR_RESPONSES, STREAM_RESPONSE, Usage
 from pipelines.server.schemas.completions import (
     Completion,
     CompletionChoice,
@@ -36,7 +36,12 @@ _DEFAULT_MAX_TOKENS = 16
 router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
 
 
-@router.post("/completions", response_model=Completion, dependencies=[Depends(json_body)])
+@router.post(
+    "/completions",
+    response_model=Completion,
+    responses=STREAM_RESPONSE,
+    dependencies=[Depends(json_body)],
+)
 async def completions(
     body: CompletionRequest, request: Request, shelf: Current, client: Client
 ) -> Any:

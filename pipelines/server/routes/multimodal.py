@@ -15,7 +15,7 @@ from pipelines.server.caller import Caller, Client
 from pipelines.server.inputs import as_items
 from pipelines.server.routes.body_kind import json_body
 from pipelines.server.routes.chat import merged
-from pipelines.server.schemas.base import ERROR_RESPONSES
+from pipelines.server.schemas.base import ERROR_RESPONSES, STREAM_RESPONSE
 from pipelines.server.schemas.multimodal import (
     MultimodalChoice,
     MultimodalCompletion,
@@ -30,6 +30,7 @@ router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
 @router.post(
     "/multimodal/completions",
     response_model=MultimodalCompletion,
+    responses=STREAM_RESPONSE,
     dependencies=[Depends(json_body)],
 )
 async def multimodal_completions(

@@ -17,14 +17,19 @@ from pipelines.server.answers.response_items import Event, ResponseWriter
 from pipelines.server.answers.responses_input import as_chat_request
 from pipelines.server.caller import Caller, Client
 from pipelines.server.routes.body_kind import json_body
-from pipelines.server.schemas.base import ERROR_RESPONSES
+from pipelines.server.schemas.base import ERROR_RESPONSES, STREAM_RESPONSE
 from pipelines.server.schemas.responses import Response, ResponsesRequest
 from pipelines.server.shelf import Current, Shelf
 
 router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
 
 
-@router.post("/responses", response_model=Response, dependencies=[Depends(json_body)])
+@router.post(
+    "/responses",
+    response_model=Response,
+    responses=STREAM_RESPONSE,
+    dependencies=[Depends(json_body)],
+)
 async def responses(
     body: ResponsesRequest, request: Request, shelf: Current, client: Client
 ) -> Any:

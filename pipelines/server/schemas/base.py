@@ -106,6 +106,9 @@ class ErrorResponse(ResponseModel):
     error: ErrorBody
 
 
+STREAM_RESPONSE: dict[int | str, dict] = {
+    200: {"content": {"text/event-stream": {}}, "description": "The answer, or its events"}
+}
 ERROR_RESPONSES: dict[int | str, dict] = {
     status: {"model": ErrorResponse, "description": text}
     for status, text in {

@@ -7,18 +7,21 @@ from dvse.audio.hub_weights import HubWeights
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.audio.windows import Windowing
 from dvse.storage.part import Part
-from pipelines.training.audio.settings import UnitSettings
+from pipelines.training.audio.settings import UnitFeatures
 
 
 def encoder_of(part: Part) -> Any:
     """Return the transformers model inside an audio part."""
-    return AudioTokenizer.from_spec(part.spec, part.folder).encoder.model
+    encoder = AudioTokenizer.from_spec(part.spec, part.folder).encoder
+    model = encoder.config.build()
+    model.load_state_dict(encoder.model.state_dict())
+    return model
 
 
 def draft_tokenizer(
     encoder: AudioEncoder,
     sample_rate_hz: int,
-    settings: UnitSettings,
+    settings: UnitFeatures,
     hub_weights: HubWeights | None,
 ) -> AudioTokenizer:
     """Return a tokenizer without a codebook: what it embeds is clustered into one."""

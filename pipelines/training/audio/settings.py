@@ -22,7 +22,7 @@ def _clustering() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitSettings:
+class UnitFeatures:
     """Which features become units, and over which windows (`dvse.audio.windows`)."""
 
     layer: int = setting(6, "hidden layer to cluster")
@@ -54,7 +54,7 @@ class UnitRecipe:
         many="words",
     )
     encoder: PublishedEncoder = section(PublishedEncoder, "units")
-    units: UnitSettings = section(UnitSettings(), "units")
+    units: UnitFeatures = section(UnitFeatures(), "units")
     clustering: Clustering = _clustering()
     threads: int = setting(1, "part of what makes a run repeatable")
 
@@ -136,7 +136,7 @@ class DigitUnitRecipe:
     """
 
     data: tuple[Path, ...] = setting(help="the Free Spoken Digit Dataset", many="words")
-    units: UnitSettings = section(UnitSettings(layer=3, window_s=1.28, hop_s=0.8), "units")
+    units: UnitFeatures = section(UnitFeatures(layer=3, window_s=1.28, hop_s=0.8), "units")
     clustering: Clustering = _clustering()
     small: SmallEncoder = section(
         SmallEncoder, "small encoder (without --encoder; needs espeak-ng)"

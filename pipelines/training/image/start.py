@@ -2,10 +2,11 @@
 
 The codebook, the way from codes back to features and the pixel decoder are taken as they are and
 frozen; the encoder learns to choose better among the codes. An id means what it meant: a decoder
-trained on such ids still reads them, and `dvse build-bundle --base` takes the part. The encoder may
-be deeper than it was: added blocks begin as the identity, for their last projections are zero
-(Zhang et al. 2019, *Fixup Initialization*). Or it may be another one altogether, which begins at
-random and learns what the codes mean from the frozen way back to pixels.
+trained on such ids still reads them, and `dvse build-bundle --base … --allow-new-encoder` takes
+the part. The encoder may be deeper than it was: added blocks begin as the identity, for their last
+projections are zero (Zhang et al. 2019, *Fixup Initialization*). Or it may be another one
+altogether, which begins at random and learns what the codes mean from the frozen way back to
+pixels.
 """
 
 from collections.abc import Mapping

@@ -126,7 +126,13 @@ def text_files(paths: Sequence[Path]) -> list[Path]:
         if not path.exists():
             raise MissingFileError(f"{path}: no such file or folder")
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.is_file() and _is_text(p))
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and _is_text(p))
+            if not inside:
+                raise TrainingError(
+                    f"{path}: expected a folder with files that end in one of {_SUFFIXES}, found "
+                    "none in it"
+                )
+            found += inside
         elif _is_text(path):
             found.append(path)
         else:

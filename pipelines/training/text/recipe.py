@@ -4,9 +4,11 @@ Every fiftieth line is held out; the figures come from those lines alone.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from dvse.errors import TrainingError
 from dvse.storage.part import Part
 from dvse.text.sentencepiece import SentencePieceText
 from pipelines.training.parts import writing_part
@@ -27,8 +29,15 @@ def train_text(recipe: TextRecipe, output: Path) -> Part:
         lines.
     """
     sources = text_sources(recipe.data)
+    lines = (line for source in sources for line in _split(source, held_out=False) if line.strip())
+    first = next(lines, None)
+    if first is None:
+        raise TrainingError(
+            "expected at least two lines of text, for the first and every 50th after it are held "
+            f"out; received no other line that is not blank in {', '.join(recipe.data)}"
+        )
     model = SentencePieceText.train(
-        (line for source in sources for line in _split(source, held_out=False)),
+        chain([first], lines),
         vocab_size=recipe.vocab_size,
         model_type=recipe.model_type,
         character_coverage=recipe.character_coverage,

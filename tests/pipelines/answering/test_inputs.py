@@ -72,7 +72,13 @@ def test_a_list_in_the_list_is_one_input():
         as_row([])
 
 
-@pytest.mark.parametrize("wrong", [b"\x89PNG", b"a.png", 3, None, object()])
+@pytest.mark.parametrize("wrong", [b"\x89PNG", b"a.png", b""])
+def test_bytes_that_are_neither_say_so(wrong):
+    with pytest.raises(InputError, match="neither a picture nor a recording"):
+        as_row(wrong)
+
+
+@pytest.mark.parametrize("wrong", [3, None, object()])
 def test_what_could_be_anything_is_asked_back(wrong):
     with pytest.raises(ItemTypeError, match="say which it is"):
         as_row(wrong)

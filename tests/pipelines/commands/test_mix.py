@@ -28,11 +28,12 @@ def test_modalities_and_mistakes(tmp_path, capsys):
     assert main(["mix", f"{folder}@image:1", f"{folder}@text:3", "--length", "8"]) == 0
     assert "75.0%" in capsys.readouterr().out
     write_folder(tmp_path / "other", bundle="c")
-    for sets, message in (
-        ([folder], "expected DIR:SHARE"),
-        ([f"{folder}@video:1"], "expected at least one row with ids"),
-        ([f"{folder}:-1"], "share above 0"),
-        ([f"{tmp_path / 'nothing'}:1"], "found none"),
+    for sets, code, message in (
+        ([folder], 2, "expected DIR:SHARE"),
+        ([f"{folder}@video:1"], 1, "expected at least one row with ids"),
+        ([f"{folder}:-1"], 2, "share above 0"),
+        ([f"{tmp_path / 'nothing'}:1"], 1, "found none"),
+        ([f"{folder}:1", f"{tmp_path / 'other'}:1"], 2, "their ids do not mean the same"),
     ):
-        assert main(["mix", *sets]) == 1
+        assert main(["mix", *sets]) == code
         assert message in capsys.readouterr().err

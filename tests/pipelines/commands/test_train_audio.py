@@ -20,8 +20,8 @@ from pipelines.codebooks.clustering import Clustering
 from pipelines.codebooks.kmeans import KMeansSettings
 from pipelines.training.audio.settings import (
     PublishedEncoder,
+    UnitFeatures,
     UnitRecipe,
-    UnitSettings,
 )
 from pipelines.training.audio.units import train_units
 
@@ -84,7 +84,7 @@ def recipe_of(
     return UnitRecipe(
         data=(data,),
         encoder=PublishedEncoder(name=str(encoder)),
-        units=UnitSettings(layer=layer),
+        units=UnitFeatures(layer=layer),
         clustering=Clustering(
             kmeans=KMeansSettings(num_codes=num_codes), max_features=max_features
         ),

@@ -295,11 +295,11 @@ def test_command_line(tokens, tmp_path, capsys):
     assert "0 problems" in capsys.readouterr().out
     (tmp_path / "o" / "train.idx").write_bytes(b"")
     assert main(["verify", out, "--against", str(tokens)]) == 1
-    assert main(["export", "parquet", str(tokens), out]) == 1
+    assert main(["export", "parquet", str(tokens), out]) == 2
     assert "expected a format of megatron" in capsys.readouterr().err
     assert main(["verify", str(tmp_path), "--against", str(tokens)]) == 1
     assert "expected a directory written by dvse export" in capsys.readouterr().err
-    assert main([*arguments, "--split", "train"]) == 1
+    assert main([*arguments, "--split", "train"]) == 2
     assert "expected NAME:SHARE" in capsys.readouterr().err
-    assert main(["export", "mds", str(tokens), out, "--push-to", "a/b"]) == 1
+    assert main(["export", "mds", str(tokens), out, "--push-to", "a/b"]) == 2
     assert "datasets" in capsys.readouterr().err

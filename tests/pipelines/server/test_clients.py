@@ -1,10 +1,13 @@
 """Real clients against a real server: openai, LangChain and curl."""
 
+import asyncio
 import base64
 import json
 import shutil
 import subprocess
+from typing import Literal
 
+import pydantic
 import pytest
 from taught_model import (
     HELLO_ANSWER,
@@ -94,8 +97,6 @@ def test_openai_errors(client):
 
 
 def test_openai_parses_structured_answers(client):
-    pydantic = pytest.importorskip("pydantic")
-
     class Who(pydantic.BaseModel):
         is_model: bool
 
@@ -126,6 +127,142 @@ def test_langchain(taught_server, picture, sound):
     part = {"type": "input_audio", "input_audio": heard}
     question = {"type": "text", "text": "What was said?"}
     assert chat.invoke([HumanMessage(content=[part, question])]).content == SOUND_ANSWER
+
+
+class City(pydantic.BaseModel):
+    """A city, said by a call or by JSON."""
+
+    name: Literal["Graz", "Wien"]
+
+
+def test_openai_tools(client):
+    tool = openai.pydantic_function_tool(City, name="city")
+    called = ask(client, WHO, tools=[tool], tool_choice="required", parallel_tool_calls=False)
+    (call,) = called.choices[0].message.tool_calls
+    assert json.loads(call.function.arguments)["name"] in ("Graz", "Wien")
+    # What came is sent back as it came, with the result of the call.
+    messages = [
+        {"role": "user", "content": WHO},
+        called.choices[0].message.model_dump(),
+        {"role": "tool", "tool_call_id": call.id, "content": "a city"},
+    ]
+    found = client.chat.completions.create(
+        model=MODEL, messages=messages, tools=[tool], max_tokens=4
+    )
+    assert found.choices[0].finish_reason in ("stop", "length", "tool_calls")
+    with client.chat.completions.stream(
+        model=MODEL,
+        messages=messages[:1],
+        tools=[tool],
+        tool_choice={"type": "function", "function": {"name": "city"}},
+        parallel_tool_calls=False,
+    ) as stream:
+        (call,) = stream.get_final_completion().choices[0].message.tool_calls
+    assert call.function.parsed_arguments.name in ("Graz", "Wien")
+
+
+def test_openai_responses(client):
+    found = client.responses.create(model=MODEL, input=WHO, temperature=0)
+    assert found.output_text == WHO_ANSWER and found.status == "completed"
+    text, last = "", None
+    for event in client.responses.create(model=MODEL, input=WHO, temperature=0, stream=True):
+        text += event.delta if event.type == "response.output_text.delta" else ""
+        last = event
+    assert text == WHO_ANSWER and last.response.usage == found.usage
+    with client.responses.stream(model=MODEL, input=WHO, text_format=City) as stream:
+        parsed = stream.get_final_response().output_parsed
+    assert parsed.name in ("Graz", "Wien")
+    tool = openai.pydantic_function_tool(City, name="city")["function"] | {"type": "function"}
+    called = client.responses.create(
+        model=MODEL, input=WHO, tools=[tool], tool_choice="required", parallel_tool_calls=False
+    )
+    (call,) = called.output
+    assert json.loads(call.arguments)["name"] in ("Graz", "Wien")
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "a city"}
+    given = [{"role": "user", "content": WHO}, *called.output, output]
+    assert client.responses.create(model=MODEL, input=given, max_output_tokens=3).output
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+        client.responses.create(model=MODEL, input=WHO, previous_response_id=found.id)
+
+
+def test_openai_completions_and_embeddings(client):
+    found = client.completions.create(model=MODEL, prompt=["a", "b"], max_tokens=3, logprobs=1)
+    assert [choice.index for choice in found.choices] == [0, 1]
+    streamed = client.completions.create(model=MODEL, prompt="a", max_tokens=3, stream=True)
+    assert list(streamed)[-1].choices[0].finish_reason in ("stop", "length")
+    # The package asks for base64 and unpacks it.
+    vectors = [e.embedding for e in client.embeddings.create(model=MODEL, input=["a", "b"]).data]
+    assert len(vectors) == 2 and sum(x * x for x in vectors[0]) == pytest.approx(1, abs=1e-5)
+
+
+def test_openai_timed_and_streamed_transcriptions(client, sound):
+    file = ("a.wav", sound)
+    create = client.audio.transcriptions.create
+    timed = create(
+        model=MODEL,
+        file=file,
+        response_format="verbose_json",
+        timestamp_granularities=["segment"],
+    )
+    assert timed.segments[0].text == SOUND_ANSWER and 0 < timed.segments[0].end <= timed.duration
+    assert "-->" in create(model=MODEL, file=file, response_format="srt")
+    assert create(model=MODEL, file=file, response_format="vtt").startswith("WEBVTT")
+    events = list(create(model=MODEL, file=file, stream=True))
+    assert events[-1].type == "transcript.text.done" and events[-1].text == SOUND_ANSWER
+    with (
+        pytest.warns(DeprecationWarning),
+        pytest.raises(openai.BadRequestError, match="not done here"),
+    ):
+        client.audio.translations.create(model=MODEL, file=file)
+
+
+def test_openai_async(taught_server):
+    async def run():
+        async with openai.AsyncOpenAI(base_url=f"{taught_server}/v1", api_key="EMPTY") as client:
+            messages = [{"role": "user", "content": WHO}]
+            whole = [
+                client.chat.completions.create(model=MODEL, messages=messages, temperature=0)
+                for _ in range(4)
+            ]
+            found = await asyncio.gather(*whole)
+            stream = await client.chat.completions.create(
+                model=MODEL, messages=messages, temperature=0, stream=True
+            )
+            text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+            return [one.choices[0].message.content for one in found], text
+
+    assert asyncio.run(run()) == ([WHO_ANSWER] * 4, WHO_ANSWER)
+
+
+def test_langchain_tools_and_structured_answers(taught_server):
+    from langchain_core.messages import HumanMessage, ToolMessage
+    from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+
+    chat = ChatOpenAI(model=MODEL, base_url=f"{taught_server}/v1", api_key="EMPTY", temperature=0.0)
+    bound = chat.bind_tools([City], tool_choice="any")
+    called = bound.invoke(WHO)
+    assert called.tool_calls[0]["args"]["name"] in ("Graz", "Wien")
+    results = [ToolMessage("a city", tool_call_id=call["id"]) for call in called.tool_calls]
+    assert bound.invoke([HumanMessage(WHO), called, *results]).tool_calls
+    for method in ("function_calling", "json_schema"):
+        found = chat.with_structured_output(City, method=method).invoke(WHO)
+        assert found.name in ("Graz", "Wien")
+    vectors = OpenAIEmbeddings(
+        model=MODEL,
+        base_url=f"{taught_server}/v1",
+        api_key="EMPTY",
+        check_embedding_ctx_length=False,
+    ).embed_documents(["a", "b"])
+    assert len(vectors) == 2
+    article = ChatOpenAI(
+        model=MODEL,
+        temperature=0.5,
+        base_url=f"{taught_server}/v1",
+        api_key="EMPTY",
+        extra_body={"enable_thinking": True, "return_reasoning": True},
+        streaming=True,
+    )
+    assert article.invoke("你是谁?").content == WHO_ANSWER
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")

@@ -20,6 +20,12 @@ _OPERATIONS = (
     ("GET", "/ready"),
     ("GET", "/metrics"),
 )
+_LIMITS = {
+    "/v1/chat/completions": "max_tokens",
+    "/v1/completions": "max_tokens",
+    "/v1/multimodal/completions": "max_tokens",
+    "/v1/responses": "max_output_tokens",
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +41,12 @@ def test_these_are_all_operations(api):
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_every_answer_is_one_that_the_description_announces(api, method, path, mode):
     from schemathesis import GenerationMode
-    from schemathesis.checks import not_a_server_error
-    from schemathesis.specs.openapi.checks import (
-        content_type_conformance,
-        response_schema_conformance,
-        status_code_conformance,
-    )
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     (operation,) = [o for o in operations(api) if (o.method.upper(), o.path) == (method, path)]
     wanted = GenerationMode.POSITIVE if mode == "positive" else GenerationMode.NEGATIVE
     if mode == "negative" and method == "GET":
         pytest.skip("nothing can be wrong about it")
-    checks = [
-        not_a_server_error,
-        status_code_conformance,
-        content_type_conformance,
-        response_schema_conformance,
-    ]
 
     @settings(
         max_examples=12,
@@ -65,8 +60,12 @@ def test_every_answer_is_one_that_the_description_announces(api, method, path, m
     def ask(case):
         if isinstance(case.body, dict) and case.body.get("model"):
             case.body["model"] = "autoglm-phone-9b"
-            case.body["max_tokens"] = 2  # a made-up request is not worth long answers
-        case.call_and_validate(checks=checks)
+            # A made-up request is not worth long answers.
+            if path in _LIMITS:
+                case.body[_LIMITS[path]] = 2
+        # All of its checks but one: no description can say that bytes have to be a picture, or that
+        # a schema has to have an end, so a request that fits it may well be refused.
+        case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
     ask()
 

@@ -500,3 +500,27 @@ def test_slices_that_are_cut_short_are_failures_not_short_files(tmp_path):
     path.write_bytes(path.read_bytes()[:513])
     with pytest.raises(DecodeError, match="cut short"):
         record.refs[0].place.read()
+
+
+@pytest.mark.parametrize(
+    ("ending", "mode"), [(".tar", "w"), (".tar.gz", "w:gz"), (".tar.xz", "w:xz")]
+)
+def test_joined_tars_are_read_to_the_end(tmp_path, ending, mode):
+    parts = [[("a.png", b"A"), ("a.txt", b"one")], [("b.png", b"B")], [("c.png", b"C")]]
+    joined = b""
+    for number, part in enumerate(parts):
+        joined += make_tar(tmp_path / f"{number}.part", part, mode=mode).read_bytes()
+    path = tmp_path / f"all{ending}"
+    path.write_bytes(joined)
+    found = records(path)
+    assert [(r.id, r.text) for r in found] == [("a", "one"), ("b", None), ("c", None)]
+    assert [described(r)[0] for r in found] == [("image", d) for d in (b"A", b"B", b"C")]
+
+
+def test_resource_forks_of_macos_are_left_out_and_counted(tmp_path, caplog):
+    members = [("._a.png", b"?"), ("a.png", b"A"), ("._a.txt", b"?"), ("a.txt", b"one"),
+               ("__MACOSX/x.png", b"?"), (".DS_Store", b"?"), ("./b.png", b"B")]  # fmt: skip
+    first, second = records(make_tar(tmp_path / "mac.tar", members))
+    assert (first.id, first.text) == ("a", "one")
+    assert described(second) == [("image", b"B")]
+    assert "4 hidden members are left out" in caplog.text

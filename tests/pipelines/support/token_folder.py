@@ -50,7 +50,7 @@ def write_folder(
     folder.mkdir(parents=True, exist_ok=True)
     metadata = ShardMetadata(
         bundle=bundle,
-        bundle_fingerprint="f",
+        bundle_fingerprint=f"fingerprint of {bundle}",
         vocabulary_fingerprint=vocabulary,
         vocabulary_size=size,
         profile={},

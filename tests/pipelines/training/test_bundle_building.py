@@ -1,10 +1,12 @@
 """Parts into a bundle, and growing one without moving or redefining an id."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import dvse
 from dvse.audio.encoder import AudioEncoder
@@ -210,6 +212,27 @@ def test_old_codes_never_change_their_meaning(small, tmp_path, num_codes, seed):
     with pytest.raises(VocabularyError, match="would change their meaning; build a new bundle"):
         build_bundle(tmp_path / "out", parts={"audio": part}, base=small)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("num_codes", "change"), [(6, "weights"), (9, "weights"), (9, "rate")])
+def test_another_encoder_under_the_codes_of_the_base_has_to_be_asked_for(
+    num_codes, change, small, tmp_path
+):
+    folder = audio_part(tmp_path / "part", num_codes)
+    if change == "weights":
+        weights = load_file(folder / "encoder.safetensors")
+        first = sorted(weights)[0]
+        save_file({**weights, first: weights[first] + 0.5}, folder / "encoder.safetensors")
+    else:
+        part = Part.load(folder)
+        replace(part, spec={**part.spec, "sample_rate_hz": 16000}).save()
+    with pytest.raises(VocabularyError, match=r"but another encoder .*--allow-new-encoder"):
+        build_bundle(tmp_path / "out", parts={"audio": folder}, base=small)
+    assert not (tmp_path / "out").exists()
+    words = ["--audio", str(folder), "--base", str(small), "--output", str(tmp_path / "out")]
+    assert main(["build-bundle", *words]) == 1
+    assert main(["build-bundle", *words, "--allow-new-encoder"]) == 0
+    assert dvse.load(tmp_path / "out", threads=1).audio.num_codes == num_codes
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pipelines.codebooks.kmeans import (
     make_fitter,
     train_codebook,
 )
+from pipelines.codebooks.kmeans.centred import offset_of
 from pipelines.codebooks.kmeans.fitter import KMeansFitter
 
 NUM_BLOBS = 12
@@ -56,6 +57,41 @@ def test_finds_the_blobs(fitter):
     assert fit.mean_squared_distance * len(rows) == pytest.approx(
         inertia(rows, centroids), rel=1e-3
     )
+
+
+def test_where_zero_is_does_not_matter(fitter):
+    """Far from zero products of fp32 keep no digit of a distance; an offset costs its rounding."""
+    rows = blobs()
+    for shift in (10_000.0, np.linspace(-30_000, 30_000, 8)):
+        far = (rows.astype(np.float64) + shift).astype(np.float32)
+        fit = train_codebook(ArrayFeatures(far), SETTINGS, fitter=fitter)
+        centroids = fit.codebook.centroids[0].double().numpy()
+        wide = far.astype(np.float64)
+        exact = ((wide[:, None] - centroids) ** 2).sum(2).min(1).mean()  # fp64, by hand
+        assert fit.mean_squared_distance == pytest.approx(exact, rel=1e-3)
+        assert (
+            exact
+            < 1.01
+            * train_codebook(ArrayFeatures(rows), SETTINGS, fitter=fitter).mean_squared_distance
+        )
+
+
+def test_features_around_zero_are_read_as_they_are():
+    assert not offset_of(torch.from_numpy(blobs())).any()
+
+
+def test_a_few_different_rows_among_many_equal_ones_are_found(fitter):
+    rng = np.random.default_rng(1)
+    rows = np.full((5020, 8), 0.5, np.float32)
+    places = rng.permutation(5020)[:20]
+    rows[places] += 3 * rng.standard_normal((20, 8)).astype(np.float32)
+    settings = KMeansSettings(num_codes=16, num_passes=12)
+    fit = train_codebook(ArrayFeatures(rows), settings, fitter=fitter)
+    assert len(np.unique(fit.codebook.centroids[0].numpy(), axis=0)) == 16
+    # sixteen of the twenty-one kinds of rows at least are met
+    assert fit.mean_squared_distance < 20 * 9 * 8 * 0.5 / 5020
+    with pytest.raises(TrainingError, match="received 21 among 5020"):
+        train_codebook(ArrayFeatures(rows), KMeansSettings(num_codes=22), fitter=fitter)
 
 
 def test_the_same_seed_gives_the_same_centroids(fitter):

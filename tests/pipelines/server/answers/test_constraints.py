@@ -13,6 +13,7 @@ import dvse
 from dvse.errors import InputError
 from pipelines.answering.legal_tokens import LegalTokens, Phase
 from pipelines.server.answers.answer_form import CallableFunction, CallForm, JsonForm
+from pipelines.server.answers.closed_schema import closed
 from pipelines.server.answers.constraints import Constraints
 from pipelines.server.answers.endless_schema import is_endless
 from pipelines.server.answers.tool_calls import read_reply
@@ -131,6 +132,24 @@ def test_a_schema_that_is_defined_as_itself_is_refused(constraints, schema):
 @pytest.mark.parametrize("schema", ENDING, ids=json.dumps)
 def test_recursion_with_a_way_out_is_no_fault(schema):
     assert not is_endless(schema)
+
+
+def test_objects_keep_to_what_their_schema_names_unless_it_says_more():
+    point = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    shut = point | {"additionalProperties": False}
+    assert closed({"type": "array", "items": point}) == {"type": "array", "items": shut}
+    assert closed({"$defs": {"p": point}, "$ref": "#/$defs/p"})["$defs"]["p"] == shut
+    # A property may be called like a word of JSON Schema, and data are no schemas.
+    named = {"type": "object", "properties": {"properties": point, "y": {"const": point}}}
+    assert closed(named)["properties"] == {"properties": shut, "y": {"const": point}}
+    for open_schema in (
+        point | {"additionalProperties": {"type": "integer"}},
+        point | {"required": ["x", "y"]},
+        point | {"minProperties": 2},
+        {"allOf": [point, {"properties": {"y": {"type": "integer"}}}]},
+        {"type": "object"},
+    ):
+        assert closed(open_schema) == open_schema
 
 
 @pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"$ref": "http://example.com/x"}])

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,7 +65,7 @@ def test_paths_that_hold_no_text(tmp_path, corpus):
     with pytest.raises(TrainingError, match=r"picture\.jpg: expected one of"):
         text_files([corpus / "picture.jpg"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TrainingError, match="no text found"):
+    with pytest.raises(TrainingError, match="empty: expected a folder with files that end in"):
         text_files([tmp_path / "empty"])
 
 
@@ -203,3 +204,49 @@ def test_a_full_disk_leaves_no_part(corpus, tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match="No space left"):
         train_text(recipe_of(corpus), tmp_path / "part")
     assert not (tmp_path / "part" / "part.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        ("hello world\n" * 9, {"vocab_size": 8000}, r"enough for 26\d; ask for a vocab_size of at"),
+        ("a\na\na\n", {"vocab_size": 300}, r"is enough for 258; give more text$"),
+        ("one line", {}, "at least two lines of text, for the first and every 50th"),
+        (" \n\n", {}, "no other line that is not blank"),
+        (
+            "abc 一二三四五六七八九十\n" * 90,
+            {"vocab_size": 260},
+            r"at least 27\d, for the 256 bytes",
+        ),
+    ],
+)
+def test_a_small_corpus_is_refused_in_our_terms(content, settings, message, tmp_path):
+    (tmp_path / "a.txt").write_text(content, encoding="utf-8")
+    recipe = TextRecipe(data=(str(tmp_path / "a.txt"),), **{"vocab_size": 300, **settings})
+    with pytest.raises(TrainingError, match=message) as caught:
+        train_text(recipe, tmp_path / "part")
+    assert "INTERNAL" not in str(caught.value)
+    assert not (tmp_path / "part").exists()
+
+
+def test_the_number_that_is_named_works(tmp_path):
+    (tmp_path / "a.txt").write_text("hello world\n" * 9, encoding="utf-8")
+    with pytest.raises(TrainingError) as caught:
+        train_text(TextRecipe(data=(str(tmp_path / "a.txt"),)), tmp_path / "part")
+    most = int(re.search(r"at most (\d+)", str(caught.value))[1])
+    recipe = TextRecipe(data=(str(tmp_path / "a.txt"),), vocab_size=most)
+    train_text(recipe, tmp_path / "part")
+    assert SentencePieceText.load(tmp_path / "part").size == most
+
+
+def test_an_empty_folder_and_a_missing_split_are_named(corpus, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    recipe = TextRecipe(data=(str(corpus), str(empty)))  # beside a full one, too
+    with pytest.raises(TrainingError, match=r"empty: expected a folder with files that end in"):
+        train_text(recipe, tmp_path / "part")
+    (tmp_path / "rows.csv").write_text("text\nhello\n")
+    for more in ("", "&streaming=true"):
+        address = f"hf:csv?data_files={tmp_path / 'rows.csv'}&split=validation{more}"
+        with pytest.raises(ConfigError, match=r"one of \['train'\], received 'validation'"):
+            train_text(TextRecipe(data=(address,)), tmp_path / "part")

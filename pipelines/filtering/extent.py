@@ -1,0 +1,84 @@
+"""Filters on the extent of an input: ids, seconds, codes of a picture and its shape."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from dvse.errors import ConfigError
+from pipelines.filtering.row_filter import Refusal, RowFilter, check_range, outside
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthFilter(RowFilter):
+    """Bounds on the number of ids.
+
+    Attributes:
+        least, most: ids.
+    """
+
+    name: ClassVar[str] = "length"
+    columns: ClassVar[tuple[str, ...]] = ("ids",)
+    least: int | None = None
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        check_range(self.name, self.least, self.most)
+
+    def judge(self, row: Mapping[str, Any]) -> Refusal | None:
+        """Count the ids."""
+        return outside("length", len(row["ids"]), self.least, self.most, " ids")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DurationFilter(RowFilter):
+    """Bounds on the duration of recordings.
+
+    Attributes:
+        least_s, most_s: seconds.
+    """
+
+    name: ClassVar[str] = "duration"
+    columns: ClassVar[tuple[str, ...]] = ("duration_s",)
+    least_s: float | None = None
+    most_s: float | None = None
+
+    def __post_init__(self) -> None:
+        check_range(self.name, self.least_s, self.most_s)
+
+    def judge(self, row: Mapping[str, Any]) -> Refusal | None:
+        """Read the duration; what is no recording passes."""
+        if row["duration_s"] is None:
+            return None
+        return outside("duration", row["duration_s"], self.least_s, self.most_s, " s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridFilter(RowFilter):
+    """Bounds on the grid of codes of a picture.
+
+    Attributes:
+        least_side: codes on the shorter side.
+        most_aspect: longer side over shorter side.
+    """
+
+    name: ClassVar[str] = "grid"
+    columns: ClassVar[tuple[str, ...]] = ("grid_h", "grid_w")
+    least_side: int | None = None
+    most_aspect: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [bound for bound in (self.least_side, self.most_aspect) if bound is not None]
+        if not given or min(given) < 1:
+            raise ConfigError(
+                f"[{self.name}]: expected bounds of at least 1, received least_side "
+                f"{self.least_side}, most_aspect {self.most_aspect}"
+            )
+
+    def judge(self, row: Mapping[str, Any]) -> Refusal | None:
+        """Look at the sides; what is no single picture passes."""
+        if row["grid_h"] is None:
+            return None
+        short, long = sorted((row["grid_h"], row["grid_w"]))
+        return outside("shorter side", short, self.least_side, None, " codes") or outside(
+            "ratio of the sides", long / short, None, self.most_aspect
+        )

@@ -1,0 +1,128 @@
+"""Filters finished token shards into another directory.
+
+    OUT/shard-000000.parquet …      the rows that stay, as they were
+    OUT/filtered-000000.parquet …   the others, with `filter`, `reason` and `score`
+    OUT/filter.json                 counts; written last
+
+Every file is there whole or not at all. An interrupted run is begun again: judging needs the rows
+in their order, and the bytes come out the same.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dvse.errors import ConfigError, ShardError
+from dvse.storage.atomic_file import remove_temporary_files, write_atomically
+from dvse.storage.shard import PATTERN, read_metadata, read_shard, write_shard
+from pipelines.filtering.row_filter import Refusal, RowFilter
+
+SUMMARY = "filter.json"
+REFUSED_PATTERN = "filtered-*.parquet"
+
+_MARK = ".filter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterSummary:
+    """What came of filtering.
+
+    Attributes:
+        num_rows, num_kept: rows before and after.
+        refused: filter → rows that it refused; a row counts with the first that refuses it.
+    """
+
+    num_rows: int
+    num_kept: int
+    refused: Mapping[str, int]
+
+    def table(self) -> str:
+        """Return the lines for a person."""
+        lines = [f"{name:24}{count:14,} refused" for name, count in self.refused.items()]
+        return "\n".join([*lines, f"{'':24}{self.num_kept:14,} of {self.num_rows:,} rows stay"])
+
+
+def filter_shards(tokens: Path, output: Path, filters: Sequence[RowFilter]) -> FilterSummary:
+    """Judge every row of a directory of token shards and write what stays and what does not.
+
+    Raises:
+        ShardError: no shards, or a corrupt one.
+        ConfigError: `output` holds something else.
+    """
+    paths = sorted(tokens.glob(PATTERN))
+    if not paths:
+        raise ShardError(f"{tokens}: expected {PATTERN} written by dvse tokenize, found none")
+    _prepare(output)
+    refused = {kind.name: 0 for kind in filters}
+    num_rows = num_kept = 0
+    for path in paths:
+        table = read_shard(path)
+        rows = table.to_pylist()
+        judged = [_judge(filters, row) for row in rows]
+        kept = [row for row, found in zip(rows, judged, strict=True) if found is None]
+        out = [
+            row | {"filter": found[0], "reason": found[1].reason, "score": found[1].score}
+            for row, found in zip(rows, judged, strict=True)
+            if found is not None
+        ]
+        _write(path, output, table.schema.remove_metadata(), kept, out)
+        num_rows, num_kept = num_rows + len(rows), num_kept + len(kept)
+        for row in out:
+            refused[row["filter"]] += 1
+    summary = FilterSummary(num_rows=num_rows, num_kept=num_kept, refused=refused)
+    about = {"num_rows": num_rows, "num_kept": num_kept, "refused": refused}
+    write_atomically(output / SUMMARY, (json.dumps(about, indent=1) + "\n").encode())
+    return summary
+
+
+def _judge(filters: Sequence[RowFilter], row: Mapping[str, Any]) -> tuple[str, Refusal] | None:
+    """The first refusal, with the filter's name."""
+    for kind in filters:
+        refusal = kind.judge(row)
+        if refusal is not None:
+            return kind.name, refusal
+    for kind in filters:
+        kind.take(row)
+    return None
+
+
+def _prepare(output: Path) -> None:
+    if output.is_file() or (
+        output.is_dir() and any(output.iterdir()) and not (output / _MARK).exists()
+    ):
+        raise ConfigError(
+            f"{output}: there are files that no filter has written; choose an empty or new "
+            "directory"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    (output / _MARK).touch()
+    remove_temporary_files(output)
+    (output / SUMMARY).unlink(missing_ok=True)
+    for pattern in (PATTERN, REFUSED_PATTERN):
+        for path in output.glob(pattern):
+            path.unlink()
+
+
+def _write(
+    path: Path,
+    output: Path,
+    schema: pa.Schema,
+    kept: Sequence[dict[str, Any]],
+    out: Sequence[dict[str, Any]],
+) -> None:
+    metadata = read_metadata(path).to_schema_metadata()
+    write_shard(output / path.name, kept, schema=schema, metadata=metadata)
+    wider = pa.schema(
+        [
+            *schema,
+            pa.field("filter", pa.string(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("score", pa.float64(), nullable=False),
+        ]
+    )
+    name = path.name.replace("shard-", "filtered-")
+    write_shard(output / name, out, schema=wider, metadata=metadata)
