@@ -10,6 +10,7 @@ circle of them is not. The job's own output is no input, wherever it lies.
 
 import glob
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import groupby
@@ -19,6 +20,7 @@ from dvse.errors import ConfigError, InputError, MissingFileError, UnreadableFil
 from dvse.storage.file_hash import file_sha256
 from pipelines.sources.entry import FAILURE, UNOPENED, Entry, Stamp
 from pipelines.sources.kinds import CONTAINERS, extension, media_kind
+from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Failure, utf8_name
 from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
 from pipelines.sources.saved_dataset import saved_dataset_leftovers
@@ -62,7 +64,7 @@ class Lister:
                 elif "**" not in typed:
                     yield from self._folder(path, path, ancestors=())
             return
-        if os.path.isdir(typed):
+        if _is_folder(typed):
             found = False
             for entry in self._folder(typed, "", ancestors=()):
                 found = True
@@ -77,10 +79,7 @@ class Lister:
         self, path: str, name: str, ancestors: tuple[tuple[int, int], ...]
     ) -> Iterator[Entry]:
         try:
-            info = os.stat(path)
-            with os.scandir(path) as found:
-                # Whether it is a directory comes with the name: no look at each file is needed.
-                is_folder = {child.name: child.is_dir() for child in found}
+            info, is_folder = PATIENCE.call(lambda: _children(path))
         except OSError as error:
             problem = UnreadableFileError(f"{utf8_name(path)}: {error.strerror}")
             yield _failed(path, name or path, problem, kind=UNOPENED)
@@ -178,8 +177,7 @@ class Lister:
 
     def _counted(self, entry: Entry) -> Entry:
         try:
-            count = self._source(entry.kind).count(entry)
-            sha256 = file_sha256(Path(entry.path)) if entry.kind in _MANIFESTS else None
+            count, sha256 = PATIENCE.call(lambda: self._count(entry))
         except ConfigError:
             raise  # the command is wrong, not the container
         except Exception as error:
@@ -189,6 +187,11 @@ class Lister:
             empty = InputError(f"{utf8_name(entry.name)}: it holds no inputs")
             return _failed(entry.path, entry.name, empty, stamp=entry.stamp)
         return replace(entry, count=count, sha256=sha256)
+
+    def _count(self, entry: Entry) -> tuple[int | None, str | None]:
+        is_manifest = entry.kind in _MANIFESTS
+        sha256 = file_sha256(Path(entry.path)) if is_manifest else None
+        return self._source(entry.kind).count(entry), sha256
 
     def _only_points(self, kind: str, path: str) -> bool:
         """Whether a manifest only names files that lie elsewhere."""
@@ -204,6 +207,20 @@ class Lister:
         if kind not in self._sources:
             self._sources[kind] = make_source(kind, self._options)
         return self._sources[kind]
+
+
+def _children(path: str) -> tuple[os.stat_result, dict[str, bool]]:
+    """What is known of a folder, and the names in it with whether each is a folder."""
+    with os.scandir(path) as found:
+        # Whether it is one comes with the name: no look at each file is needed.
+        return os.stat(path), {child.name: child.is_dir() for child in found}
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(PATIENCE.call(lambda: os.stat(path)).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _identity(path: str) -> tuple[int, int] | None:
