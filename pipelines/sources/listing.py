@@ -19,6 +19,7 @@ from pathlib import Path
 from dvse.errors import ConfigError, InputError, MissingFileError, UnreadableFileError
 from dvse.storage.file_hash import file_sha256
 from pipelines.sources.entry import FAILURE, UNOPENED, Entry, Stamp
+from pipelines.sources.folder_manifests import described_by, files_of, folder_manifests
 from pipelines.sources.kinds import CONTAINERS, extension, media_kind
 from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Failure, utf8_name
@@ -38,6 +39,7 @@ class Lister:
         self._skip = None if skip is None else os.path.abspath(skip) + os.sep
         self._skip_identity = _identity(self._skip) if self._skip else None
         self._sources: dict[str, Source] = {}
+        self._claimed: set[str] = set()
 
     def entries(self, inputs: Sequence[str]) -> Iterator[Entry]:
         """Yield the entries of everything named, in order."""
@@ -97,12 +99,27 @@ class Lister:
         if self._options.template is not None:
             yield from self._grouped(path, name, is_folder, (*ancestors, identity))
             return
+        yield from self._followed(path, name, is_folder)
         for child in sorted(is_folder, key=os.fsencode):
             inner, shown = f"{path}/{child}", _join(name, child)
             if is_folder[child]:
                 yield from self._folder(inner, shown, (*ancestors, identity))
             else:
                 yield from self._file(inner, shown, beside=is_folder.keys())
+
+    def _followed(self, path: str, name: str, is_folder: dict[str, bool]) -> Iterator[Entry]:
+        """The manifests that belong to a folder; what they name and hold is taken out."""
+        for child in folder_manifests(is_folder.keys()):
+            inner = f"{path}/{child}"
+            kind = CONTAINERS[extension(child)]
+            entry = self._counted(
+                Entry(kind=kind, path=inner, name=_join(name, child), stamp=Stamp.of(inner))
+            )
+            yield entry
+            if entry.failure is None:
+                self._claimed |= files_of(self._source(kind).records(entry))
+            for known in (child, *described_by(child, is_folder.keys())):
+                del is_folder[known]
 
     def _grouped(
         self,
@@ -139,6 +156,8 @@ class Lister:
 
     def _file(self, path: str, name: str, *, beside: Set[str] | None) -> Iterator[Entry]:
         absolute = os.path.abspath(path) if beside is None else path
+        if beside is not None and absolute in self._claimed:
+            return
         ending = extension(path)
         kind = CONTAINERS.get(ending)
         if kind is not None:
