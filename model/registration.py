@@ -1,4 +1,4 @@
-"""Making the model known to transformers' Auto classes without importing transformers.
+"""Making the model known to transformers' Auto classes and to PEFT without importing them.
 
 `AutoConfig`, `AutoModel`, `AutoModelForCausalLM` and its kin keep tables of names and import
 a model's classes when somebody asks for them; the public `register` wants the classes themselves,
@@ -42,9 +42,15 @@ def _write_models(tables: ModuleType) -> None:
         table._modules[_MODEL_TYPE] = sys.modules[__package__]
 
 
+def _write_adapters(tables: ModuleType) -> None:
+    """Where PEFT puts LoRA if nobody says where: the queries and values, as in GLM's like."""
+    tables.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[_MODEL_TYPE] = ["q_proj", "v_proj"]
+
+
 _TABLES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.models.auto.configuration_auto": _write_config,
     "transformers.models.auto.modeling_auto": _write_models,
+    "peft.utils.constants": _write_adapters,
 }
 
 

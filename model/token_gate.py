@@ -14,11 +14,12 @@ from torch.nn import functional as F
 FULL_PRECISION_MODULES = (r".*\.token_gate",)
 
 
-class TokenGate(nn.Linear):
+class TokenGate(nn.Module):
     """Logit of the probability that a token's FFN runs: `[..., hidden_size]` → `[...]`, fp32.
 
     A class of its own, so that it can be initialised (weight 0, bias `gate_bias_init`), recorded
-    (`output_gate_logits`) and spared by quantisers.
+    (`output_gate_logits`) and spared by quantisers; and no `nn.Linear`, which LoRA on `all-linear`
+    and others would replace by one that returns another shape.
 
     Example:
         >>> gate = TokenGate(8)
@@ -27,7 +28,9 @@ class TokenGate(nn.Linear):
     """
 
     def __init__(self, hidden_size: int) -> None:
-        super().__init__(hidden_size, 1)
+        super().__init__()
+        linear = nn.Linear(hidden_size, 1)  # its way to begin
+        self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Score each token; computed in fp32 whatever the model's dtype."""

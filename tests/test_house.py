@@ -53,7 +53,7 @@ def test_no_file_is_long() -> None:
     assert [f"{p}: {n} lines" for p, n in lengths.items() if n > 400] == []
 
 
-@pytest.mark.parametrize("package", ("dvse", "model"))
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_function_is_long(package: str) -> None:
     found = []
     for path in sorted((ROOT / package).rglob("*.py")):

@@ -25,6 +25,7 @@ from dvse.special_tokens import END_OF_TEXT, USER
 from dvse.storage.atomic_file import TEMPORARY_PREFIX, sync_directory
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
+from pipelines.answering.merged_adapters import without_adapters
 from pipelines.answering.model_origin import ModelOrigin, decoder_sha256
 
 if TYPE_CHECKING:
@@ -212,17 +213,20 @@ def save_model(model: "DvseForCausalLM", bundle_folder: str | Path, directory: s
     config with the ids at which an answer ends.
 
     Args:
-        model: the decoder, not wrapped.
+        model: the decoder. Adapters of PEFT are merged into a copy of it, so that the directory
+            opens everywhere; the model itself keeps them apart.
         bundle_folder: the bundle (or its shipped name) whose ids it reads; copied.
         directory: where; `bundle_folder` itself is allowed.
 
     Raises:
         ModelMismatchError: the bundle has more ids than the decoder.
-        ConfigError: `directory` is a file or holds something else already.
+        ConfigError: `directory` is a file or holds something else already, or the model has
+            adapters that cannot be merged.
         BundleError: no bundle there.
     """
     directory = Path(directory).absolute()
     bundle = Bundle.open(find_bundle(bundle_folder))
+    model = without_adapters(model)
     num_ids = bundle.vocabulary.num_ids
     if model.config.vocab_size < num_ids:
         raise ModelMismatchError(

@@ -62,6 +62,8 @@ class CodebookUsage:
         """Return the JSON form."""
         return {
             "num_codes": self.num_codes,
+            "num_seen": self.num_seen,
+            "num_seen_a_code": round(self.num_seen / self.num_codes, 1),
             "share_used": round(self.share_used, 4),
             "num_dead": self.num_dead,
             "perplexity": round(self.perplexity, 1),

@@ -13,8 +13,7 @@ most frequent id), least_ids; [exact_duplicates] against (other directories of t
 they were; the others to OUT/filtered-*.parquet with filter, reason and score (dvse inspect OUT
 --filtered)."""
 EXAMPLES = """\
-  dvse filter tokens clean --filter filters.toml
-  dvse inspect clean --filtered"""
+  dvse filter tokens clean --filter filters.toml"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,8 @@ EXAMPLES = """\
   dvse inspect cat.jpg
   dvse inspect tokens
   dvse inspect tokens/shard-000000.parquet --rows 3
-  dvse inspect tokens --html report.html"""
+  dvse inspect tokens --html report.html
+  dvse inspect clean --filtered"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

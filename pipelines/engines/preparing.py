@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterator
 
 from pipelines.engines.window import Piece
 from pipelines.sources.loading import load, stage_of
+from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Failure, Record
 from pipelines.steps.step import ChunkMaker
 
@@ -17,7 +18,7 @@ def pieces(preparer: ChunkMaker, record: Record, key: Hashable) -> Iterator[Piec
     """
     is_loaded = False
     try:
-        loaded, items = load(record)
+        loaded, items = PATIENCE.call(lambda: load(record))
         is_loaded = True
         held, size = [], 0
         for chunk in preparer.chunks(items):

@@ -142,7 +142,9 @@ def _word_figures(
         **ours.abx(_WORDS),
     }
     if peer is not None:
-        figures["log_mel_abx_error"] = peer.abx(_WORDS)["abx_error"]
+        floor = peer.abx(_WORDS)["abx_error"]
+        figures["log_mel_abx_error"] = floor
+        figures["abx_error_over_log_mel"] = round(figures["abx_error"] - floor, 4)
     return figures
 
 

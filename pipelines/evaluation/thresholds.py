@@ -32,7 +32,9 @@ def judge(metrics: Mapping[str, Any], thresholds: Mapping[str, Mapping[str, Any]
     """Hold figures against thresholds.
 
     A threshold is `{"at_least": x}` or `{"at_most": x}`; with `"required": true` it is missed
-    where the figure is missing.
+    where the figure is missing. `"where": {"num_seen_a_code": 20}` judges only where that figure
+    beside it is at least so much, and counts as not measured elsewhere: of 400 frames, 500 codes
+    cannot all have been seen.
 
     >>> verdicts = judge({"image": {"psnr_db": 23.5}}, {"image.psnr_db": {"at_least": 22}})
     >>> verdicts[0].is_met, verdicts[0].bound
@@ -40,7 +42,7 @@ def judge(metrics: Mapping[str, Any], thresholds: Mapping[str, Mapping[str, Any]
     """
     verdicts = []
     for metric, rule in thresholds.items():
-        value = _find(metrics, metric)
+        value = _find(metrics, metric) if _is_enough(metrics, metric, rule) else None
         bounds = [name for name in ("at_least", "at_most") if name in rule]
         is_met = value is not None or not rule.get("required", False)
         if value is not None and "at_least" in rule:
@@ -48,6 +50,8 @@ def judge(metrics: Mapping[str, Any], thresholds: Mapping[str, Mapping[str, Any]
         if value is not None and "at_most" in rule:
             is_met &= value <= rule["at_most"]
         bound = " and ".join(f"{name.replace('_', ' ')} {rule[name]:g}" for name in bounds)
+        for name, least in rule.get("where", {}).items():
+            bound += f", judged from {name} {least:g} on"
         verdicts.append(Verdict(metric=metric, bound=bound, value=value, is_met=is_met))
     return verdicts
 
@@ -64,7 +68,10 @@ def read_thresholds(path: Path | None = None) -> dict[str, dict[str, Any]]:
         for metric, rule in thresholds.items():
             bounds = {k: v for k, v in rule.items() if k in ("at_least", "at_most")}
             numbers = all(type(v) in (int, float) for v in bounds.values())
-            if not bounds or not numbers or set(rule) - {"at_least", "at_most", "required"}:
+            where = rule.get("where", {}).values()
+            numbers = numbers and all(type(v) in (int, float) for v in where)
+            unknown = set(rule) - {"at_least", "at_most", "required", "where"}
+            if not bounds or not numbers or unknown:
                 raise ValueError(f"{metric}: received {rule}")
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(
@@ -76,6 +83,12 @@ def read_thresholds(path: Path | None = None) -> dict[str, dict[str, Any]]:
 def is_passed(verdicts: Sequence[Verdict]) -> bool:
     """Return whether every threshold is met."""
     return all(verdict.is_met for verdict in verdicts)
+
+
+def _is_enough(metrics: Mapping[str, Any], metric: str, rule: Mapping[str, Any]) -> bool:
+    beside = metric.rpartition(".")[0]
+    found = {name: _find(metrics, f"{beside}.{name}") for name in rule.get("where", {})}
+    return all(value is not None and value >= rule["where"][n] for n, value in found.items())
 
 
 def _find(metrics: Any, name: str) -> float | None:

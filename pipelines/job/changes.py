@@ -7,11 +7,12 @@ the rows that were made are compared with what would be read now.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.job.stored_rows import StoredRows, is_same
 from pipelines.sources.entry import Entry
+from pipelines.sources.patience import PATIENCE
 from pipelines.sources.registry import SourceOptions, make_source
 
 
@@ -99,7 +100,8 @@ def _changed(
     wanted = iter(made)
     number = next(wanted, None)
     try:
-        records = make_source(now.kind, options).records(replace(now, first=0))
+        source = make_source(now.kind, options)
+        records = PATIENCE.items(lambda num: source.records(now, num))
         for index, record in zip(range(kept), records, strict=False):
             if number is None:
                 break

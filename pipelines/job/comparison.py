@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.job.changes import Change, Known, change
 from pipelines.job.plan import read_listing
 from pipelines.job.stored_rows import StoredRows
-from pipelines.sources.entry import BOUNDARY, FAILURES, GAPS, UNOPENED, Entry
+from pipelines.sources.entry import BOUNDARY, FAILURES, GAPS, Entry
 from pipelines.sources.registry import SourceOptions
 
 
@@ -121,7 +121,7 @@ class Comparison:
 
     def _find_lost_folders(self) -> None:
         """What lay in a folder that cannot be read now, or is empty all at once, is not gone."""
-        folders = [entry for entry in self.added if entry.kind == UNOPENED]
+        folders = [entry for entry in self.added if entry.kind in FAILURES]
         for folder in folders:
             inside = [k for k in self.gone if k.entries[0].path.startswith(folder.path + "/")]
             if inside:

@@ -53,7 +53,10 @@ class Feed:
             if record is None:
                 partition.skip(number)
                 continue
-            id = self._given_names.get(number) or names.claim(record.id)
+            id = self._given_names.get(number, "")
+            if id != record.id and not id.startswith(f"{record.id}#"):
+                # Another input than the one that failed here: a sample behind a broken end.
+                id = names.claim(record.id)
             yield Numbered(partition=partition.number, index=number, record=record.renamed(id))
         self._close_until(number + 1)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from dvse.errors import InputError, JobError, ResumeError
 from pipelines.sources.entry import GAPS, Entry
 from pipelines.sources.listing import Lister
+from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Failure, Record, utf8_name
 from pipelines.sources.registry import SourceOptions, make_source
 from pipelines.sources.source import Source
@@ -165,7 +166,8 @@ class Plan:
         given, is_longer = start, False
         problem: Exception | None = None
         try:
-            for record in self._source(entry.kind).records(entry, entry.first + start):
+            source, first = self._source(entry.kind), entry.first + start
+            for record in PATIENCE.items(lambda num: source.records(entry, first + num)):
                 if count is not None and given >= count:
                     is_longer = entry.count is None
                     break

@@ -7,6 +7,7 @@ from dvse.errors import InputError
 from dvse.storage.shard import read_shard
 from pipelines.job.journal import DoneMarker, Journal
 from pipelines.sources.loading import load
+from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Record
 
 _COLUMNS = ("source", "sha256", "text")
@@ -51,7 +52,7 @@ def is_same(row: Mapping[str, Any], record: Record) -> bool:
     if record.failure is not None:
         return False
     try:
-        loaded, _ = load(record)
+        loaded, _ = PATIENCE.call(lambda: load(record))
     except InputError:
         return False
     return (row["source"], row["sha256"], row["text"]) == (

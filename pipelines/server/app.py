@@ -87,21 +87,30 @@ def create_app(
     app.state.shelf = None
     metrics = Metrics(lambda: app.state.shelf and app.state.shelf.stats())
     app.state.metrics = metrics
+    routes = _add_routes(app, settings)
+    install_handlers(app)
+    _add_doors(app, settings, metrics, routes)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_routes(app: FastAPI, settings: ServerSettings) -> list[Any]:
+    """Add the endpoints and return their routes."""
     bearer = HTTPBearer(auto_error=False, description="a key of --api-key; checked at the door")
     keyed = [Security(bearer)] if settings.api_keys else []
-    routers = [
-        *(module.router for module in _ROUTERS),
-        health.router,
-        realtime.router,
-        playground.router,
-    ]
-    routes = [route for router in routers for route in router.routes]
+    open_to_all = (health.router, realtime.router, playground.router)
     for module in _ROUTERS:
         app.include_router(module.router, dependencies=keyed)
-    app.include_router(health.router)
-    app.include_router(realtime.router)
-    app.include_router(playground.router)
-    install_handlers(app)
+    for router in open_to_all:
+        app.include_router(router)
+    routers = [*(module.router for module in _ROUTERS), *open_to_all]
+    return [route for router in routers for route in router.routes]
+
+
+def _add_doors(
+    app: FastAPI, settings: ServerSettings, metrics: Metrics, routes: Sequence[Any]
+) -> None:
+    """Put what every request passes around the app, the innermost first."""
     app.add_middleware(PlainMethods, routes=routes)
     if settings.listening.otlp_endpoint is not None:
         app.add_middleware(Tracing, tracer=otlp_tracer(settings.listening.otlp_endpoint))
@@ -114,8 +123,6 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after"],
         )
-    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
-    return app
 
 
 async def stop(app: FastAPI) -> None:

@@ -6,7 +6,7 @@
 Paths count from the folder of the manifest, in fairseq's from the root in its first line.
 """
 
-# ruff: noqa: PTH118, PTH120
+# ruff: noqa: PTH100, PTH112, PTH117, PTH118, PTH120
 # Paths stay strings: they come by the million, and os.path is several times faster.
 
 import csv
@@ -19,8 +19,14 @@ from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import media_record
 from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
+from pipelines.sources.stretches import Stretch, stretch_of
 
-_PATH_COLUMNS = ("path", "file", "file_name", "filename", "audio_filepath", "image", "audio")
+_PATH_COLUMNS = (
+    "path", "file", "file_name", "filename", "audio_filepath", "image", "audio", "file_path",
+    "filepath", "image_path", "audio_path", "img_path", "wav_path", "image_file", "audio_file",
+    "wav", "img", "clip",
+)  # fmt: skip
+_DELIMITERS = (",", "\t", ";", "|")
 _TEXT_COLUMNS = ("text", "caption", "transcription", "transcript", "sentence", "label", "class")
 _ID_COLUMNS = ("id", "utt_id", "key")
 
@@ -49,14 +55,14 @@ class DelimitedSource(Source):
             if tabs:
                 header = file.readline().rstrip("\r\n").split("\t")
                 if not _has_path(header):
-                    yield from _fairseq(file, header[0])
+                    yield from _fairseq(file, _root(header[0], os.path.dirname(entry.path)))
                     return
                 file.seek(0)
             csv.field_size_limit(1 << 24)
-            reader = (
-                csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-                if tabs
-                else csv.DictReader(file)
+            delimiter = "\t" if tabs else _delimiter(file.readline())
+            file.seek(0)
+            reader = csv.DictReader(
+                file, delimiter=delimiter, quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
             )
             if not _has_path(list(reader.fieldnames or [])):
                 raise InputError(
@@ -72,6 +78,21 @@ class DelimitedSource(Source):
                     yield reader.line_num, {None: str(error)}  # type: ignore[dict-item]
                     continue
                 yield reader.line_num, row
+
+
+def _delimiter(header: str) -> str:
+    """What splits a header so that a column names files."""
+    for delimiter in _DELIMITERS:
+        if _has_path(next(csv.reader([header], delimiter=delimiter), [])):
+            return delimiter
+    return ","
+
+
+def _root(root: str, folder: str) -> str:
+    """Where the root of fairseq lies: beside the manifest, or else counted from here."""
+    if os.path.isabs(root) or os.path.isdir(os.path.join(folder, root)) or not os.path.isdir(root):
+        return root
+    return os.path.abspath(root)
 
 
 def _fairseq(file: Iterator[str], root: str) -> Iterator[tuple[int, dict[str, str | None]]]:
@@ -92,10 +113,15 @@ def _record(entry: Entry, line: int, row: dict[str, str | None], folder: str) ->
         return failed(given or fallback, source, DecodeError(str(problem)))
     text = next((values[c] for c in _TEXT_COLUMNS if values.get(c)), None)
     full = os.path.join(folder, path)
+    try:
+        stretch = stretch_of(values)
+    except InputError as error:
+        return failed(given or fallback, source, error)
     return media_record(
         id=utf8_name(given or path),
         path=full,
-        source=utf8_name(full),
+        source=utf8_name(full) if stretch == Stretch() else source,
+        stretch=stretch,
         text=None if text is None else utf8_name(text),
     )
 

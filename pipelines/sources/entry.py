@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass
 
+from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Failure
 
 # Entries that are no inputs but numbers that none has (any longer): of an input that went away,
@@ -36,7 +37,7 @@ class Stamp:
     def of(cls, path: str) -> "Stamp | None":
         """Return the stamp of a file, `None` where it cannot be looked at."""
         try:
-            info = os.stat(path)
+            info = PATIENCE.call(lambda: os.stat(path))
         except (OSError, ValueError):
             return None
         return cls(info.st_size, info.st_mtime_ns)

@@ -10,6 +10,7 @@ from pathlib import Path
 from dvse.errors import InputError
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_kind
+from pipelines.sources.patience import is_passing
 from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
 from pipelines.sources.source import Source
 from pipelines.sources.template import Template
@@ -95,5 +96,7 @@ def read_caption(path: str | None) -> str | None:
         if os.path.getsize(path) > _CAPTION_LIMIT:
             return None
         return Path(path).read_bytes().decode("utf-8")
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if is_passing(error):
+            raise  # it may be there on the next try
         return None

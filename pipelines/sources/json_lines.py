@@ -23,10 +23,15 @@ from dvse.errors import DecodeError, InputError
 from pipelines.sources.conversation import conversation_record
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_record
+from pipelines.sources.lhotse import lhotse_record
 from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
 from pipelines.sources.source import Source
+from pipelines.sources.stretches import Stretch, stretch_of
 
-_PATH_KEYS = ("audio_filepath", "path", "image", "audio", "file_name", "filename", "file")
+_PATH_KEYS = (
+    "audio_filepath", "audio_path", "image_path", "file_path", "wav", "path", "image", "audio",
+    "file_name", "filename", "file",
+)  # fmt: skip
 _TEXT_KEYS = ("text", "caption", "transcription", "transcript", "sentence", "label")
 _CONVERSATION_KEYS = ("messages", "conversations")
 
@@ -64,7 +69,10 @@ def first_line_points_to_files(path: str) -> bool:
     return (
         isinstance(found, dict)
         and not any(k in found for k in _CONVERSATION_KEYS)
-        and ("recording" in found or "sources" in found or any(k in found for k in _PATH_KEYS))
+        and (
+            any(k in found for k in ("recording", "sources", "tracks"))
+            or any(k in found for k in _PATH_KEYS)
+        )
     )
 
 
@@ -82,19 +90,18 @@ def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
             if name in found:
                 media = _media(found, folder)
                 return conversation_record(found[name], id, source, folder, media)
-        if "recording" in found or "sources" in found:
-            return _lhotse(found, id, source, folder)
+        if "recording" in found or "sources" in found or "tracks" in found:
+            return lhotse_record(found, id, source, folder)
         key = next((k for k in _PATH_KEYS if isinstance(found.get(k), str)), None)
         if key is not None:
             path = os.path.join(folder, found[key])
-            segment = "audio_filepath" in found and found.get("offset") is not None
+            stretch = stretch_of(found)
             return media_record(
                 id=id if given is not None else utf8_name(found[key]),
                 path=path,
-                source=source if segment else utf8_name(path),
+                source=utf8_name(path) if stretch == Stretch() else source,
                 text=_text(found),
-                start_s=_seconds(found, "offset") if segment else None,
-                duration_s=_seconds(found, "duration") if segment else None,
+                stretch=stretch,
             )
         if isinstance(found.get("text"), str):
             return Record(id=id, source=source, refs=(ItemRef.of_text(found["text"]),))
@@ -118,29 +125,6 @@ def _media(found: Mapping[str, Any], folder: str) -> list[ItemRef]:
     return refs
 
 
-def _lhotse(found: Mapping[str, Any], id: str, source: str, folder: str) -> Record:
-    """A cut or a recording of a lhotse manifest."""
-    is_cut = "recording" in found
-    recording = found["recording"] if is_cut else found
-    sources = recording.get("sources") if isinstance(recording, Mapping) else None
-    first = sources[0] if isinstance(sources, list) and sources else None
-    if not isinstance(first, Mapping) or first.get("type") != "file":
-        raise InputError("expected a recording whose source is a file")
-    path = os.path.join(folder, str(first.get("source")))
-    words = [s.get("text") for s in found.get("supervisions") or [] if isinstance(s, Mapping)]
-    text = " ".join(w for w in words if isinstance(w, str)) or None
-    start, length = _seconds(found, "start"), _seconds(found, "duration")
-    whole = not is_cut or (not start and length == recording.get("duration"))
-    return media_record(
-        id=id,
-        path=path,
-        source=utf8_name(path) if whole else source,
-        text=text,
-        start_s=None if whole else start or 0.0,
-        duration_s=None if whole else length,
-    )
-
-
 def _text(found: Mapping[str, Any]) -> str | None:
     value = next((found[k] for k in _TEXT_KEYS if found.get(k) is not None), None)
     if value is None:
@@ -148,15 +132,6 @@ def _text(found: Mapping[str, Any]) -> str | None:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     ItemRef.of_text(text)  # refuse what a shard could not hold
     return text
-
-
-def _seconds(found: Mapping[str, Any], key: str) -> float | None:
-    value = found.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise InputError(f"expected {key} to be seconds of at least 0, received {value!r}")
-    return float(value)
 
 
 def _open(path: str) -> IO[bytes]:

@@ -1,4 +1,4 @@
-"""Kaldi's `wav.scp`: `utterance path` a line; transcripts come from the file `text` beside it.
+"""Kaldi's `wav.scp`: `utterance path` a line, with `text` (transcripts) and `segments` beside it.
 
 A line that is a command (it ends in `|`) is never run: it becomes a failed input.
 """
@@ -8,6 +8,7 @@ A line that is a command (it ends in `|`) is never run: it becomes a failed inpu
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dvse.errors import InputError
@@ -15,44 +16,77 @@ from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import media_record
 from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
+from pipelines.sources.stretches import Stretch, stretch_of
 
 
 class KaldiSource(Source):
-    """Lines of a wav.scp. Paths count from its folder."""
+    """Lines of a wav.scp, or of the segments beside it. Paths count from its folder."""
 
     def count(self, entry: Entry) -> int:
-        """Return the number of lines that are not empty."""
-        return sum(1 for _ in _lines(entry.path))
+        """Return the number of segments, and of recordings that none of them names."""
+        return sum(1 for _ in _utterances(entry.path))
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
-        """Yield the lines from number `start` on."""
-        folder = os.path.dirname(entry.path)
-        transcripts = _transcripts(os.path.join(folder, "text"))
-        for number, (at, line) in enumerate(_lines(entry.path)):
-            if number < start:
-                continue
-            id, _, path = line.partition(" ")
-            source, path = f"{utf8_name(entry.path)}:{at}", path.strip()
-            if not path:
-                yield failed(utf8_name(id), source, InputError("the line names no file"))
-            elif path.endswith("|"):
-                yield failed(
-                    utf8_name(id),
-                    source,
-                    InputError("the line is a command; commands are not run, name a file instead"),
-                )
-            else:
-                full = os.path.join(folder, path)
-                yield media_record(
-                    id=utf8_name(id),
-                    path=full,
-                    source=utf8_name(full),
-                    text=transcripts.get(id),
-                )
+        """Yield the utterances from number `start` on."""
+        transcripts = _transcripts(os.path.join(os.path.dirname(entry.path), "text"))
+        for number, utterance in enumerate(_utterances(entry.path)):
+            if number >= start:
+                yield _record(entry, utterance, transcripts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Utterance:
+    id: str
+    path: str
+    at: str
+    times: tuple[str, str] | None = None
+
+
+def _utterances(path: str) -> Iterator[_Utterance]:
+    """The lines of `segments`, then the recordings of `wav.scp` that they leave out."""
+    recordings = {
+        id: _Utterance(id, rest.strip(), f"{path}:{at}")
+        for at, line in _lines(path)
+        for id, _, rest in [line.partition(" ")]
+    }
+    segments, used = os.path.join(os.path.dirname(path), "segments"), set()
+    if os.path.isfile(segments):
+        for at, line in _lines(segments):
+            id, recording, *times = [*line.split(), "", ""][:4]
+            used.add(recording)
+            found = recordings.get(recording)
+            where = f"{segments}:{at}"
+            yield _Utterance(id, found.path if found else "", where, (times[0], times[1]))
+    yield from (r for id, r in recordings.items() if id not in used)
+
+
+def _record(entry: Entry, utterance: _Utterance, transcripts: dict[str, str]) -> Record:
+    id, source, path = utf8_name(utterance.id), utf8_name(utterance.at), utterance.path
+    try:
+        if not path:
+            raise InputError("the line names no file, or no recording of wav.scp")
+        if path.endswith("|"):
+            raise InputError("the line is a command; commands are not run, name a file instead")
+        stretch = Stretch() if utterance.times is None else _stretch(*utterance.times)
+    except InputError as error:
+        return failed(id, source, error)
+    full = os.path.join(os.path.dirname(entry.path), path)
+    return media_record(
+        id=id,
+        path=full,
+        source=utf8_name(full) if utterance.times is None else source,
+        text=transcripts.get(utterance.id),
+        stretch=stretch,
+    )
+
+
+def _stretch(start: str, end: str) -> Stretch:
+    """Times of a segment; an end below 0 is that of the recording."""
+    return stretch_of({"start": start or "-", "end": "" if end.startswith("-1") else end or "-"})
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
-    with Path(path).open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
         for at, line in enumerate(file, start=1):
             line = line.strip().replace("\t", " ", 1)
             if line:

@@ -8,6 +8,7 @@ import os
 from dvse.errors import DecodeError, InputError
 from dvse.image.formats import ENDINGS
 from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
+from pipelines.sources.stretches import Stretch
 
 IMAGE = ENDINGS
 AUDIO = frozenset(
@@ -85,22 +86,25 @@ def media_record(
     path: str,
     source: str,
     text: str | None = None,
-    start_s: float | None = None,
-    duration_s: float | None = None,
+    stretch: Stretch | None = None,
 ) -> Record:
     """Return the record of one media file, or its failure where the extension is unknown."""
     try:
         kind = media_kind(path)
     except InputError as error:
         return failed(id, source, error)
-    if start_s is not None and kind != "audio":
+    stretch = stretch or Stretch()
+    if stretch.start_s is not None and kind != "audio":
         problem = InputError(f"{_name(path)}: only recordings have an offset and a duration")
         return failed(id, source, problem)
+    if kind != "audio":
+        stretch = Stretch()
     ref = ItemRef(
         kind=kind,  # type: ignore[arg-type]  # media_kind returns these three
         place=FilePlace(path),
-        start_s=start_s,
-        duration_s=duration_s,
+        start_s=stretch.start_s,
+        duration_s=stretch.duration_s,
+        channels=stretch.channels,
     )
     return Record(id=id, source=source, refs=(ref,), text=text)
 

@@ -10,6 +10,7 @@ circle of them is not. The job's own output is no input, wherever it lies.
 
 import glob
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import groupby
@@ -18,7 +19,9 @@ from pathlib import Path
 from dvse.errors import ConfigError, InputError, MissingFileError, UnreadableFileError
 from dvse.storage.file_hash import file_sha256
 from pipelines.sources.entry import FAILURE, UNOPENED, Entry, Stamp
+from pipelines.sources.folder_manifests import described_by, files_of, folder_manifests
 from pipelines.sources.kinds import CONTAINERS, extension, media_kind
+from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Failure, utf8_name
 from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
 from pipelines.sources.saved_dataset import saved_dataset_leftovers
@@ -36,6 +39,7 @@ class Lister:
         self._skip = None if skip is None else os.path.abspath(skip) + os.sep
         self._skip_identity = _identity(self._skip) if self._skip else None
         self._sources: dict[str, Source] = {}
+        self._claimed: set[str] = set()
 
     def entries(self, inputs: Sequence[str]) -> Iterator[Entry]:
         """Yield the entries of everything named, in order."""
@@ -62,7 +66,7 @@ class Lister:
                 elif "**" not in typed:
                     yield from self._folder(path, path, ancestors=())
             return
-        if os.path.isdir(typed):
+        if _is_folder(typed):
             found = False
             for entry in self._folder(typed, "", ancestors=()):
                 found = True
@@ -77,10 +81,7 @@ class Lister:
         self, path: str, name: str, ancestors: tuple[tuple[int, int], ...]
     ) -> Iterator[Entry]:
         try:
-            info = os.stat(path)
-            with os.scandir(path) as found:
-                # Whether it is a directory comes with the name: no look at each file is needed.
-                is_folder = {child.name: child.is_dir() for child in found}
+            info, is_folder = PATIENCE.call(lambda: _children(path))
         except OSError as error:
             problem = UnreadableFileError(f"{utf8_name(path)}: {error.strerror}")
             yield _failed(path, name or path, problem, kind=UNOPENED)
@@ -98,12 +99,27 @@ class Lister:
         if self._options.template is not None:
             yield from self._grouped(path, name, is_folder, (*ancestors, identity))
             return
+        yield from self._followed(path, name, is_folder)
         for child in sorted(is_folder, key=os.fsencode):
             inner, shown = f"{path}/{child}", _join(name, child)
             if is_folder[child]:
                 yield from self._folder(inner, shown, (*ancestors, identity))
             else:
                 yield from self._file(inner, shown, beside=is_folder.keys())
+
+    def _followed(self, path: str, name: str, is_folder: dict[str, bool]) -> Iterator[Entry]:
+        """The manifests that belong to a folder; what they name and hold is taken out."""
+        for child in folder_manifests(is_folder.keys()):
+            inner = f"{path}/{child}"
+            kind = CONTAINERS[extension(child)]
+            entry = self._counted(
+                Entry(kind=kind, path=inner, name=_join(name, child), stamp=Stamp.of(inner))
+            )
+            yield entry
+            if entry.failure is None:
+                self._claimed |= files_of(self._source(kind).records(entry))
+            for known in (child, *described_by(child, is_folder.keys())):
+                del is_folder[known]
 
     def _grouped(
         self,
@@ -140,6 +156,8 @@ class Lister:
 
     def _file(self, path: str, name: str, *, beside: Set[str] | None) -> Iterator[Entry]:
         absolute = os.path.abspath(path) if beside is None else path
+        if beside is not None and absolute in self._claimed:
+            return
         ending = extension(path)
         kind = CONTAINERS.get(ending)
         if kind is not None:
@@ -178,8 +196,7 @@ class Lister:
 
     def _counted(self, entry: Entry) -> Entry:
         try:
-            count = self._source(entry.kind).count(entry)
-            sha256 = file_sha256(Path(entry.path)) if entry.kind in _MANIFESTS else None
+            count, sha256 = PATIENCE.call(lambda: self._count(entry))
         except ConfigError:
             raise  # the command is wrong, not the container
         except Exception as error:
@@ -189,6 +206,11 @@ class Lister:
             empty = InputError(f"{utf8_name(entry.name)}: it holds no inputs")
             return _failed(entry.path, entry.name, empty, stamp=entry.stamp)
         return replace(entry, count=count, sha256=sha256)
+
+    def _count(self, entry: Entry) -> tuple[int | None, str | None]:
+        is_manifest = entry.kind in _MANIFESTS
+        sha256 = file_sha256(Path(entry.path)) if is_manifest else None
+        return self._source(entry.kind).count(entry), sha256
 
     def _only_points(self, kind: str, path: str) -> bool:
         """Whether a manifest only names files that lie elsewhere."""
@@ -204,6 +226,20 @@ class Lister:
         if kind not in self._sources:
             self._sources[kind] = make_source(kind, self._options)
         return self._sources[kind]
+
+
+def _children(path: str) -> tuple[os.stat_result, dict[str, bool]]:
+    """What is known of a folder, and the names in it with whether each is a folder."""
+    with os.scandir(path) as found:
+        # Whether it is one comes with the name: no look at each file is needed.
+        return os.stat(path), {child.name: child.is_dir() for child in found}
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(PATIENCE.call(lambda: os.stat(path)).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -5,10 +5,9 @@ ranges while they are encoded.
 """
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from dvse.errors import DecodeError, InputError, TooLargeError
 from dvse.items import Audio, Image, Item, Special, Text
@@ -102,31 +101,14 @@ def _load_audio(ref: ItemRef, name: str) -> tuple[Item, str]:
         source = ref.place.read()
         _refuse_empty(ref, len(source))
         digest = hashlib.sha256(source).hexdigest()
-    if ref.start_s is None:
-        return Audio(source, name=name), digest
-    return _segment(source, ref), digest
+    audio = Audio(source, name=name)
+    if ref.start_s is None and ref.duration_s is None and ref.channels is None:
+        return audio, digest
+    from dvse.audio.stretch import read_stretch
 
-
-def _segment(source: str | bytes, ref: ItemRef) -> Audio:
-    """A stretch of a recording, as manifests name them."""
-    import soundfile
-
-    file: str | IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        with soundfile.SoundFile(file) as sound:
-            rate = sound.samplerate
-            start = round((ref.start_s or 0.0) * rate)
-            length = -1 if ref.duration_s is None else round(ref.duration_s * rate)
-            if start >= sound.frames:
-                raise DecodeError(
-                    f"the segment begins at {ref.start_s} s, the recording has "
-                    f"{sound.frames / rate:.3f} s"
-                )
-            sound.seek(start)
-            samples = sound.read(length, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise DecodeError(f"the recording cannot be decoded; {error}") from None
-    return Audio(samples, sample_rate_hz=rate)
+    return read_stretch(
+        audio, start_s=ref.start_s, duration_s=ref.duration_s, channels=ref.channels
+    ), digest
 
 
 def _refuse_empty(ref: ItemRef, size: int) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from dvse.errors import DecodeError
 from pipelines.sources.arrow_columns import table_layout
 from pipelines.sources.entry import Entry
+from pipelines.sources.patience import is_passing
 from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
 from pipelines.sources.table_rows import TableLayout
@@ -59,6 +60,8 @@ class ParquetSource(Source):
                             )
                             position += 1
                     except (OSError, pa.ArrowException) as error:
+                        if is_passing(error):
+                            raise
                         for lost in range(position, stop):
                             problem = DecodeError(f"row group {group} is damaged; {error}")
                             yield failed(_id(entry, lost), _source(entry, lost), problem)

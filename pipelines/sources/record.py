@@ -156,12 +156,14 @@ class ItemRef:
         kind: what the bytes are; `special` holds the name of a special token.
         place: where they lie.
         start_s, duration_s: the stretch of a recording that is meant, where not all of it.
+        channels: which of its channels, where not all.
     """
 
     kind: ItemKind
     place: Place
     start_s: float | None = None
     duration_s: float | None = None
+    channels: tuple[int, ...] | None = None
 
     @classmethod
     def of_text(cls, text: str, kind: ItemKind = "text") -> "ItemRef":

@@ -19,6 +19,7 @@ from typing import IO
 from dvse.errors import DecodeError, InputError
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import media_kind
+from pipelines.sources.patience import is_passing
 from pipelines.sources.record import (
     Failure,
     HeldPlace,
@@ -84,6 +85,8 @@ class TarSource(Source):
             text = _caption(sample)
             refs = _refs(sample, text, self._template)
         except InputError as error:
+            if is_passing(error):
+                raise
             return failed(id, source, error)
         return Record(id=id, source=source, refs=refs, text=text)
 
@@ -133,7 +136,9 @@ def _caption(sample: _Sample) -> str | None:
                 text = next((v for v in values if isinstance(v, str)), "")
                 if not text:
                     continue
-        except (ValueError, InputError):
+        except (ValueError, InputError) as error:
+            if is_passing(error):
+                raise
             continue  # the member itself ends as an error where it is an input
         return text.strip() if ending == "cls" else text
     return None
@@ -167,6 +172,8 @@ def _samples(
                 sample.places[ending] = _place(archive, member, path, plain=plain, read=read)
                 sample.sizes[ending] = member.size
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if is_passing(error):
+            raise  # the archive is not broken
         if sample is not None:
             yield sample
             sample = None

@@ -59,9 +59,8 @@ def build_bundle(
     tokenizers = {m: _load(m, s, old.folder / m) for m, s in sections.items()} if old else {}
     for modality, folder in parts.items():
         part = Part.load(folder, modality=modality)
-        sections[modality] = Section(
-            spec=part.spec, metrics=part.metrics, provenance=part.provenance
-        )
+        about = {"metrics": part.metrics, "provenance": part.provenance}
+        sections[modality] = Section(spec=part.spec, **about)
         grown = _load(modality, sections[modality], folder)
         if modality in tokenizers:
             assert old is not None

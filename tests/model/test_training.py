@@ -111,3 +111,17 @@ def test_adapters_train_merge_and_load(make_model, kind, ids, rows, tmp_path):
         assert torch.equal(again(ids).logits, merged(ids).logits)
         told = merged.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=3)
     assert told.shape == (3, 14)
+
+
+@pytest.mark.parametrize("targets", ["all-linear", None])
+def test_adapters_where_peft_looks_for_them_itself(targets, make_model, kind, ids):
+    """The gate is no linear layer to be replaced, and a default stands in PEFT's own table."""
+    plain = make_model(**kind)
+    before = plain(ids).logits
+    model = peft.get_peft_model(plain, peft.LoraConfig(r=2, target_modules=targets))
+    assert torch.allclose(model(ids).logits, before, atol=1e-6)  # adapters begin as nothing
+    model.train()
+    model(ids, labels=ids).loss.backward()
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert any("q_proj" in name for name in trained)
+    assert not any("token_gate" in name for name in trained)

@@ -97,6 +97,8 @@ def test_figures_page_and_verdicts(tokenizer, data, tmp_path):
     if "not_measured" not in words:
         assert (words["words"], len(words["voices"])) == (50, 4)
         assert words["abx_across_speakers"] and 0 < words["abx_error"] < 0.5
+        over = words["abx_error"] - words["log_mel_abx_error"]
+        assert words["abx_error_over_log_mel"] == pytest.approx(over, abs=1e-4)
 
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     for asset in ("http://", "https://", "<link", 'src="/'):

@@ -270,6 +270,21 @@ def test_a_changed_last_line_is_no_growth(tmp_path, ending):
             run([path], out, append=True)
 
 
+def test_a_tar_that_broke_off_and_is_whole_later(tmp_path):
+    out, path = tmp_path / "out", tmp_path / "x.tar"
+    write_tar(path, range(30))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 10 * 1024 + 300])
+    run([path], out)
+    assert error_ids(out) != []
+    path.write_bytes(whole)
+    with pytest.raises(ResumeError, match="grown"):
+        run([path], out)
+    run([path], out, append=True)
+    run([path], out, retry_errors=True)
+    judged([path], out, tmp_path)
+
+
 def folder_of(tmp_path, names):
     folder = tmp_path / "in"
     folder.mkdir(exist_ok=True)

@@ -1,4 +1,7 @@
-"""A job with the fake step as a process of its own: fake_job.py FOLDER OUTPUT [WORKERS]."""
+"""A job with the fake step as a process of its own: fake_job.py FOLDER OUTPUT [WORKERS [FLAG…]].
+
+Flags are `append`, `redo_changed`, `retry_errors`, and `flaky` for workers whose reads fail.
+"""
 
 # ruff: noqa: E402
 
@@ -8,6 +11,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
 
 from fake_step import FakeStep
+from flaky_reads import FlakyStep
 
 from dvse.errors import DvseError
 from pipelines.engines.local import LocalEngine
@@ -18,9 +22,12 @@ from pipelines.job.job import Job
 def main():
     folder, output = sys.argv[1:3]
     workers = int(sys.argv[3]) if len(sys.argv) > 3 else 2
-    config = JobConfig(inputs=[folder], output=Path(output), shard_size=8)
+    flags = set(sys.argv[4:])
+    step = FlakyStep() if "flaky" in flags else FakeStep()
+    allowed = dict.fromkeys(flags - {"flaky"}, True)
+    config = JobConfig(inputs=[folder], output=Path(output), shard_size=8, **allowed)
     try:
-        summary = Job(config, FakeStep(), LocalEngine(num_workers=workers)).run()
+        summary = Job(config, step, LocalEngine(num_workers=workers)).run()
     except DvseError as error:
         print(f"{type(error).__name__}: {error}")
         return 1
