@@ -175,7 +175,7 @@ def test_a_captioner_goes_to_other_processes(captioner, picture):
 
 def test_a_captioner_takes_what_others_hold(captioner, picture, sound):
     seen, heard = captioner([picture, sound])
-    pixels = np.asarray(Image.open(picture))
+    pixels = np.array(Image.open(picture))
     samples, rate = soundfile.read(sound, dtype="float32")
     content = picture.read_bytes()
     pictures = [content, io.BytesIO(content), pixels, torch.from_numpy(pixels).permute(2, 0, 1)]
