@@ -30,12 +30,13 @@ files to words. Asked in English or Chinese, it
 - names a picture of 32×32 pixels out of ten kinds ({labels});
 - says what is where among two to four such pictures put together to 64×64;
 - writes down English digits, up to six in a row, adds them, tells the largest;
-- says what it is, greets, and adds two numbers up to ten. With thinking on, it reasons first, in
-  one short sentence or step by step.
+- says what it is, and greets. With thinking on, it reasons first, in one short sentence or step by
+  step.
 
 **What it is not for.** Photographs, other objects, other words, other languages in speech, noise,
 music, facts, conversation. It was taught to say that it cannot, and mostly does: how often stands
-below. Do not decide anything about people with it.
+below. Sums that are written instead of spoken it tries and mostly gets wrong. Do not decide
+anything about people with it.
 
 **What it was trained on.** The first 45,000 training pictures of CIFAR-10 (research use), mosaics
 made of them; the training part of the Free Spoken Digit Dataset (CC BY-SA 4.0) without the speaker
