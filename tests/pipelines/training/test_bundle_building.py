@@ -282,5 +282,5 @@ def test_the_command(text_part, tmp_path, capsys):
     assert "words: Vocabulary(text at 0..299" in out
     assert bundle.fingerprint[:16] in out
     assert bundle.card == "# Words\n"
-    assert main(["build-bundle", *words, "--output", str(tmp_path / "out")]) == 1
+    assert main(["build-bundle", *words, "--output", str(tmp_path / "out")]) == 2
     assert "expected a new or empty directory" in capsys.readouterr().err
