@@ -216,7 +216,7 @@ class ImageTokenizer(MediaTokenizer):
         return {
             "geometry": geometry_to_dict(self.geometry),
             "limits": write_fields(self._preparer.limits),
-            "encoder": write_fields(self.encoder.config),
+            "encoder": write_fields(self.encoder.config, omit=("stem_top",)),
             "weights": None if self.hub_weights is None else write_fields(self.hub_weights),
             "quantizer": describe_quantizer(self._quantizer()),
             "decoder": None if self.decoder is None else write_fields(self.decoder.config),

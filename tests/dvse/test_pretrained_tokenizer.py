@@ -51,13 +51,13 @@ def test_every_id_has_a_name_of_its_own_and_markers_are_read_on_request(text, fr
     assert names == [front_door.name_of(i) for i in range(num_ids)]
     assert text.convert_tokens_to_ids(names) == list(range(num_ids))
     assert text("<|user|><|image_17|>", split_special_tokens=False)["input_ids"] == [
-        front_door.special_id("<|user|>"),
+        front_door.vocabulary.special_id("<|user|>"),
         int(front_door.vocabulary.image_ids([17])[0]),
     ]
 
 
 def test_special_tokens_are_skipped_on_request_and_thoughts_stay_apart(text, front_door):
-    special = front_door.special_id
+    special = front_door.vocabulary.special_id
     ids = [special("<|assistant|>"), special("<think>"), *text("so")["input_ids"]]
     ids += [special("</think>"), *text("yes")["input_ids"], special("<|endoftext|>")]
     assert text.decode(ids, skip_special_tokens=True) == "<think>so</think>yes"
