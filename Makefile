@@ -37,7 +37,7 @@ demo: $(VENV)/.base  ## tokenise and caption sample files, write demo/report.htm
 	@$(BIN)/dvse inspect demo/tokens --html demo/report.html
 	@echo "open demo/report.html to see the tokens"
 	@$(BIN)/dvse caption $(addprefix demo/samples/,cat.png ship.png truck.png seven.flac \
-		three-one-four.flac house.png flower.jpg vowels.wav)
+		three-one-four.flac house.png flower.jpg tones.flac)
 
 test: $(VENV)/.test  ## run the tests (CPU, offline)
 	@$(BIN)/python -m pytest -q

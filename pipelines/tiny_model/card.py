@@ -35,7 +35,8 @@ files to words. Asked in English or Chinese, it
 
 **What it is not for.** Photographs, other objects, other words, other languages in speech, noise,
 music, facts, conversation. It was taught to say that it cannot, and mostly does: how often stands
-below. Sums that are written instead of spoken it tries and mostly gets wrong. Do not decide
+below. Odd pictures as small as those it knows it names in two cases of five, vowels and music it
+may take for digits, and sums that are written instead of spoken it mostly gets wrong. Do not decide
 anything about people with it.
 
 **What it was trained on.** The first 45,000 training pictures of CIFAR-10 (research use), mosaics

@@ -5,7 +5,10 @@ import pytest
 import soundfile
 from PIL import Image
 
+from pipelines.captioner import Captioner
 from pipelines.samples import KNOWN, make_samples
+from pipelines.tiny_model.asides import REFUSALS
+from pipelines.tiny_model.scene import Scene, parse_scene
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +33,15 @@ def test_what_tiny_knows_has_the_size_that_it_knows(folder):
             samples, rate_hz = soundfile.read(folder / name)
             assert rate_hz == 8000 and 0.3 < len(samples) / rate_hz < 4
             assert 0.1 < np.abs(samples).max() < 1
+
+
+def test_tiny_can_do_what_is_promised_and_refuses_the_rest(folder):
+    captioner = Captioner.load("tiny")
+    for name, caption in zip(KNOWN, captioner([folder / name for name in KNOWN]), strict=True):
+        if name.endswith(".png"):
+            assert parse_scene(caption) == Scene(rows=((KNOWN[name],),))
+        else:
+            assert caption == KNOWN[name]
+    odd = [folder / name for name in ("house.png", "flower.jpg", "china.jpg", "gradient.png")]
+    assert captioner(odd) == [REFUSALS["picture"]["en"]] * len(odd)
+    assert captioner(folder / "tones.flac") == REFUSALS["recording"]["en"]
