@@ -16,7 +16,6 @@ from dvse.errors import (
     ConfigError,
     DecodeError,
     InputError,
-    ItemTypeError,
     MissingFileError,
     PromptTooLongError,
 )
@@ -139,7 +138,7 @@ def test_a_bad_item_costs_its_place_and_no_other(captioner, files):
     found = short(captioner, inputs)
     kinds = [type(one) for one in found]
     assert kinds == [
-        *(str, MissingFileError, DecodeError, str, DecodeError, ItemTypeError, str, InputError)
+        *(str, MissingFileError, DecodeError, str, DecodeError, InputError, str, InputError)
     ]
     assert found[0] == short(captioner, files / "0.png")
     assert found[3] == short(captioner, files / "0.wav")
