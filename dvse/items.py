@@ -44,7 +44,7 @@ class Image:
     """
 
     source: str | PathLike[str] | bytes | Any
-    name: str | None = field(default=None, kw_only=True, compare=False)
+    name: str | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", plain_picture(self.source))
@@ -69,7 +69,7 @@ class Audio:
 
     source: str | PathLike[str] | bytes | Any
     sample_rate_hz: int | None = None
-    name: str | None = field(default=None, kw_only=True, compare=False)
+    name: str | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ class Schedule:
 
     >>> schedule = Schedule([3, 1])
     >>> schedule.places(np.arange(8))[0].tolist()
-    [0, 1, 0, 0, 0, 1, 0, 0]
+    [0, 0, 1, 0, 0, 0, 1, 0]
     """
 
     def __init__(self, weights: Sequence[float | Fraction]) -> None:

@@ -10,8 +10,7 @@ HELP = """Bring a published speech encoder into transformers' layout, without ru
 Wav2Vec2, HuBERT and WavLM of fairseq (.pt), torchaudio, SpeechBrain and transformers (.bin or
 safetensors, a file or a directory). Tensors only; a tensor without a place is refused by name."""
 EXAMPLES = """\
-  dvse import encoder hubert_base_ls960.pt --normalize no --pre-norm no --output runs/hubert
-  dvse train audio --encoder runs/hubert --data recordings/ --output runs/units"""
+  dvse import encoder hubert_base_ls960.pt --normalize no --pre-norm no --output runs/hubert"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,8 +14,7 @@ EXAMPLES = """\
   dvse import units --centroids km.bin --encoder facebook/hubert-base-ls960 --layer 6 \\
       --convention fairseq --output runs/units
   dvse import units --centroids km500.npy --encoder hubert_base_ls960.pt --layer 9 \\
-      --convention textlesslib --normalize no --pre-norm no --output runs/units
-  dvse build-bundle --base tiny --audio runs/units ...     # or with parts of your own"""
+      --convention textlesslib --normalize no --pre-norm no --output runs/units"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

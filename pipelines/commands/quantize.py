@@ -14,8 +14,7 @@ exit codes: 0 written, 1 it could not be made, 3 it loses too much and was not w
 EXAMPLES = """\
   dvse quantize tiny --to int8 --tokens held-out --output tiny-int8
   dvse quantize my-model --to int4 --group-size 64 --tokens held-out --data labelled/ \\
-      --output my-model-int4
-  dvse serve --model tiny-int8"""
+      --output my-model-int4"""
 
 EXIT_TOO_MUCH = 3
 

@@ -120,9 +120,7 @@ def as_api_error(error: Exception) -> ApiError:
         case InputError() | VocabularyError():
             return ApiError(400, str(error), code="invalid_input")
         case HTTPException() if error.status_code == 404 and error.detail == "Not Found":
-            return ApiError(
-                404, f"no such endpoint; there are: {', '.join(ENDPOINTS)}", code="unknown_url"
-            )
+            return ApiError(404, f"there are only {', '.join(ENDPOINTS)}", code="unknown_url")
         case HTTPException():
             return ApiError(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():

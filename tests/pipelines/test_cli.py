@@ -107,7 +107,7 @@ def test_options_are_not_abbreviated(capsys):
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (ConfigError("expected 1, received 2"), 1, "dvse tokenize: expected 1, received 2\n"),
+        (ConfigError("expected 1, received 2"), 2, "dvse tokenize: expected 1, received 2\n"),
         (MissingExtraError.for_extra("ray", "ray"), 1, "dvse tokenize: ray is not installed; "),
         (OSError(28, "No space left on device", "/x"), 1, "dvse tokenize: [Errno 28] No space"),
         (PermissionError(13, "Permission denied", "/x"), 1, "dvse tokenize: [Errno 13] Perm"),

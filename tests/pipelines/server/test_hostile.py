@@ -177,7 +177,7 @@ def test_files_and_remote_addresses_are_not_opened(http):
 def test_methods_paths_and_kinds_that_do_not_exist(http):
     refused(http.get("/v1/nothing"), 404)
     refused(http.get(PATH), 405)
-    refused(http.post(PATH, content=b"x", headers={"Content-Type": "text/plain"}), 400)
+    refused(http.post(PATH, content=b"x", headers={"Content-Type": "text/plain"}), 415)
     with socket.create_connection((http.base_url.host, http.base_url.port), timeout=30) as raw:
         raw.sendall(b"NONSENSE\x00\x01\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 400 ")

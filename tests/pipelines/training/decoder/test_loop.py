@@ -100,7 +100,7 @@ def test_a_shape_that_does_not_fit(shards, tmp_path, capsys):
     recipe = tmp_path / "bad.toml"
     recipe.write_text("[model]\nnum_attention_heads = 8\nnum_key_value_heads = 3\n")
     words = ["--data", str(shards), "--recipe", str(recipe), "--output", str(tmp_path / "m")]
-    assert main(["train", "decoder", *words]) == 1
+    assert main(["train", "decoder", *words]) == 2
     assert "recipe" in capsys.readouterr().err
 
 

@@ -59,8 +59,8 @@ def test_a_model_that_loses_too_much_is_not_written(held_out, tmp_path, capsys):
 
 def test_what_is_refused_before_anything_is_read(tmp_path, capsys):
     words = ["quantize", "tiny", "--to", "int4", "--output", str(tmp_path / "small")]
-    assert main(words) == 1
+    assert main(words) == 2
     assert "--tokens" in capsys.readouterr().err
-    assert main([*words, "--group-size", "96", "--write-anyway"]) == 1
+    assert main([*words, "--group-size", "96", "--write-anyway"]) == 2
     assert "group_size must be one of [32, 64, 128, 256]" in capsys.readouterr().err
     assert not (tmp_path / "small").exists()
