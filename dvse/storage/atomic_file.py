@@ -1,11 +1,13 @@
 """Writing a file so that it is there whole or not at all, even when the power fails.
 
 The bytes go to a temporary name in the same directory, are flushed to the disk, and take their
-name by a rename; then the directory is flushed, so that the rename itself survives.
+name by a rename; then the directory is flushed, so that the rename itself survives. Temporary names
+are each writer's own, so that two may write the same file: the later one stays.
 """
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -18,18 +20,44 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
         OSError: the disk is full, or the directory cannot be written; nothing is left behind and
             the old file is untouched.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
+    temporary = temporary_name(path)
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_durably(temporary, data)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
     sync_directory(path.parent)
+
+
+def create_atomically(path: Path, data: bytes) -> bool:
+    """Write `data` to `path` unless it is there already; return whether it was written.
+
+    Of several that try at the same time, on one machine or on several, one succeeds.
+
+    Raises:
+        OSError: the disk is full, or the directory cannot be written.
+    """
+    temporary = temporary_name(path)
+    try:
+        _write_durably(temporary, data)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return True
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a name beside `path` that no other writer has.
+
+    >>> temporary_name(Path("a/b.json")).name.startswith(".tmp-b.json-")
+    True
+    """
+    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(4)}")
 
 
 def sync_directory(folder: Path) -> None:
@@ -47,3 +75,10 @@ def remove_temporary_files(folder: Path) -> None:
     """Delete what killed writers have left in `folder`."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
         path.unlink(missing_ok=True)
+
+
+def _write_durably(path: Path, data: bytes | memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

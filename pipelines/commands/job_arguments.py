@@ -56,7 +56,7 @@ def run_job(
         command: the command's name, for messages.
         output: directory of shards and journal.
         max_chunks: chunks that are handed to the encoder together.
-        finish: called with the summary when the job was not stopped early.
+        finish: called with the summary when all of the job is done.
     """
     from pipelines.job.progress import make_progress
 
@@ -70,17 +70,19 @@ def run_job(
 
     from dvse.errors import ResumeError, TooManyErrorsError
     from pipelines.job.job import Job
+    from pipelines.job.part_job import PartJob
 
     step = make_step()
     if args.dry_run:
         return _dry_run(config, step)
     engine = placement.engine(max_chunks=max_chunks)
+    job = Job if config.part is None else PartJob
     try:
-        summary = Job(config, step, engine, progress=progress).run()
+        summary = job(config, step, engine, progress=progress).run()
     except (TooManyErrorsError, ResumeError) as error:
         print(f"dvse {command}: {error}", file=sys.stderr)
         return EXIT_REFUSED if isinstance(error, ResumeError) else EXIT_TOO_MANY_ERRORS
-    if not summary.stopped_by:
+    if not summary.stopped_by and not summary.num_missing:
         finish(summary)
     if not args.quiet:
         print(summary.table())
@@ -95,6 +97,8 @@ def _exit_code(summary: "Summary", command: str, output: Path) -> int:
             file=sys.stderr,
         )
         return EXIT_STOPPED[summary.stopped_by]
+    if summary.num_missing:
+        return EXIT_OK  # other parts are at it: whoever finishes the job judges it
     if summary.num_inputs and not summary.num_rows:
         print(
             f"dvse {command}: not one of {summary.num_inputs:,} inputs gave a row; see "

@@ -1,10 +1,14 @@
 """Settings of a batch job."""
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dvse.errors import ConfigError
+from pipelines.job.beats import BEAT_S
+from pipelines.job.part import Part
 from pipelines.job.permissions import Permissions
 from pipelines.settings import section, setting
 from pipelines.sources.registry import SourceOptions
@@ -42,6 +46,19 @@ class JobConfig:
     allow_numerics_drift: bool = setting(
         False, "go on although device, threads or library versions have changed"
     )
+    part: str | None = setting(
+        None,
+        "do part I of N of the job, such as 1/8, in a directory that all parts share; auto takes "
+        "both from Slurm or torchrun, auto/N takes I from there or from Kubernetes",
+        metavar="I/N",
+    )
+    take_over_s: float | None = setting(
+        None,
+        "with --part: then do what is left of other parts that gave no sign of life for so many "
+        "seconds (60, say), and end when all is done",
+        name="take_over",
+        metavar="S",
+    )
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -57,7 +74,29 @@ class JobConfig:
             if self.overwrite and getattr(self, name):
                 flag = f"--{name.replace('_', '-')}"
                 raise ConfigError(f"--overwrite starts again, {flag} goes on; choose one")
+        if self.overwrite and self.part is not None:
+            raise ConfigError(
+                "--overwrite deletes what other parts have made; delete the directory, or leave "
+                "out --part"
+            )
+        if self.take_over_s is not None and self.part is None:
+            raise ConfigError("--take-over: expected --part beside it")
+        if self.take_over_s is not None and not 3 * BEAT_S <= self.take_over_s < math.inf:
+            raise ConfigError(
+                f"--take-over: expected at least {3 * BEAT_S:g} seconds, since parts show that "
+                f"they live every {BEAT_S:g}; received {self.take_over_s:g}"
+            )
         self.source_options.parsed()
+        _ = self.of_part
+
+    @property
+    def of_part(self) -> Part | None:
+        """The part of the job that this is, `None` for all of it.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        return None if self.part is None else Part.parse(self.part, os.environ)
 
     @property
     def permissions(self) -> Permissions:

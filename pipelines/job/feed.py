@@ -3,15 +3,15 @@
 Opens the partitions that they belong to, and says of each number that no input has.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dvse.storage.shard import read_shard
 from pipelines.engines.engine import Numbered
 from pipelines.job.journal import DoneMarker, ErrorLine, Journal
+from pipelines.job.names import Names
 from pipelines.job.numbering import Numbering
 from pipelines.job.partition import Partition
 from pipelines.job.plan import Plan
-from pipelines.job.unique_names import UniqueNames
 
 
 class Feed:
@@ -21,9 +21,12 @@ class Feed:
         journal: of the job.
         plan: its inputs.
         numbering: of them.
+        names: of the rows.
         size: numbers a partition.
         markers: of finished partitions.
         again: failed inputs of finished partitions that are tried again, by partition.
+        wanted: the partitions that are done, rising; looked at as the feed is read. All that are
+            not finished by default, to the end of the inputs.
 
     Attributes:
         partitions: those that are open, by number.
@@ -35,42 +38,41 @@ class Feed:
         plan: Plan,
         numbering: Numbering,
         *,
+        names: Names,
         size: int,
         markers: Mapping[int, DoneMarker],
         again: Mapping[int, Sequence[ErrorLine]],
+        wanted: Iterable[int] | None = None,
     ) -> None:
         self._journal, self._plan, self._numbering = journal, plan, numbering
-        self._size, self._markers, self._again = size, markers, again
-        self._given_names = {line.index: line.id for lines in again.values() for line in lines}
+        self._names, self._size, self._markers, self._again = names, size, markers, again
+        self._wanted = wanted
         self.partitions: dict[int, Partition] = {}
 
     def __iter__(self) -> Iterator[Numbered]:
         """Yield them; must be read once only."""
-        names = self._taken_names()
         number = -1
         for number, record in self._plan.records(self._ranges()):
             partition = self._open(number // self._size, number)
             if record is None:
                 partition.skip(number)
                 continue
-            id = self._given_names.get(number, "")
-            if id != record.id and not id.startswith(f"{record.id}#"):
-                # Another input than the one that failed here: a sample behind a broken end.
-                id = names.claim(record.id)
-            yield Numbered(partition=partition.number, index=number, record=record.renamed(id))
+            named = record.renamed(self._names.name(number, record.id))
+            yield Numbered(partition=partition.number, index=number, record=named)
         self._close_until(number + 1)
 
     def _ranges(self) -> Iterator[tuple[int, int | None]]:
         """Yield half-open ranges of numbers in rising order; the last one is open."""
         end = max(self._markers, default=-1) + 1
-        for partition in range(end):
+        for partition in range(end) if self._wanted is None else self._wanted:
             first = partition * self._size
             if partition in self._again:
                 for line in self._again[partition]:
                     yield line.index, line.index + 1
             elif partition not in self._markers:
                 yield first, first + self._size
-        yield end * self._size, None
+        if self._wanted is None:
+            yield end * self._size, None
 
     def _open(self, partition: int, number: int) -> Partition:
         if partition not in self.partitions:
@@ -96,12 +98,3 @@ class Feed:
         """Everything before this number was fed: now the end of a stream's partition is known."""
         for partition in self.partitions.values():
             partition.close(number)
-
-    def _taken_names(self) -> UniqueNames:
-        """The names in finished partitions: each was free when it was given, so it is theirs."""
-        names = UniqueNames()
-        for partition in sorted(self._markers):
-            shard = read_shard(self._journal.shard(partition), columns=["id"])
-            names.add(shard.column("id").to_pylist())
-            names.add(line.id for line in self._journal.errors(partition))
-        return names

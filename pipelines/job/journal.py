@@ -7,6 +7,9 @@
     DIR/.job/listing.jsonl       the inputs, in the order of their numbers
     DIR/.job/done/000000.json    done-marker of a partition, written after its shard is safe
     DIR/.job/errors/000000.jsonl error lines of a partition
+    DIR/.job/names.jsonl         names that are not the inputs' own, where parts of a job are done
+    DIR/.job/parts/              their locks and signs of life
+    DIR/.job/claims/             who has taken over which partition of a lost part
 
 Every file is written to a temporary name, flushed and renamed. A partition counts as done when its
 marker is there and its shard has the hash in the marker. `errors.jsonl` is put together from the
@@ -14,19 +17,24 @@ parts each time, so a rerun can never repeat a line in it.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dvse.errors import ConfigError, JobError, ResumeError, StorageError
-from dvse.storage.atomic_file import remove_temporary_files, sync_directory, write_atomically
+from dvse.errors import ConfigError, ResumeError
+from dvse.storage.atomic_file import (
+    remove_temporary_files,
+    sync_directory,
+    temporary_name,
+    write_atomically,
+)
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import PATTERN, shard_name
+from pipelines.job.occupation import Occupation
 from pipelines.sources.entry import Entry
 
 FORMAT = "dvse-job"
@@ -102,44 +110,21 @@ class Journal:
         self.listing = self._folder / "listing.jsonl"
         self.new_listing = self._folder / "listing.new.jsonl"
         self.found = self._folder / "found.jsonl"
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the directory, and keep a second job out of it.
-
-        Raises:
-            JobError: another job is at work there.
-            ConfigError: it is no directory.
-            StorageError: it cannot be made.
-        """
-        try:
-            for part in ("done", "errors"):
-                (self._folder / part).mkdir(parents=True, exist_ok=True)
-            lock = (self._folder / "lock").open("w")
-        except (FileExistsError, NotADirectoryError):
-            raise ConfigError(
-                f"--output {self.output}: expected a directory, received a file"
-            ) from None
-        except OSError as error:
-            raise StorageError(f"--output {self.output}: {error.strerror or error}") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise JobError(
-                    f"--output {self.output}: another job is writing there; wait for it or stop it"
-                ) from None
-            yield
+        self.names = self._folder / "names.jsonl"
+        self.beats = self._folder / "parts"
+        self.claims = self._folder / "claims"
+        self.occupation = Occupation(output, self._folder)
 
     def exists(self) -> bool:
         """Whether a job was begun here."""
         return (self._folder / "job.json").exists()
 
     def clean(self) -> None:
-        """Remove what killed writers left behind."""
+        """Remove what killed writers left behind; only for whoever is alone here."""
         self.found.unlink(missing_ok=True)
         self.new_listing.unlink(missing_ok=True)
-        for folder in (self.output, self._folder, self._folder / "done", self._folder / "errors"):
+        shutil.rmtree(self.claims, ignore_errors=True)
+        for folder in (self.output, self._folder, *self._parts_of_folder()):
             remove_temporary_files(folder)
 
     def refuse_strangers(self) -> None:
@@ -158,11 +143,12 @@ class Journal:
         """Delete the job: its shards, error lines and journal, and nothing else."""
         for path in (*self.output.glob(PATTERN), self.output / "errors.jsonl"):
             path.unlink(missing_ok=True)
-        for name in ("summary.json", ".job/job.json", ".job/listing.jsonl", ".job/streams.json"):
-            (self.output / name).unlink(missing_ok=True)
-        for part in ("done", "errors"):
-            shutil.rmtree(self._folder / part, ignore_errors=True)
-            (self._folder / part).mkdir()
+        for name in ("job.json", "listing.jsonl", "streams.json", "names.jsonl"):
+            (self._folder / name).unlink(missing_ok=True)
+        (self.output / "summary.json").unlink(missing_ok=True)
+        for folder in self._parts_of_folder():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
 
     def read_job(self) -> dict[str, Any]:
         """Return what `job.json` says.
@@ -254,13 +240,20 @@ class Journal:
         lines = "".join(line.to_json() for line in errors).encode("utf-8")
         write_atomically(self._error_part(marker.partition), lines)
         marker = replace(marker, errors_sha256=hashlib.sha256(lines).hexdigest())
-        name = self._folder / "done" / f"{marker.partition:06d}.json"
-        self._write_json(name, asdict(marker))
+        self._write_json(self._marker(marker.partition), asdict(marker))
         return marker
 
     def forget(self, partition: int) -> None:
         """Take back the done-marker of a partition."""
-        (self._folder / "done" / f"{partition:06d}.json").unlink(missing_ok=True)
+        self._marker(partition).unlink(missing_ok=True)
+
+    def done(self) -> set[int]:
+        """Return the partitions that have their done-marker."""
+        return {int(p.stem) for p in (self._folder / "done").glob("*.json") if p.stem.isdecimal()}
+
+    def is_done(self, partition: int) -> bool:
+        """Whether a partition has its done-marker."""
+        return self._marker(partition).exists()
 
     def errors(self, partition: int) -> list[ErrorLine]:
         """Return the error lines of a finished partition."""
@@ -272,7 +265,7 @@ class Journal:
 
     def assemble_errors(self, partitions: Sequence[int], pending: Sequence[ErrorLine]) -> None:
         """Write `errors.jsonl` from the parts of finished partitions and what is pending."""
-        temporary = self.output / ".tmp-errors.jsonl"
+        temporary = temporary_name(self.output / "errors.jsonl")
         with temporary.open("wb") as file:
             for partition in sorted(partitions):
                 with contextlib.suppress(FileNotFoundError):
@@ -284,6 +277,12 @@ class Journal:
     def write_summary(self, document: Mapping[str, Any]) -> None:
         """Write `summary.json`."""
         self._write_json(self.output / "summary.json", document)
+
+    def _parts_of_folder(self) -> list[Path]:
+        return [self._folder / "done", self._folder / "errors", self.beats]
+
+    def _marker(self, partition: int) -> Path:
+        return self._folder / "done" / f"{partition:06d}.json"
 
     def _error_part(self, partition: int) -> Path:
         return self._folder / "errors" / f"{partition:06d}.jsonl"

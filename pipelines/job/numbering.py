@@ -53,6 +53,13 @@ class Numbering:
         """Whether the input of this number went away."""
         return any(number in hole for hole in self.holes)
 
+    def num_inputs_of(self, partitions: range, size: int) -> int:
+        """Return how many inputs some partitions side by side have, of `size` numbers each."""
+        assert self.num_numbers is not None
+        first, end = (min(p * size, self.num_numbers) for p in (partitions.start, partitions.stop))
+        gone = sum(len(range(max(h.start, first), min(h.stop, end))) for h in self.holes)
+        return end - first - gone
+
     def num_partitions(self, size: int) -> int | None:
         """Return how many partitions of `size` numbers there are, `None` if that is not known."""
         return None if self.num_numbers is None else -(-self.num_numbers // size)

@@ -9,13 +9,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 
 from dvse.errors import InputError, JobError, ResumeError
 from pipelines.sources.entry import GAPS, Entry
 from pipelines.sources.listing import Lister
-from pipelines.sources.patience import PATIENCE
+from pipelines.sources.patience import PATIENCE, is_passing
 from pipelines.sources.record import Failure, Record, utf8_name
 from pipelines.sources.registry import SourceOptions, make_source
 from pipelines.sources.source import Source
@@ -139,9 +139,14 @@ class Plan:
         for position, entry in enumerate(read_listing(self._listing)):
             count = self._lengths.get(position) if entry.count is None else entry.count
             end = None if count is None else first + count
+            number = first
+            records: Iterator[Record | None] | None = None
             while wanted is not None and (end is None or wanted[0] < end):
-                number, stop = max(first, wanted[0]), wanted[1]
-                for record in self._exactly(entry, number - first, count):
+                start, stop = max(first, wanted[0]), wanted[1]
+                if records is None or start != number:
+                    # A container is gone on with where the ranges lie side by side.
+                    records, number = self._exactly(entry, start - first, count), start
+                for record in records:
                     yield number, record
                     number += 1
                     if number == stop:
@@ -157,6 +162,39 @@ class Plan:
                 return
             assert end is not None
             first = end
+
+    def ids(self) -> Iterator[tuple[int, str | None]]:
+        """Yield (number, id) of all inputs, with `None` where no input has the number.
+
+        Reads no media where the source can do without. Streams have to have been read before.
+
+        Raises:
+            JobError: a stream that nobody has read to its end.
+        """
+        first = 0
+        for position, entry in enumerate(read_listing(self._listing)):
+            count = self._lengths.get(position) if entry.count is None else entry.count
+            if count is None:
+                raise JobError(f"{entry.path}: nobody has read this stream to its end yet")
+            if entry.kind in GAPS:
+                yield from zip(range(first, first + count), repeat(None))
+            else:
+                yield from enumerate(self._exact_ids(entry, count), start=first)
+            first += count
+
+    def _exact_ids(self, entry: Entry, count: int) -> Iterator[str]:
+        """As many ids as the entry promised, those of `_exactly`."""
+        given = 0
+        try:
+            source, first, end = self._source(entry.kind), entry.first, entry.first + count
+            for id in PATIENCE.items(lambda num: islice(source.ids(entry), first + num, end)):
+                yield id
+                given += 1
+        except Exception as error:
+            if is_passing(error):
+                raise
+            # What cannot be read any more is named as `_exactly` names it.
+        yield from (_lost_id(entry, entry.first + number) for number in range(given, count))
 
     def _exactly(self, entry: Entry, start: int, count: int | None) -> Iterator[Record | None]:
         """As many records as the entry promised, whatever has happened to it since."""
@@ -201,7 +239,11 @@ class Plan:
 
 def _lost(entry: Entry, number: int, error: Exception) -> Record:
     return Record(
-        id=f"{utf8_name(entry.name)}#{number}",
+        id=_lost_id(entry, number),
         source=f"{utf8_name(entry.path)}#{number}",
         failure=Failure.of("list", error),
     )
+
+
+def _lost_id(entry: Entry, number: int) -> str:
+    return f"{utf8_name(entry.name)}#{number}"

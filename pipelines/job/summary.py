@@ -24,6 +24,7 @@ class Summary:
         stopped_by: name of the signal that ended the run early.
         fruitless: data sets of which not one input gave a row.
         repaired: partitions whose shard was corrupt or missing and was made again.
+        num_missing: partitions that are left for other parts of the job, or for another run.
     """
 
     num_inputs: int
@@ -39,6 +40,7 @@ class Summary:
     stopped_by: str | None = None
     fruitless: tuple[str, ...] = ()
     repaired: tuple[int, ...] = ()
+    num_missing: int = 0
 
     @classmethod
     def of(cls, markers: "Iterable[DoneMarker]", **rest: Any) -> "Summary":
@@ -81,6 +83,8 @@ class Summary:
             f"{self.num_inputs:,} inputs in {self.num_partitions:,} shards; {self.new_inputs:,} "
             f"of them now, in {duration(self.seconds)}{rate}"
         )
+        if self.num_missing:
+            lines.append(f"{self.num_missing:,} shards are not made yet")
         return "\n".join(lines)
 
 

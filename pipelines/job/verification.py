@@ -20,6 +20,7 @@ from dvse.storage.shard import PATTERN, read_metadata, read_shard
 from dvse.tokenizer import Tokenizer, load
 from pipelines.job.inputs_today import differences_today
 from pipelines.job.journal import DoneMarker, Journal
+from pipelines.job.missing_parts import missing_parts
 from pipelines.job.plan import Plan
 from pipelines.job.row_check import check_row
 from pipelines.job.unique_names import UniqueNames
@@ -146,6 +147,8 @@ class _Verifier:
             self._problems.append(
                 f"{found:,} of {wanted:,} inputs are done; run dvse tokenize again to finish"
             )
+        size = job["identity"]["shard_size"]
+        self._problems += missing_parts(self._journal, self._markers.keys(), size)
 
     def _check_inputs(self) -> None:
         """What the inputs hold now, where their size or time is another one."""

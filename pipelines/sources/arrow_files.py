@@ -6,6 +6,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
@@ -50,6 +51,16 @@ class ArrowSource(Source):
                         template=self._template,
                     )
                     row_number += 1
+
+    def ids(self, entry: Entry) -> Iterator[str]:
+        """Yield the ids; only their column is read."""
+        column, number = self._layout(entry.path).id, 0
+        with _batches(entry.path) as (_, batches):
+            for batch in batches:
+                given = repeat(None, batch.num_rows)
+                for id in given if column is None else batch.column(column).to_pylist():
+                    yield f"{utf8_name(entry.name)}/{number}" if id is None else str(id)
+                    number += 1
 
     def _layout(self, path: str) -> Any:
         def sample(column: str) -> list[Any]:

@@ -36,6 +36,10 @@ class FileSource(Source):
             text=read_caption(entry.caption),
         )
 
+    def ids(self, entry: Entry) -> Iterator[str]:
+        """Yield the name."""
+        yield utf8_name(entry.name)
+
 
 class GroupSource(Source):
     """Files of one directory and one stem as one row (`cat.jpg` + `cat.txt`)."""
@@ -67,6 +71,10 @@ class GroupSource(Source):
             yield failed(id, source, error)
             return
         yield Record(id=id, source=source, refs=refs, text=read_caption(entry.caption))
+
+    def ids(self, entry: Entry) -> Iterator[str]:
+        """Yield the name."""
+        yield utf8_name(entry.name)
 
 
 class FailureSource(Source):

@@ -38,25 +38,7 @@ class HubSource(Source):
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""
-        import datasets
-
-        data = load_dataset(entry.path)
-        features = data.features or data._resolve_features().features
-        media: dict[str, str] = {}
-        labels: dict[str, list[str]] = {}
-        for name, feature in features.items():
-            is_list = isinstance(feature, datasets.List | datasets.LargeList)
-            inner = feature.feature if is_list else feature
-            if isinstance(inner, datasets.Image | datasets.Audio):
-                media[name] = type(inner).__name__.lower()
-                raw = type(inner)(decode=False)
-                data = data.cast_column(name, type(feature)(raw) if is_list else raw)
-            elif isinstance(inner, dict) and inner.keys() >= {"bytes", "path"}:
-                if kind := kind_by_name(name):
-                    media[name] = kind
-            elif isinstance(feature, datasets.ClassLabel):
-                labels[name] = list(feature.names)
-        layout = TableLayout.of(list(features), media, labels)
+        data, layout = _opened(entry)
         data = data.select_columns(layout.needed(self._template))
         rows = data.skip(start) if start else data
         for number, row in enumerate(rows, start=start):
@@ -67,6 +49,39 @@ class HubSource(Source):
                 folder=os.getcwd(),
                 template=self._template,
             )
+
+    def ids(self, entry: Entry) -> Iterator[str]:
+        """Yield the ids; only their column is read."""
+        data, layout = _opened(entry)
+        if layout.id is None:
+            yield from (f"{entry.name}#{number}" for number in range(len(data)))
+            return
+        for number, row in enumerate(data.select_columns([layout.id])):
+            given = row[layout.id]
+            yield f"{entry.name}#{number}" if given is None else str(given)
+
+
+def _opened(entry: Entry) -> tuple[Any, TableLayout]:
+    """A data set whose media stay as they are, and what its columns are."""
+    import datasets
+
+    data = load_dataset(entry.path)
+    features = data.features or data._resolve_features().features
+    media: dict[str, str] = {}
+    labels: dict[str, list[str]] = {}
+    for name, feature in features.items():
+        is_list = isinstance(feature, datasets.List | datasets.LargeList)
+        inner = feature.feature if is_list else feature
+        if isinstance(inner, datasets.Image | datasets.Audio):
+            media[name] = type(inner).__name__.lower()
+            raw = type(inner)(decode=False)
+            data = data.cast_column(name, type(feature)(raw) if is_list else raw)
+        elif isinstance(inner, dict) and inner.keys() >= {"bytes", "path"}:
+            if kind := kind_by_name(name):
+                media[name] = kind
+        elif isinstance(feature, datasets.ClassLabel):
+            labels[name] = list(feature.names)
+    return data, TableLayout.of(list(features), media, labels)
 
 
 def load_dataset(address: str) -> Any:

@@ -67,6 +67,31 @@ class ParquetSource(Source):
                             yield failed(_id(entry, lost), _source(entry, lost), problem)
                 first = stop
 
+    def ids(self, entry: Entry) -> Iterator[str]:
+        """Yield the ids; only their column is read.
+
+        Where a row group is damaged and this column of it is not, an id is that of the row as it
+        was, and `records` names the row by its place.
+        """
+        with pq.ParquetFile(entry.path, pre_buffer=False, buffer_size=1 << 20) as file:
+            column = _layout(file, self._template).id
+            if column is None:
+                yield from (_id(entry, row) for row in range(file.metadata.num_rows))
+                return
+            first = 0
+            for group in range(file.num_row_groups):
+                position, stop = first, first + file.metadata.row_group(group).num_rows
+                try:
+                    for row in _rows(file, group, [column], 0):
+                        given = row[column]
+                        yield _id(entry, position) if given is None else str(given)
+                        position += 1
+                except (OSError, pa.ArrowException) as error:
+                    if is_passing(error):
+                        raise
+                    yield from (_id(entry, lost) for lost in range(position, stop))
+                first = stop
+
 
 def _rows(
     file: pq.ParquetFile, group: int, columns: list[str], skip: int

@@ -24,3 +24,7 @@ class Source(ABC):
 
         Exactly `count` of them; one that cannot be read is a record with a `failure`.
         """
+
+    def ids(self, entry: Entry) -> Iterator[str]:
+        """Yield the ids of all inputs, those of `records`; where it can, without reading media."""
+        return (record.id for record in self.records(entry))

@@ -73,10 +73,14 @@ class TarSource(Source):
             if number < start:
                 continue
             if isinstance(sample, Failure):
-                name = f"{utf8_name(entry.name)}#end"
-                yield Record(id=name, source=utf8_name(entry.path), failure=sample)
+                yield Record(id=_end_id(entry), source=utf8_name(entry.path), failure=sample)
             else:
                 yield self._record(entry, sample)
+
+    def ids(self, entry: Entry) -> Iterator[str]:
+        """Yield the keys; only headers are read."""
+        for sample in _samples(entry.path, read=False):
+            yield _end_id(entry) if isinstance(sample, Failure) else utf8_name(sample.key)
 
     def _record(self, entry: Entry, sample: _Sample) -> Record:
         id = utf8_name(sample.key)
@@ -89,6 +93,10 @@ class TarSource(Source):
                 raise
             return failed(id, source, error)
         return Record(id=id, source=source, refs=refs, text=text)
+
+
+def _end_id(entry: Entry) -> str:
+    return f"{utf8_name(entry.name)}#end"
 
 
 def _refs(sample: _Sample, text: str | None, template: Template | None) -> tuple[ItemRef, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvse.errors import ConfigError
-from dvse.storage.atomic_file import TEMPORARY_PREFIX, sync_directory
+from dvse.storage.atomic_file import sync_directory, temporary_name
 from dvse.storage.shard import PATTERN, read_shard
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def write_captions(job: Path, path: Path) -> None:
         OSError: the file cannot be written; an older one stays.
     """
     shards = sorted(job.glob(PATTERN))
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
+    temporary = temporary_name(path)
     try:
         if path.suffix == ".jsonl":
             _write_lines(shards, temporary)

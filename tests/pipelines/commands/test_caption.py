@@ -195,3 +195,12 @@ def test_dry_run_writes_nothing(caption, media, tmp_path, capsys):
     assert caption(media, "--dry-run", "--output", tmp_path / "c.jsonl") == 0
     assert "nothing was written" in capsys.readouterr().out
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_parts_write_the_file_once_all_of_it_is_there(caption, media, tmp_path):
+    caption(media, "--output", tmp_path / "whole.jsonl", "--shard-size", "2")
+    out = tmp_path / "out.jsonl"
+    assert caption(media, "--output", out, "--shard-size", "2", "--part", "2/2") == 0
+    assert not out.exists()
+    assert caption(media, "--output", out, "--shard-size", "2", "--part", "1/2") == 0
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()

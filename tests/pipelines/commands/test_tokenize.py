@@ -46,6 +46,23 @@ def test_processes_give_the_bytes_of_one_process(media, tmp_path):
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "more" / name).read_bytes()
 
 
+def test_parts_are_the_job_and_verify_names_what_is_missing(media, tmp_path, capsys, monkeypatch):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    tokenize(media, "--output", whole, "--shard-size", 1)
+    assert tokenize(media, "--output", out, "--shard-size", 1, "--part", "2/2") == 0
+    assert "1 shards are not made yet" in capsys.readouterr().out
+    assert main(["verify", str(out)]) == 1
+    assert "part 1/2 is not finished (it never began): shards 0;" in capsys.readouterr().err
+    # The place of a task of a Slurm array.
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
+    assert tokenize(media, "--output", out, "--shard-size", 1, "--part", "auto") == 0
+    for path in (*sorted(whole.glob("*.parquet")), whole / "errors.jsonl"):
+        assert (out / path.name).read_bytes() == path.read_bytes()
+    assert main(["verify", str(out)]) == 0
+    assert tokenize(media, "--output", out, "--part", "3/2") == 2
+
+
 def test_exit_codes(media, tmp_path, capsys):
     out = tmp_path / "out"
     assert tokenize(tmp_path / "gone.png", "--output", tmp_path / "none") == 3

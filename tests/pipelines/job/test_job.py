@@ -293,7 +293,7 @@ def test_full_disk_is_one_clear_error_and_the_rerun_finishes(pictures, tmp_path,
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="No space left on device"):
         run([pictures], tmp_path / "out", shard_size=5)
-    assert not list((tmp_path / "out").rglob(".tmp-shard*"))
+    assert not list((tmp_path / "out").rglob(".tmp-*.parquet-*"))
     monkeypatch.undo()
     done = len(shards(tmp_path / "out"))
     assert done < 5
@@ -306,7 +306,7 @@ def test_second_job_in_the_same_directory_is_kept_out(pictures, tmp_path):
     from pipelines.job.journal import Journal
 
     with (
-        Journal(tmp_path / "out").locked(),
+        Journal(tmp_path / "out").occupation.alone(),
         pytest.raises(JobError, match="another job is writing"),
     ):
         run([pictures], tmp_path / "out")

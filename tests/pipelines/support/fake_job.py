@@ -1,6 +1,7 @@
 """A job with the fake step as a process of its own: fake_job.py FOLDER OUTPUT [WORKERS [FLAG…]].
 
-Flags are `append`, `redo_changed`, `retry_errors`, and `flaky` for workers whose reads fail.
+Flags are `append`, `redo_changed`, `retry_errors`, `flaky` for workers whose reads fail, and
+`part=I/N`, `take_over=SECONDS`.
 """
 
 # ruff: noqa: E402
@@ -17,6 +18,7 @@ from dvse.errors import DvseError
 from pipelines.engines.local import LocalEngine
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
+from pipelines.job.part_job import PartJob
 
 
 def main():
@@ -24,10 +26,19 @@ def main():
     workers = int(sys.argv[3]) if len(sys.argv) > 3 else 2
     flags = set(sys.argv[4:])
     step = FlakyStep() if "flaky" in flags else FakeStep()
-    allowed = dict.fromkeys(flags - {"flaky"}, True)
-    config = JobConfig(inputs=[folder], output=Path(output), shard_size=8, **allowed)
+    values = dict(flag.split("=") for flag in flags if "=" in flag)
+    allowed = dict.fromkeys(flags - {"flaky", *(f"{k}={v}" for k, v in values.items())}, True)
+    config = JobConfig(
+        inputs=[folder],
+        output=Path(output),
+        shard_size=8,
+        part=values.get("part"),
+        take_over_s=float(values["take_over"]) if "take_over" in values else None,
+        **allowed,
+    )
+    job = Job if config.part is None else PartJob
     try:
-        summary = Job(config, step, LocalEngine(num_workers=workers)).run()
+        summary = job(config, step, LocalEngine(num_workers=workers)).run()
     except DvseError as error:
         print(f"{type(error).__name__}: {error}")
         return 1

@@ -1,0 +1,124 @@
+"""Who may work in the directory of a job: one whole job alone, or parts of one job together.
+
+The system takes a lock back from a process that dies, so nobody waits for a dead one. Parts take
+turns where only one may act: when the plan is made, and when results are summed up.
+"""
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from dvse.errors import ConfigError, JobError, StorageError
+from pipelines.job.part import Part
+
+_POLL_S = 0.05
+
+
+class Occupation:
+    """The locks of one job directory.
+
+    Args:
+        output: the directory, for messages.
+        folder: where the locks lie.
+    """
+
+    def __init__(self, output: Path, folder: Path) -> None:
+        self._output, self._folder = output, folder
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep everybody else out.
+
+        Raises:
+            JobError: another job, or a part of one, is at work there.
+            ConfigError: the output is no directory.
+            StorageError: the directory cannot be made.
+        """
+        with self._lock("lock") as lock:
+            if not _take(lock, fcntl.LOCK_EX):
+                raise self._occupied()
+            yield
+
+    @contextlib.contextmanager
+    def of(self, part: Part) -> "Iterator[PartPlace]":
+        """Keep whole jobs out, and a second process of the same part.
+
+        Raises:
+            JobError: a whole job is at work there, or the same part.
+            ConfigError, StorageError: as `alone`.
+        """
+        with (
+            self._lock(f"parts/{part_key(part)}.lock") as own,
+            self._lock("lock") as shared,
+            self._lock("turn") as turn,
+        ):
+            if not _take(own, fcntl.LOCK_EX):
+                raise JobError(f"--output {self._output}: part {part} is at work there already")
+            yield PartPlace(shared, turn, self._occupied)
+
+    def _occupied(self) -> JobError:
+        return JobError(
+            f"--output {self._output}: another job is writing there; wait for it or stop it"
+        )
+
+    def _lock(self, name: str) -> IO[str]:
+        try:
+            for part in ("done", "errors", "parts"):
+                (self._folder / part).mkdir(parents=True, exist_ok=True)
+            return (self._folder / name).open("w")
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(
+                f"--output {self._output}: expected a directory, received a file"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"--output {self._output}: {error.strerror or error}") from None
+
+
+class PartPlace:
+    """The place of one part among the others."""
+
+    def __init__(self, shared: IO[str], turn: IO[str], occupied: Callable[[], JobError]) -> None:
+        self._shared, self._turn, self._occupied = shared, turn, occupied
+
+    @contextlib.contextmanager
+    def turn(self, is_stopped: Callable[[], bool]) -> Iterator[bool]:
+        """Wait until no other part has its turn; give whether it came before a request to stop."""
+        while not (has_come := _take(self._turn, fcntl.LOCK_EX)) and not is_stopped():
+            time.sleep(_POLL_S)
+        try:
+            yield has_come
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def take_if_empty(self) -> bool:
+        """Whether no other part is at work; then all are kept out until `share`."""
+        return _take(self._shared, fcntl.LOCK_EX)
+
+    def share(self) -> None:
+        """Let other parts in, keep whole jobs out.
+
+        Raises:
+            JobError: a whole job is at work.
+        """
+        if not _take(self._shared, fcntl.LOCK_SH):
+            raise self._occupied()
+
+
+def part_key(part: Part) -> str:
+    """Return what files of a part are called.
+
+    >>> part_key(Part(number=2, count=8))
+    '00002-of-00008'
+    """
+    return f"{part.number:05d}-of-{part.count:05d}"
+
+
+def _take(lock: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
