@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.metadata import entry_points
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from dvse.plugins import plugins
 
 _PACKAGE = "transformers.models.auto"
 
@@ -31,16 +31,8 @@ def register() -> None:
 
 
 def _load_models() -> None:
-    for point in entry_points(group="dvse.transformers"):
-        if _lies_beside_us(point.module):
-            point.load()
-
-
-def _lies_beside_us(module: str) -> bool:
-    """Whether a module is what was installed with DVSE, and not a user's own of the same name."""
-    spec = find_spec(module)
-    here = Path(__file__).parents[1]
-    return spec is not None and spec.origin is not None and here in Path(spec.origin).parents
+    for _ in plugins("dvse.transformers"):
+        pass  # loading is all
 
 
 def _add_processor(registry: ModuleType) -> None:

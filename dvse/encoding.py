@@ -127,10 +127,14 @@ class AudioSegment:
     Attributes:
         units: `int32 [n, num_levels]`.
         frame_rate_hz: units a second before merging.
+        samples: the sound again `float32 [n]`, `None` where the bundle has no way back to sound.
+        sample_rate_hz: of `samples`.
     """
 
     units: np.ndarray
     frame_rate_hz: float
+    samples: np.ndarray | None = None
+    sample_rate_hz: int | None = None
     modality: Literal["audio"] = "audio"
 
 

@@ -85,8 +85,12 @@ class MediaTokenizer(ABC):
         """
         return self.quantize(self.embed(chunks))
 
-    def decode(self, codes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    def decode(self, codes: np.ndarray, grid: tuple[int, int] | None = None) -> np.ndarray:
         """Return the media of the codes `[positions, num_levels]` of one input.
+
+        Args:
+            codes: of one input.
+            grid: rows and columns of a picture whose tokenizer lets them vary.
 
         Raises:
             ConfigError: there is no `decoder`.

@@ -89,7 +89,7 @@ class TokenStream:
         Args:
             ids: `[T]` list, array or tensor; `<|endoftext|>` at either end is padding and left
                 out, between documents it is a special token.
-            render: rebuild the pixels of pictures where the bundle has a pixel decoder.
+            render: rebuild pixels and sound where the bundle has a way back.
 
         Raises:
             IdRangeError: an id that the vocabulary does not have.
@@ -161,14 +161,27 @@ class TokenStream:
         codes, _ = self._vocabulary.codes_of(modality, inner)
         codes = codes.reshape(-1, self._vocabulary.num_levels(modality)).astype(np.int32)
         if modality == "audio":
-            assert self._audio is not None
-            return AudioSegment(units=codes, frame_rate_hz=self._audio.frame_rate_hz)
+            return self._audio_segment(codes, render)
         assert grid is not None
         pixels = None
         if render and self._image is not None and self._image.decoder is not None:
             with self._profile.pinned():
                 pixels = self._image.decode(codes, grid)
         return ImageSegment(codes=codes.reshape(*grid, -1), pixels=pixels)
+
+    def _audio_segment(self, codes: np.ndarray, render: bool) -> AudioSegment:
+        audio = self._audio
+        assert audio is not None
+        if not render or audio.decoder is None or not len(codes):
+            return AudioSegment(units=codes, frame_rate_hz=audio.frame_rate_hz)
+        with self._profile.pinned():
+            samples = audio.decode(codes)
+        return AudioSegment(
+            units=codes,
+            frame_rate_hz=audio.frame_rate_hz,
+            samples=samples,
+            sample_rate_hz=audio.sample_rate_hz,
+        )
 
 
 def _first(flags: np.ndarray) -> int:

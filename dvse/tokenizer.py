@@ -159,9 +159,9 @@ class Tokenizer:
 
             image = ImageTokenizer.from_spec(specs["image"], bundle.folder / "image", device=device)
         if "audio" in specs:
-            from dvse.audio.tokenizer import AudioTokenizer
+            from dvse.audio.loading import load_audio_tokenizer
 
-            audio = AudioTokenizer.from_spec(specs["audio"], bundle.folder / "audio", device=device)
+            audio = load_audio_tokenizer(specs["audio"], bundle.folder / "audio", device=device)
         profile = profile or NumericsProfile.current(device=device)
         return cls(
             text=load_text_tokenizer(specs["text"], bundle.folder / "text"),
@@ -281,7 +281,7 @@ class Tokenizer:
         Args:
             ids: `[T]` list, array or tensor; `<|endoftext|>` at either end is padding and left
                 out, between documents it is a special token.
-            render: rebuild the pixels of pictures where the bundle has a pixel decoder.
+            render: rebuild pixels and sound where the bundle has a way back.
 
         Raises:
             IdRangeError: an id that the vocabulary does not have.

@@ -41,6 +41,8 @@ COMMANDS = (
     Command(("train", "decoder"), "train a decoder on token shards", "train_decoder"),
     Command(("import", "units"), "make a part of published speech units", "import_units"),
     Command(("import", "encoder"), "take in a published speech encoder", "import_encoder"),
+    Command(("import", "image"), "take in a published picture tokenizer", "import_image"),
+    Command(("import", "codec"), "take in a published neural codec", "import_codec"),
     Command(("build-bundle",), "put trained parts together into a bundle", "build_bundle"),
     Command(("quantize",), "make a model with 8 or 4 bits a weight", "quantize"),
     Command(("serve",), "answer over HTTP, as OpenAI's API does", "serve"),

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dvse.audio.codec import Codec
 from dvse.audio.encoder import AudioEncoder, EncoderConfig
 from dvse.audio.hub_weights import HubWeights
 from dvse.audio.merging import Merged, merge_repeats
@@ -63,7 +64,7 @@ class AudioTokenizer(MediaTokenizer):
     def __init__(
         self,
         *,
-        encoder: AudioEncoder,
+        encoder: AudioEncoder | Codec,
         codebook: Codebook | None,
         sample_rate_hz: int,
         windowing: Windowing | SampleChunks,
@@ -78,7 +79,7 @@ class AudioTokenizer(MediaTokenizer):
                 f"the encoder gives {encoder.dim} channels, the codebook takes {codebook.dim}"
             )
         self.device = torch.device(device)
-        self.encoder = encoder.to(self.device)
+        self.encoder: Any = encoder.to(self.device)
         self.codebook = None if codebook is None else codebook.to(self.device)
         self.num_codes = 0 if codebook is None else codebook.num_codes
         self.num_levels = 0 if codebook is None else codebook.num_levels

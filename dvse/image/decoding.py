@@ -18,8 +18,8 @@ from PIL import Image as PilImage
 from dvse.errors import ConfigError, DecodeError, InputError, TooLargeError
 from dvse.image.colour import resizable, srgb_on_white
 from dvse.image.formats import LOOSE_ALPHA
-from dvse.image.geometry import Placement
 from dvse.image.opening import describe, opened, reason
+from dvse.image.placement import Placement
 from dvse.image.quiet_pillow import quiet_pillow
 from dvse.native_lines import NativeLines, native_lines
 
@@ -27,6 +27,11 @@ from dvse.native_lines import NativeLines, native_lines
 # JPEG is decoded at 1/2, 1/4 or 1/8.
 _MAX_SHRINK = 3.0
 _MAX_SCALE = 8
+_FILTERS = {
+    "bilinear": PilImage.Resampling.BILINEAR,
+    "bicubic": PilImage.Resampling.BICUBIC,
+    "lanczos": PilImage.Resampling.LANCZOS,
+}
 _TURNS = {
     2: PilImage.Transpose.FLIP_LEFT_RIGHT,
     3: PilImage.Transpose.ROTATE_180,
@@ -125,26 +130,35 @@ def _decode(
     *,
     is_ours: bool,
 ) -> tuple[np.ndarray, Placement]:
-    can_scale = is_ours and _is_scalable(picture)
-    if not can_scale:
+    is_scalable = is_ours and _is_scalable(picture)
+    if not is_scalable:
         picture.load()  # Pillow turns a TIFF upright here, and takes the tag away
     orientation = _orientation(picture)
     is_sideways = orientation >= 5
     width, height = picture.size[::-1] if is_sideways else picture.size
     placement = place(width, height)
-    if can_scale:
+    if is_scalable and not placement.is_exact:
         _decode_smaller(picture, placement, is_sideways=is_sideways)
-        if picture.width * picture.height > limits.max_pixels:
-            raise TooLargeError(
-                f"{name}: expected at most {limits.max_pixels:,} pixels, received {width}x{height}"
-                "; scale it down"
-            )
+    if is_scalable and picture.width * picture.height > limits.max_pixels:
+        raise TooLargeError(
+            f"{name}: expected at most {limits.max_pixels:,} pixels, received {width}x{height}"
+            "; scale it down"
+        )
     icc_profile = picture.info.get("icc_profile")
     upright = resizable(_without_loose_alpha(picture) if is_ours else picture)
     if orientation in _TURNS:
         upright = upright.transpose(_TURNS[orientation])
-    if upright.size == placement.size and placement.box == (0.0, 0.0, *upright.size):
-        return np.asarray(srgb_on_white(upright, icc_profile)), placement
+    if upright.size != placement.size or placement.box != (0.0, 0.0, *upright.size):
+        upright = _resized(upright, placement, width, height)
+    if placement.crop is not None:
+        upright = upright.crop(placement.crop)
+    return np.asarray(srgb_on_white(upright, icc_profile)), placement
+
+
+def _resized(
+    upright: PilImage.Image, placement: Placement, width: int, height: int
+) -> PilImage.Image:
+    """Resize the box of a picture that was `width` x `height` before it was decoded smaller."""
     scale_x, scale_y = upright.width / width, upright.height / height
     left, upper, right, lower = placement.box
     box = (  # rounding must not carry it over the border
@@ -153,10 +167,12 @@ def _decode(
         min(right * scale_x, upright.width),
         min(lower * scale_y, upright.height),
     )
-    resized = upright.resize(
-        placement.size, PilImage.Resampling.BICUBIC, box=box, reducing_gap=_MAX_SHRINK
+    return upright.resize(
+        placement.size,
+        _FILTERS[placement.resample],
+        box=box,
+        reducing_gap=None if placement.is_exact else _MAX_SHRINK,
     )
-    return np.asarray(srgb_on_white(resized, icc_profile)), placement
 
 
 def _without_loose_alpha(picture: PilImage.Image) -> PilImage.Image:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.image.conv import ConvStem
+from dvse.image.encoder_contract import PictureEncoder
 from dvse.image.pooled_stem import PooledStem
 from dvse.image.rotary_vit import RotaryViT, rotary_vit
 from dvse.storage.weights import read_tensors
@@ -60,7 +60,7 @@ class EncoderConfig:
             raise ConfigError("expected three means and three positive standard deviations")
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder(PictureEncoder):
     """`uint8 [N, H, W, 3]` to features `fp32 [N, H/p, W/p, dim]`.
 
     `dim` is the width of a feature, `patch_size` the side in pixels of the square it stands for.
@@ -78,6 +78,7 @@ class ImageEncoder(nn.Module):
 
     >>> config = EncoderConfig(name="vit_tiny_patch16_224", layer=1,
     ...     options={"img_size": 32, "depth": 2, "embed_dim": 24, "num_heads": 2})
+    >>> import torch
     >>> ImageEncoder(config).eval()(torch.zeros(2, 32, 32, 3, dtype=torch.uint8)).shape
     torch.Size([2, 2, 2, 24])
     """
@@ -85,10 +86,8 @@ class ImageEncoder(nn.Module):
     def __init__(
         self, config: EncoderConfig, *, pretrained: Path | None = None, is_frozen: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(config.mean, config.std)
         self.config = config
-        self.mean: Tensor
-        self.std: Tensor
         light = None
         if is_frozen and pretrained is None:
             light = rotary_vit(config.name, config.options, layer=config.layer)
@@ -99,17 +98,6 @@ class ImageEncoder(nn.Module):
             self.backbone: Any = light
         else:
             self.backbone, self.dim, self.patch_size = _backbone(config, pretrained)
-        self.register_buffer("mean", 255 * torch.tensor(config.mean), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(config.std), persistent=False)
-
-    def normalize(self, pixels: Tensor) -> Tensor:
-        """Return `uint8 [N, H, W, 3]` as `fp32 [N, 3, H, W]` with the config's mean and std."""
-        return ((pixels.float() - self.mean) / self.std).permute(0, 3, 1, 2)
-
-    def denormalize(self, pixels: Tensor) -> Tensor:
-        """Return `fp32 [N, 3, H, W]` in normalised units as `uint8 [N, H, W, 3]`."""
-        pixels = pixels.permute(0, 2, 3, 1) * self.std + self.mean
-        return pixels.round().clamp(0, 255).to(torch.uint8)
 
     def features(self, normalized: Tensor) -> Tensor:
         """Return the features of pictures that `normalize` has brought to `fp32 [N, 3, H, W]`."""
@@ -119,10 +107,6 @@ class ImageEncoder(nn.Module):
             normalized, indices=1, norm=self.config.norm, intermediates_only=True
         )
         return features.permute(0, 2, 3, 1)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return the features of each patch."""
-        return self.features(self.normalize(pixels))
 
 
 def _backbone(config: EncoderConfig, pretrained: Path | None) -> tuple[Any, int, int]:

@@ -1,7 +1,8 @@
 """The size that a picture is brought to before it is cut into patches.
 
-Two geometries: a fixed square (resize the short side, cut the centre), and the picture's own
-aspect within a budget of tokens. Sizes are pixels, grids are rows and columns of codes.
+DVSE's own geometries: a fixed square (resize the short side, cut the centre), and the picture's own
+aspect within a budget of tokens; `published_geometry` has those of published tokenizers. Sizes are
+pixels, grids are rows and columns of codes.
 """
 
 import math
@@ -10,38 +11,26 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dvse.errors import BundleFormatError, ConfigError
+from dvse.image.placement import Placement, check_positive
+from dvse.image.published_geometry import AreaGeometry, CropGeometry
 from dvse.special_tokens import MAX_GRID_SIDE
 from dvse.storage.spec_fields import read_fields, write_fields
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """How one picture is resized and cut.
-
-    Attributes:
-        box: the part of the picture that is kept, in its own pixels: left, upper, right, lower.
-        size: width and height in pixels that the part is resized to.
-        grid: rows and columns of codes.
-    """
-
-    box: tuple[float, float, float, float]
-    size: tuple[int, int]
-    grid: tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SquareGeometry:
     """A square of `size` pixels: the centre of the picture, its short side resized to `size`.
 
-    >>> SquareGeometry(size=224, patch_size=16).place(500, 375)
-    Placement(box=(62.5, 0.0, 437.5, 375.0), size=(224, 224), grid=(14, 14))
+    >>> placement = SquareGeometry(size=224, patch_size=16).place(500, 375)
+    >>> placement.box, placement.size, placement.grid
+    ((62.5, 0.0, 437.5, 375.0), (224, 224), (14, 14))
     """
 
     size: int
     patch_size: int
 
     def __post_init__(self) -> None:
-        _check_positive(size=self.size, patch_size=self.patch_size)
+        check_positive(size=self.size, patch_size=self.patch_size)
         if self.size % self.patch_size:
             raise ConfigError(
                 f"expected a size that {self.patch_size} divides, received {self.size}"
@@ -87,7 +76,7 @@ class AspectGeometry:
     max_tokens: int
 
     def __post_init__(self) -> None:
-        _check_positive(patch_size=self.patch_size, max_tokens=self.max_tokens)
+        check_positive(patch_size=self.patch_size, max_tokens=self.max_tokens)
 
     @property
     def fixed_grid(self) -> tuple[int, int] | None:
@@ -129,12 +118,17 @@ def _between(low: int, value: int, high: int) -> int:
     return max(low, min(value, high))
 
 
-Geometry: TypeAlias = SquareGeometry | AspectGeometry
-_KINDS: dict[str, Any] = {"square": SquareGeometry, "aspect": AspectGeometry}
+Geometry: TypeAlias = SquareGeometry | AspectGeometry | CropGeometry | AreaGeometry
+_KINDS: dict[str, Any] = {
+    "square": SquareGeometry,
+    "aspect": AspectGeometry,
+    "crop": CropGeometry,
+    "area": AreaGeometry,
+}
 
 
 def geometry_from_dict(description: Any) -> Geometry:
-    """Make a geometry from `{"kind": "square" | "aspect", ...}`.
+    """Make a geometry from `{"kind": "square" | "aspect" | "crop" | "area", ...}`.
 
     Raises:
         BundleFormatError: another kind, or a wrong field.
@@ -155,9 +149,3 @@ def geometry_to_dict(geometry: Geometry) -> dict[str, Any]:
     """Return the description from which `geometry_from_dict` makes it again."""
     (kind,) = (name for name, cls in _KINDS.items() if isinstance(geometry, cls))
     return {"kind": kind, **write_fields(geometry)}
-
-
-def _check_positive(**values: Any) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"expected a positive integer {name}, received {value!r}")

@@ -1,7 +1,9 @@
 """Features of a grid of codes back to pixels, by convolutions only: any grid size works."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from dvse.errors import ConfigError
@@ -34,15 +36,16 @@ class PixelDecoder(nn.Module):
     Pixels are in the encoder's normalised units. Doubling is a convolution and a rearrangement
     of channels (Shi et al. 2016, sub-pixel convolution).
 
-    >>> import torch
     >>> decoder = PixelDecoder(DecoderConfig(dim=8, widths=(16, 8, 4)))
     >>> decoder(torch.zeros(1, 3, 5, 8)).shape
     torch.Size([1, 3, 12, 20])
     """
 
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.dim = config, config.dim
         first, *later = config.widths
         layers: list[nn.Module] = [conv_block(config.dim, first)]
         layers += [ResidualBlock(first) for _ in range(config.num_blocks)]

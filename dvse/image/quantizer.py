@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from dvse.codebook import Codebook
 from dvse.errors import ConfigError, IdRangeError
+from dvse.image.tanh_mlp import TanhMlp
 
 
 class ImageQuantizer(nn.Module):
-    """The contract: features to codes, codes to features, between two optional linear maps."""
+    """The contract: features to codes, codes to features, between two optional maps."""
 
-    project_in: nn.Linear | None
+    project_in: nn.Linear | TanhMlp | None
     project_out: nn.Linear | None
 
     @property
@@ -71,7 +72,7 @@ class CodebookQuantizer(ImageQuantizer):
         self,
         codebook: Codebook,
         *,
-        project_in: nn.Linear | None = None,
+        project_in: nn.Linear | TanhMlp | None = None,
         project_out: nn.Linear | None = None,
     ) -> None:
         super().__init__()
@@ -127,7 +128,7 @@ class LatticeQuantizer(ImageQuantizer):
         self,
         *,
         levels: tuple[int, ...],
-        project_in: nn.Linear | None = None,
+        project_in: nn.Linear | TanhMlp | None = None,
         project_out: nn.Linear | None = None,
     ) -> None:
         super().__init__()

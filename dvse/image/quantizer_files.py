@@ -9,6 +9,7 @@ from torch import nn
 from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer, LatticeQuantizer
+from dvse.image.tanh_mlp import TanhMlp
 from dvse.storage.weights import read_module, write_module
 
 _CODEBOOK_FILE = "codebook.safetensors"
@@ -25,6 +26,8 @@ def describe_quantizer(quantizer: ImageQuantizer) -> dict[str, Any]:
     }
     if isinstance(quantizer, LatticeQuantizer):
         description["levels"] = list(quantizer.levels)
+    if isinstance(quantizer.project_in, TanhMlp):
+        description["hidden_dim"] = quantizer.project_in.hidden_features
     return description
 
 
@@ -50,7 +53,7 @@ def load_quantizer(description: Any, dim: int, folder: Path) -> ImageQuantizer:
     fields = {"kind", "code_dim", "project_in", "project_out"}
     kind = description.get("kind") if isinstance(description, Mapping) else None
     expected = fields | ({"levels"} if kind == "lattice" else set())
-    if kind not in ("codebook", "lattice") or set(description) != expected:
+    if kind not in ("codebook", "lattice") or set(description) - {"hidden_dim"} != expected:
         raise BundleFormatError(
             f"image quantizer: expected kind 'codebook' or 'lattice' and fields {sorted(fields)}, "
             f"received {description!r}"
@@ -58,7 +61,7 @@ def load_quantizer(description: Any, dim: int, folder: Path) -> ImageQuantizer:
     code_dim = description["code_dim"]
     if not isinstance(code_dim, int) or code_dim < 1:
         raise BundleFormatError(f"image quantizer: expected a code_dim, received {code_dim!r}")
-    project_in = nn.Linear(dim, code_dim) if description["project_in"] else None
+    project_in = _project_in(description, dim, code_dim) if description["project_in"] else None
     project_out = nn.Linear(code_dim, dim) if description["project_out"] else None
     quantizer: ImageQuantizer
     if kind == "lattice":
@@ -74,6 +77,15 @@ def load_quantizer(description: Any, dim: int, folder: Path) -> ImageQuantizer:
     if _has_projections(quantizer):
         read_module(_projections(quantizer), folder / _PROJECTIONS_FILE)
     return quantizer
+
+
+def _project_in(description: Mapping[str, Any], dim: int, code_dim: int) -> nn.Linear | TanhMlp:
+    if "hidden_dim" not in description:
+        return nn.Linear(dim, code_dim)
+    hidden_dim = description["hidden_dim"]
+    if not isinstance(hidden_dim, int) or isinstance(hidden_dim, bool) or hidden_dim < 1:
+        raise BundleFormatError(f"image quantizer: expected a hidden_dim, received {hidden_dim!r}")
+    return TanhMlp(dim, hidden_dim, code_dim)
 
 
 def _has_projections(quantizer: ImageQuantizer) -> bool:

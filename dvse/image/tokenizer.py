@@ -17,13 +17,22 @@ from torch import Tensor
 from dvse.chunk import Chunk
 from dvse.errors import BundleFormatError, ConfigError, IdRangeError
 from dvse.image.decoding import DecodeLimits
-from dvse.image.encoder import EncoderConfig, ImageEncoder
+from dvse.image.encoder import ImageEncoder
+from dvse.image.encoder_contract import PictureEncoder
+from dvse.image.encoder_files import (
+    describe_decoder,
+    describe_encoder,
+    make_decoder,
+    make_encoder,
+    timm_config,
+)
 from dvse.image.geometry import Geometry, geometry_from_dict, geometry_to_dict
 from dvse.image.hub_weights import HubWeights
-from dvse.image.pixel_decoder import DecoderConfig, PixelDecoder
+from dvse.image.pixel_decoder import PixelDecoder
 from dvse.image.preparer import ImagePreparer
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer
 from dvse.image.quantizer_files import describe_quantizer, load_quantizer, save_quantizer
+from dvse.image.vq_models import VqDecoder
 from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
 from dvse.storage.spec_fields import read_fields, write_fields
@@ -55,10 +64,10 @@ class ImageTokenizer(MediaTokenizer):
     def __init__(
         self,
         *,
-        encoder: ImageEncoder,
+        encoder: PictureEncoder,
         quantizer: ImageQuantizer | None,
         geometry: Geometry,
-        decoder: PixelDecoder | None = None,
+        decoder: PixelDecoder | VqDecoder | None = None,
         limits: DecodeLimits | None = None,
         hub_weights: HubWeights | None = None,
         device: str = "cpu",
@@ -66,8 +75,8 @@ class ImageTokenizer(MediaTokenizer):
         _check_fit(encoder, quantizer, decoder, geometry)
         self.device = torch.device(device)
         # Pixels come as [H, W, 3]: convolutions that want channels last need no copy.
-        encoder = encoder.to(memory_format=torch.channels_last)
-        self.encoder = encoder.eval().requires_grad_(False).to(self.device)
+        encoder = encoder.to(memory_format=encoder.memory_format)
+        self.encoder: PictureEncoder = encoder.eval().requires_grad_(False).to(self.device)
         self.quantizer = quantizer
         self.num_codes = self.num_levels = 0
         if quantizer is not None:
@@ -75,9 +84,9 @@ class ImageTokenizer(MediaTokenizer):
             self.num_codes, self.num_levels = quantizer.num_codes, quantizer.num_levels
         if isinstance(quantizer, CodebookQuantizer):
             self.codebook = quantizer.codebook
-        self.decoder: PixelDecoder | None = None
+        self.decoder: PixelDecoder | VqDecoder | None = None
         if decoder is not None:
-            decoder = decoder.to(memory_format=torch.channels_last)
+            decoder = decoder.to(memory_format=decoder.memory_format)
             self.decoder = decoder.eval().requires_grad_(False).to(self.device)
         self.hub_weights = hub_weights
         self._preparer = ImagePreparer(geometry=geometry, limits=limits or DecodeLimits())
@@ -150,19 +159,22 @@ class ImageTokenizer(MediaTokenizer):
         # Features stay on the device.
         return self._map_batches(chunks, lambda pixels: self._codes(self.encoder(pixels)))
 
-    def decode(self, codes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    def decode(self, codes: np.ndarray, grid: tuple[int, int] | None = None) -> np.ndarray:
         """Return pixels `uint8 [H, W, 3]` of the codes of one picture.
 
         Args:
             codes: `[rows * columns]` or `[rows * columns, num_levels]`.
-            grid: rows and columns.
+            grid: rows and columns; not needed where all pictures have the same.
 
         Raises:
-            ConfigError: this tokenizer has no pixel decoder.
+            ConfigError: this tokenizer has no pixel decoder, or the grid is not known.
             IdRangeError: a code outside the codebook, or a number of them that is not the grid's.
         """
         if self.decoder is None:
             raise ConfigError("this tokenizer has no pixel decoder; train one with its codebook")
+        grid = grid or self.fixed_grid
+        if grid is None:
+            raise ConfigError("the grid of this tokenizer varies; say which one these codes have")
         rows, columns = grid
         array = np.asarray(codes)
         if array.size != rows * columns * self.num_levels or not array.size:
@@ -216,10 +228,10 @@ class ImageTokenizer(MediaTokenizer):
         return {
             "geometry": geometry_to_dict(self.geometry),
             "limits": write_fields(self._preparer.limits),
-            "encoder": write_fields(self.encoder.config, omit=("stem_top",)),
+            "encoder": describe_encoder(self.encoder),
             "weights": None if self.hub_weights is None else write_fields(self.hub_weights),
             "quantizer": describe_quantizer(self._quantizer()),
-            "decoder": None if self.decoder is None else write_fields(self.decoder.config),
+            "decoder": None if self.decoder is None else describe_decoder(self.decoder),
         }
 
     def save_files(self, folder: Path) -> None:
@@ -248,21 +260,14 @@ class ImageTokenizer(MediaTokenizer):
             raise BundleFormatError(
                 f"image: expected fields {sorted(_SPEC_FIELDS)}, received {found}"
             )
-        config = read_fields(EncoderConfig, spec["encoder"], where="image encoder")
         hub_weights = None
         if spec["weights"] is not None:
             hub_weights = read_fields(HubWeights, spec["weights"], where="image weights")
         try:
-            if hub_weights is None:
-                encoder = ImageEncoder(config, is_frozen=True)
-                read_module(encoder, folder / _ENCODER_FILE)
-            else:
-                encoder = ImageEncoder(config, pretrained=hub_weights.fetch())
+            encoder = _loaded_encoder(spec["encoder"], hub_weights, folder)
             decoder = None
             if spec["decoder"] is not None:
-                decoder = PixelDecoder(
-                    read_fields(DecoderConfig, spec["decoder"], where="image decoder")
-                )
+                decoder = make_decoder(spec["decoder"])
                 read_module(decoder, folder / _DECODER_FILE)
             return cls(
                 encoder=encoder,
@@ -277,10 +282,23 @@ class ImageTokenizer(MediaTokenizer):
             raise BundleFormatError(f"image: {error}") from error
 
 
+def _loaded_encoder(
+    description: Any, hub_weights: HubWeights | None, folder: Path
+) -> PictureEncoder:
+    if hub_weights is None:
+        encoder = make_encoder(description)
+        read_module(encoder, folder / _ENCODER_FILE)
+        return encoder
+    config = timm_config(description)
+    if config is None:
+        raise ConfigError("weights of the Hub are those of a ViT of timm; this is another encoder")
+    return ImageEncoder(config, pretrained=hub_weights.fetch())
+
+
 def _check_fit(
-    encoder: ImageEncoder,
+    encoder: PictureEncoder,
     quantizer: ImageQuantizer | None,
-    decoder: PixelDecoder | None,
+    decoder: PixelDecoder | VqDecoder | None,
     geometry: Geometry,
 ) -> None:
     if geometry.patch_size != encoder.patch_size:
@@ -302,7 +320,5 @@ def _check_fit(
         )
     last = quantizer.project_out
     width = quantizer.code_dim if last is None else last.out_features
-    if width != decoder.config.dim:
-        raise ConfigError(
-            f"the quantizer gives {width} channels, the decoder takes {decoder.config.dim}"
-        )
+    if width != decoder.dim:
+        raise ConfigError(f"the quantizer gives {width} channels, the decoder takes {decoder.dim}")

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 HELP = """\
-Show the tokens of a file or of token shards to a person.
+Show the tokens of a file or of token shards to a person, or what decides those of a part or bundle.
 
-A picture shows as its grid of codes, a recording as units with their times, a text as pieces."""
+A picture shows as its grid of codes, a recording as units with their times, a text as pieces; a
+part or bundle as its settings: layer, normalisation, padding, cuts, resampler, sizes, licence."""
 EXAMPLES = """\
   dvse inspect cat.jpg
   dvse inspect tokens
   dvse inspect tokens/shard-000000.parquet --rows 3
   dvse inspect tokens --html report.html
-  dvse inspect clean --filtered"""
+  dvse inspect clean --filtered
+  dvse inspect runs/units"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +43,35 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.path.exists():
         raise MissingFileError(f"{args.path}: no such file or directory")
+    if any((args.path / name).is_file() for name in ("part.json", "dvse.json")):
+        return _show_settings(args.path)
     if args.path.is_dir() or args.path.suffix == ".parquet":
         return _show_shards(args)
     if args.html is not None:
         raise ConfigError("--html shows a directory of shards; run dvse tokenize first")
     return _show_file(args)
+
+
+def _show_settings(folder: Path) -> int:
+    """Print what decides the tokens of a part or of a bundle."""
+    from dvse.storage.bundle import Bundle
+    from dvse.storage.part import Part
+    from pipelines.reports.deciding_lines import deciding_lines
+
+    parts: list[tuple[str, Any, Path]] = []
+    if (folder / "part.json").is_file():
+        part = Part.load(folder)
+        parts = [(part.modality, part, folder)]
+        print(f"{folder}: {part.modality} part")
+    else:
+        bundle = Bundle.open(folder)
+        parts = [(m, section, folder / m) for m, section in bundle.sections.items()]
+        print(f"{bundle.name}: {bundle.vocabulary}\nfingerprint {bundle.fingerprint}")
+    for modality, described, place in parts:
+        print(f"\n{modality}")
+        for line in deciding_lines(modality, described.spec, place, described.provenance):
+            print(f"  {line}")
+    return 0
 
 
 def _show_file(args: argparse.Namespace) -> int:

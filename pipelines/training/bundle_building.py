@@ -92,9 +92,9 @@ def _load(modality: str, section: Section, folder: Path) -> Any:
         from dvse.image.tokenizer import ImageTokenizer
 
         return ImageTokenizer.from_spec(section.spec, folder)
-    from dvse.audio.tokenizer import AudioTokenizer
+    from dvse.audio.loading import load_audio_tokenizer
 
-    return AudioTokenizer.from_spec(section.spec, folder)
+    return load_audio_tokenizer(section.spec, folder)
 
 
 def _vocabulary(old: Vocabulary | None, tokenizers: Mapping[str, Any]) -> Vocabulary:

@@ -69,6 +69,11 @@ def continue_from(
         ConfigError: another shape than the tokenizer's, but for more blocks of the encoder.
     """
     if not is_encoder_new:
+        if not isinstance(tokenizer.encoder, ImageEncoder):
+            raise ConfigError(
+                "expected a start that dvse train image has made, received an imported tokenizer "
+                "of another kind, which can only encode"
+            )
         _deepen(codec.encoder, tokenizer.encoder)
     assert tokenizer.quantizer is not None, "a saved tokenizer is no draft"
     codec.quantizer.keep(tokenizer.quantizer)

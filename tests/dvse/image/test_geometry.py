@@ -1,10 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 
 from dvse.errors import BundleFormatError, ConfigError
+from dvse.image.decoding import DecodeLimits, decode_picture
 from dvse.image.geometry import (
+    AreaGeometry,
     AspectGeometry,
+    CropGeometry,
     SquareGeometry,
     geometry_from_dict,
     geometry_to_dict,
@@ -90,3 +94,78 @@ def test_wrong_descriptions_are_refused(description):
 def test_wrong_settings_are_refused():
     with pytest.raises(ConfigError, match="patch_size"):
         AspectGeometry(patch_size=True, max_tokens=4)
+
+
+@pytest.mark.parametrize(
+    "size", [(500, 375), (375, 500), (37, 37), (257, 256), (33, 1000), (999, 998), (61, 90)]
+)
+@pytest.mark.parametrize(("resize", "crop"), [(256, 224), (37, 32), (255, 224), (256, 256)])
+def test_crop_keeps_the_pixels_that_torchvision_keeps(size, resize, crop):
+    from PIL import Image as PilImage
+    from torchvision import transforms
+
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    bicubic = transforms.InterpolationMode.BICUBIC
+    wanted = transforms.CenterCrop(crop)(
+        transforms.Resize(resize, bicubic)(PilImage.fromarray(noise))
+    )
+    geometry = CropGeometry(resize=resize, size=crop, patch_size=crop // 2)
+    pixels, placement = decode_picture(noise, geometry.place, DecodeLimits())
+    assert (pixels == np.asarray(wanted)).all()
+    assert placement.grid == geometry.fixed_grid == (2, 2)
+
+
+def test_a_crop_sees_every_pixel_of_a_jpeg():
+    """No draft: what Pillow decodes whole is what is resized."""
+    import io
+
+    from PIL import Image as PilImage
+
+    noise = np.random.default_rng(0).integers(0, 256, (800, 900, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    PilImage.fromarray(noise).save(file, "JPEG", quality=80)
+    whole = np.asarray(PilImage.open(file))
+    geometry = CropGeometry(resize=40, size=32, patch_size=16, resample="lanczos")
+    pixels, _ = decode_picture(file.getvalue(), geometry.place, DecodeLimits())
+    again, _ = decode_picture(whole, geometry.place, DecodeLimits())
+    assert (pixels == again).all()
+    drafted, _ = decode_picture(
+        file.getvalue(), SquareGeometry(size=32, patch_size=16).place, DecodeLimits()
+    )
+    assert drafted.shape == pixels.shape
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        CropGeometry(resize=256, size=224, patch_size=16, num_latents=32),
+        AreaGeometry(patch_size=8, min_pixels=64, max_pixels=640, resample="bilinear"),
+    ],
+)
+def test_published_geometries_as_json(geometry):
+    assert geometry_from_dict(geometry_to_dict(geometry)) == geometry
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CropGeometry(resize=20, size=24, patch_size=8), "at most 20"),
+        (lambda: CropGeometry(resize=30, size=24, patch_size=7), "7 divides"),
+        (lambda: CropGeometry(resize=30, size=24, patch_size=8, resample="box"), "filter among"),
+        (lambda: CropGeometry(resize=30, size=24, patch_size=8, num_latents=-1), "num_latents"),
+        (lambda: AreaGeometry(patch_size=8, min_pixels=9, max_pixels=8), "min_pixels up to"),
+        (lambda: AreaGeometry(patch_size=8, min_pixels=9, max_pixels=30), "room for a patch"),
+    ],
+)
+def test_published_geometries_that_cannot_be(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_an_area_keeps_its_bounds():
+    geometry = AreaGeometry(patch_size=8, min_pixels=64 * 64, max_pixels=96 * 96)
+    for width in (1, 9, 64, 97, 333, 1000):
+        for height in (width, 2 * width, 3 * width + 1):
+            placed = geometry.place(width, height).size
+            assert placed[0] % 8 == placed[1] % 8 == 0
+            assert 64 * 64 <= placed[0] * placed[1] <= 96 * 96

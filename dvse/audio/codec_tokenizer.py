@@ -1,0 +1,137 @@
+"""The audio tokenizer around a neural codec: recordings to codes of several levels, and back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dvse.audio.codec import Codec, CodecConfig
+from dvse.audio.sample_chunks import SampleChunks
+from dvse.audio.tokenizer import AudioTokenizer
+from dvse.codebook import Codebook
+from dvse.errors import BundleFormatError, ConfigError, IdRangeError
+from dvse.numerics import exact_convolutions
+from dvse.storage.spec_fields import read_fields, write_fields
+from dvse.storage.weights import read_module, write_module
+
+_FILE = "codec.safetensors"
+_MOST_SAMPLES = 1 << 23  # transformers counts frames in fp32
+_SPEC_FIELDS = {"kind", "max_duration_s", "windows", "codec"}
+
+
+class CodecTokenizer(AudioTokenizer):
+    """Recordings ↔ codes `[frames, num_levels]` of a codec.
+
+    Args:
+        codec: with its weights.
+        windowing: a recording of at most one stretch is encoded whole, as the published code does;
+            a longer one is cut, without overlap, so that no frame is lost.
+        max_duration_s: longer recordings are refused.
+
+    Raises:
+        ConfigError: stretches that are no whole number of frames.
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        windowing: SampleChunks,
+        max_duration_s: float = 86_400.0,
+        device: str = "cpu",
+    ) -> None:
+        samples, stride = windowing.chunk_samples, codec.grid.stride
+        if samples % stride or samples > _MOST_SAMPLES:
+            raise ConfigError(
+                f"expected chunk_samples up to {_MOST_SAMPLES} that {stride}, a frame, divides, "
+                f"received {samples}"
+            )
+        super().__init__(
+            encoder=codec,
+            codebook=None,
+            sample_rate_hz=codec.sample_rate_hz,
+            windowing=windowing,
+            max_duration_s=max_duration_s,
+            device=device,
+        )
+        self.codec = codec
+        self.decoder = codec
+        self.num_codes, self.num_levels = codec.num_codes, codec.config.num_levels
+
+    def decode(self, codes: np.ndarray, grid: tuple[int, int] | None = None) -> np.ndarray:
+        """Return samples `float32 [n]` of the codes of one recording, see `Codec.decode`.
+
+        Args:
+            codes: `[frames, num_levels]`.
+            grid: of no meaning here.
+
+        Raises:
+            IdRangeError: a code outside a codebook, or another number of levels.
+        """
+        array = np.asarray(codes)
+        if array.ndim != 2 or array.shape[1] != self.num_levels or not array.size:
+            raise IdRangeError(
+                f"expected codes [frames, {self.num_levels}], received {list(array.shape)}"
+            )
+        if not (0 <= array.min() and array.max() < self.num_codes):
+            raise IdRangeError(
+                f"expected codes in 0..{self.num_codes - 1}, received {array.min()}..{array.max()}"
+            )
+        with torch.inference_mode(), exact_convolutions():
+            levels = torch.from_numpy(array.astype(np.int64)).to(self.device)
+            return self.codec.decode(levels).cpu().numpy()
+
+    def with_codebook(self, codebook: Codebook) -> AudioTokenizer:
+        """Refuse: a codec has codebooks of its own.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("a codec brings its own codebooks; others cannot take their place")
+
+    def spec(self) -> dict[str, Any]:
+        """Return the JSON description from which `from_spec` makes this tokenizer again."""
+        return {
+            "kind": "codec",
+            "max_duration_s": self._preparer.max_duration_s,
+            "windows": write_fields(self._preparer.windowing),
+            "codec": write_fields(self.codec.config),
+        }
+
+    def save_files(self, folder: Path) -> None:
+        """Write the safetensors file that `from_spec` reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_module(self.codec.model, folder / _FILE)
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any], folder: Path, *, device: str = "cpu") -> Self:
+        """Load what `spec` and `save_files` left.
+
+        Raises:
+            BundleFormatError: a missing, unknown or ill-typed field, or files that do not fit.
+        """
+        if set(spec) != _SPEC_FIELDS:
+            raise BundleFormatError(
+                f"audio: expected fields {sorted(_SPEC_FIELDS)}, received {sorted(spec)}"
+            )
+        seconds = spec["max_duration_s"]
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise BundleFormatError(f"audio: expected seconds, received {seconds!r}")
+        config = read_fields(CodecConfig, spec["codec"], where="audio codec")
+        try:
+            model = config.build()
+            read_module(model, folder / _FILE)
+            return cls(
+                codec=Codec(config, model),
+                windowing=read_fields(SampleChunks, spec["windows"], where="audio windows"),
+                max_duration_s=seconds,
+                device=device,
+            )
+        except ConfigError as error:
+            raise BundleFormatError(f"audio: {error}") from error
+
+    def _codes(self, features: Tensor) -> Tensor:
+        return self.codec.encode(features).int()

@@ -1,0 +1,117 @@
+"""Published neural codecs as an audio part: `import_codec`.
+
+Mimi, DAC and EnCodec out of directories of transformers. transformers' own loader reads them, which
+opens torch files as tensors alone; nothing in them is run.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dvse.audio.codec import ARCHITECTURES, Codec, CodecConfig, classes
+from dvse.audio.codec_tokenizer import CodecTokenizer
+from dvse.audio.sample_chunks import SampleChunks
+from dvse.errors import BundleNotFoundError, ConfigError, WeightsFormatError
+from dvse.storage.file_hash import file_sha256
+from dvse.storage.part import Part
+from pipelines.importing.model_folder import read_json
+from pipelines.importing.new_folder import new_folder
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_OF_THE_LIBRARY = ("architectures", "dtype", "torch_dtype", "transformers_version", "model_type")
+
+
+def import_codec(
+    source: Path,
+    output: Path,
+    *,
+    num_levels: int | None = None,
+    chunk_s: float | None = None,
+    licence: str = "",
+) -> Part:
+    """Write the part into `output`, whole or not at all.
+
+    Args:
+        source: a directory of transformers.
+        num_levels: residual levels to use, the first of those that it has.
+        chunk_s: seconds that it sees at once; longer recordings are cut, without overlap.
+
+    Raises:
+        BundleError: no such codec, or damaged.
+        ConfigError: what nobody has said, more levels than it has, or an output folder in use.
+        TrainingError: the disk is full.
+    """
+    source = Path(source)
+    with new_folder(output, "the part") as folder:
+        config = read_json(source / "config.json")
+        if not config:
+            raise BundleNotFoundError(
+                f"{source}: expected a directory of transformers with a config.json"
+            )
+        architecture = config.get("model_type")
+        if architecture not in ARCHITECTURES:
+            raise WeightsFormatError(
+                f"{source}: expected a codec among {', '.join(ARCHITECTURES)}, received "
+                f"{architecture!r}"
+            )
+        if num_levels is None or chunk_s is None:
+            raise ConfigError(
+                f"{source}: codes also depend on what its files do not say; say --num-levels N "
+                "(residual levels to use) and --chunk-s S (longer recordings are cut there; "
+                "shorter ones are encoded whole, as published)"
+            )
+        codec = _codec(source, architecture, config, num_levels)
+        frames = max(1, round(chunk_s * codec.sample_rate_hz / codec.grid.stride))
+        tokenizer = CodecTokenizer(
+            codec=codec, windowing=SampleChunks(chunk_samples=frames * codec.grid.stride)
+        )
+        tokenizer.save_files(folder)
+        weights = _weights_in(source)
+        Part(
+            modality="audio",
+            folder=folder,
+            spec=tokenizer.spec(),
+            provenance={
+                "command": "dvse import codec",
+                "family": architecture,
+                "weights": {"file": weights.name, "sha256": file_sha256(weights)},
+                "licence": licence,
+            },
+        ).save()
+    return Part.load(output, modality="audio")
+
+
+def _codec(source: Path, architecture: str, config: Mapping[str, Any], num_levels: int) -> Codec:
+    _weights_in(source)
+    _, model_class = classes(architecture)
+    try:
+        model, info = model_class.from_pretrained(
+            source, local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
+    except Exception as error:  # damaged files, pickles and other shapes, of many kinds
+        raise WeightsFormatError(
+            f"{source}: expected the weights of {architecture}, tensors alone and whole; "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
+    if wrong := sorted(info["missing_keys"]):
+        raise WeightsFormatError(
+            f"{source}: {len(wrong)} tensors are missing, such as {wrong[0]!r}; is the file whole?"
+        )
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsFormatError(f"{source}: tensor {name!r} holds NaN or infinity")
+    fields = {n: v for n, v in config.items() if n not in _OF_THE_LIBRARY}
+    described = CodecConfig(
+        architecture=architecture, num_levels=num_levels, config=json.loads(json.dumps(fields))
+    )
+    return Codec(described, model)
+
+
+def _weights_in(folder: Path) -> Path:
+    for name in _WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise BundleNotFoundError(f"{folder}: expected {' or '.join(_WEIGHTS)}")
