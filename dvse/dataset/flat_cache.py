@@ -4,10 +4,11 @@ Decoding Parquet costs more than everything else in reading; a flat copy (2 or 4
 made the first time and shared by every later epoch, rank and worker. Its name holds size and time
 of the shard, so a copy of another shard is never taken for it. Whoever needs a copy while another
 process makes it waits for that one. Where the directory cannot be written, the shard is decoded
-each time.
+each time. Copies of shards in a store lie in a cache of this machine, which has a bound.
 """
 
 import contextlib
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dvse.remote.remote_path import Location, RemotePath
 from dvse.storage.atomic_file import write_atomically
+from dvse.storage.local_cache import LocalCache
 from dvse.storage.shard import read_shard
 
 FOLDER = ".flat"
@@ -36,14 +39,23 @@ class FlatShard:
     mask: np.ndarray | None
 
 
-def flat_shard(path: Path, *, use_cache: bool = True) -> FlatShard:
+def flat_shard(
+    path: Location, *, use_cache: bool = True, cache: LocalCache | None = None
+) -> FlatShard:
     """Return the ids and loss masks of a shard, from the flat copy where there is one.
+
+    Args:
+        path: of the shard.
+        use_cache: keep a copy.
+        cache: for copies of shards that lie in a store.
 
     Raises:
         ShardError: the shard cannot be read.
     """
     if not use_cache:
         return _decode(path)
+    if isinstance(path, RemotePath):
+        return _fetched(path, cache or LocalCache())
     info = path.stat()
     stem = f"{path.stem}-{info.st_size}-{info.st_mtime_ns}"
     ids_file, mask_file = (path.parent / FOLDER / f"{stem}.{kind}.npy" for kind in ("ids", "mask"))
@@ -59,6 +71,39 @@ def flat_shard(path: Path, *, use_cache: bool = True) -> FlatShard:
                 write_atomically(mask_file, _npy(flat.mask))
             write_atomically(ids_file, _npy(flat.ids))  # last: its presence says both are there
         return flat
+
+
+def _fetched(path: RemotePath, cache: LocalCache) -> FlatShard:
+    """The copy in the cache of this machine, made now where it is not there (any longer)."""
+    found = path.info()
+    key = f"{found.address}\0{found.size}\0{found.version}".encode()
+    stem = hashlib.sha256(key).hexdigest()[:32]
+    if (copy := _kept(stem, cache)) is not None:
+        return copy
+    with cache.one_at_a_time(stem):
+        if (copy := _kept(stem, cache)) is not None:
+            return copy
+        flat = _decode(path)
+        if flat.mask is None:
+            cache.keep({f"{stem}.ids.npy": _npy(flat.ids)})
+        else:
+            cache.keep(
+                {f"{stem}.mask.npy": _npy(flat.mask), f"{stem}.masked-ids.npy": _npy(flat.ids)}
+            )
+        return flat
+
+
+def _kept(stem: str, cache: LocalCache) -> FlatShard | None:
+    # The name of the ids says whether a mask belongs to them, for that may have been dropped alone.
+    try:
+        if (ids := cache.find(f"{stem}.ids.npy")) is not None:
+            return FlatShard(ids=np.load(ids, mmap_mode="r"), mask=None)
+        ids, mask = cache.find(f"{stem}.masked-ids.npy"), cache.find(f"{stem}.mask.npy")
+        if ids is None or mask is None:
+            return None
+        return FlatShard(ids=np.load(ids, mmap_mode="r"), mask=np.load(mask, mmap_mode="r"))
+    except (OSError, ValueError):
+        return None
 
 
 def _mapped(ids_file: Path, mask_file: Path) -> FlatShard | None:
@@ -82,7 +127,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
         yield
 
 
-def _decode(path: Path) -> FlatShard:
+def _decode(path: Location) -> FlatShard:
     table = read_shard(path, columns=["ids", "loss_mask"])
     column = _one_array(table["ids"])
     # Values of a list array may begin before its first row; offsets say where.

@@ -26,6 +26,7 @@ from dvse.dataset.packing import ContinuousPacking, Packing, WholePacking
 from dvse.dataset.schedule import Schedule
 from dvse.dataset.shard_set import ShardSet
 from dvse.errors import ConfigError
+from dvse.storage.local_cache import LocalCache
 
 MEASURES = ("tokens", "samples")
 
@@ -82,8 +83,8 @@ class Mixture(IterableDataset[PackedBatch]):
             documents, over whole epochs of each set. With `keep_whole` shares of `tokens` are met
             over whole epochs, too, as padding differs from window to window.
         num_ids: ids of a pass, padding included; by default as many as all sets have together.
-        batch_size, length, shuffle, seed, keep_whole, rank, num_ranks, pad_id, use_cache: as in
-            `TokenDataset`.
+        batch_size, length, shuffle, seed, keep_whole, rank, num_ranks, pad_id, use_cache, cache:
+            as in `TokenDataset`.
 
     Raises:
         ShardError: no shards, or corrupt ones.
@@ -109,6 +110,7 @@ class Mixture(IterableDataset[PackedBatch]):
         num_ranks: int = 1,
         pad_id: int = 0,
         use_cache: bool = True,
+        cache: LocalCache | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or not 0 <= rank < num_ranks:
@@ -119,7 +121,7 @@ class Mixture(IterableDataset[PackedBatch]):
         if by not in MEASURES:
             raise ConfigError(f"expected by one of {', '.join(MEASURES)}, received {by!r}")
         self.parts = tuple(p if isinstance(p, MixturePart) else _part(p) for p in parts)
-        self.by, self.batch_size, self.length = by, batch_size, length
+        self.by, self.batch_size, self.length, self.cache = by, batch_size, length, cache
         self.rank, self.num_ranks, self.pad_id, self.use_cache = rank, num_ranks, pad_id, use_cache
         self._packing: Packing = (WholePacking if keep_whole else ContinuousPacking)(length)
         self._sets = [ShardSet(part.tokens, part.modalities) for part in self.parts]
@@ -157,6 +159,7 @@ class Mixture(IterableDataset[PackedBatch]):
             stop_window=cut.window_after(len(self)),
             pad_id=self.pad_id,
             use_cache=self.use_cache,
+            cache=self.cache,
         ) as reader:
             for first in range(0, len(steps), together):
                 some = steps[first : first + together]

@@ -12,6 +12,7 @@ from dvse.dataset.endless_stream import EndlessStream
 from dvse.dataset.piece_reader import Filled, PieceReader
 from dvse.dataset.schedule import Schedule
 from dvse.dataset.shard_set import ShardSet
+from dvse.storage.local_cache import LocalCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class MixtureReader:
         stop_window: where the reading will end.
         pad_id: of padding.
         use_cache: keep flat copies of the shards.
+        cache: for copies of shards that lie in a store.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class MixtureReader:
         stop_window: int,
         pad_id: int,
         use_cache: bool,
+        cache: LocalCache | None = None,
     ) -> None:
         counts = schedule.counts(stop_window)
         self._schedule, self._cut, self._length = schedule, cut, streams[0].length
@@ -76,6 +79,7 @@ class MixtureReader:
                 stream.until(counts[part]),
                 PartCut(part=part, schedule=schedule, cut=cut),
                 use_cache=use_cache,
+                cache=cache,
             )
             for part, (shards, stream) in enumerate(zip(sets, streams, strict=True))
         ]

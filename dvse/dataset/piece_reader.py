@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
@@ -11,6 +10,8 @@ import numpy as np
 from dvse.dataset.epoch_order import Block
 from dvse.dataset.flat_cache import FlatShard, flat_shard
 from dvse.dataset.packing import Pieces
+from dvse.remote.remote_path import Location
+from dvse.storage.local_cache import LocalCache
 
 # Picking rows costs about as much as copying this many times as many ids.
 _WHOLE_FROM = 8
@@ -85,19 +86,21 @@ class PieceReader:
         stream: the windows of an epoch.
         cut: whose batches; where they are a small share, only the rows that stand in them are kept.
         use_cache: keep flat copies of the shards.
+        cache: for copies of shards that lie in a store.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Location],
         lengths: Sequence[np.ndarray],
         stream: Windows,
         cut: Cut,
         *,
         use_cache: bool,
+        cache: LocalCache | None = None,
     ) -> None:
         self._paths, self._lengths, self._stream, self._cut = paths, lengths, stream, cut
-        self._use_cache = use_cache
+        self._use_cache, self._cache = use_cache, cache
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard-reader")
         self._held: dict[int, Future[_Held]] = {}
 
@@ -176,7 +179,7 @@ class PieceReader:
             lengths = self._lengths[number]
             is_taken = np.zeros(len(lengths), dtype=bool)
             is_taken[block.row[mine]] = True
-            flat = flat_shard(self._paths[number], use_cache=self._use_cache)
+            flat = flat_shard(self._paths[number], use_cache=self._use_cache, cache=self._cache)
             kept = np.where(is_taken, lengths, 0)
             if kept.sum() * _WHOLE_FROM >= lengths.sum():
                 kept = lengths

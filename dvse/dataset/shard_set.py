@@ -1,20 +1,28 @@
 """The shards that are read together: their paths, and the lengths of the rows that are meant."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from dvse.errors import ShardError
-from dvse.storage.shard import PATTERN, ShardMetadata, read_metadata, read_shard
+from dvse.remote.remote_path import Location, RemotePath, location
+from dvse.storage.shard import PATTERN, ShardMetadata, find_shards, read_metadata, read_shard
+
+T = TypeVar("T")
+Shards: TypeAlias = str | Path | RemotePath | Sequence[str | Path | RemotePath]
+
+_AT_ONCE = 16
 
 
 class ShardSet:
     """Token shards of one vocabulary.
 
     Args:
-        folder: directory with shards, or a list of shard files.
+        folder: directory with shards, here or in a store, or a list of shard files.
         modalities: only rows of these.
 
     Attributes:
@@ -27,12 +35,10 @@ class ShardSet:
         ShardError: no shards there, shards of different vocabularies, or a corrupt one.
     """
 
-    def __init__(
-        self, folder: str | Path | Sequence[str | Path], modalities: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, folder: Shards, modalities: Sequence[str] | None = None) -> None:
         self.modalities = None if modalities is None else tuple(modalities)
         self.paths = _find_shards(folder)
-        described = [read_metadata(path) for path in self.paths]
+        described = _each(read_metadata, self.paths)
         self.metadata: ShardMetadata = described[0]
         self._check_vocabularies(described)
         self.row_lengths = [metadata.lengths for metadata in described]
@@ -51,8 +57,7 @@ class ShardSet:
     def ids_by_modality(self) -> dict[str, int]:
         """Return how many ids there are of each modality (of those chosen)."""
         found: dict[str, int] = {}
-        for path, lengths in zip(self.paths, self.lengths, strict=True):
-            column = read_shard(path, columns=["modality"])["modality"].to_numpy().astype(str)
+        for column, lengths in zip(_each(_modalities, self.paths), self.lengths, strict=True):
             for modality in np.unique(column):
                 count = int(lengths[column == modality].sum())
                 found[str(modality)] = found.get(str(modality), 0) + count
@@ -78,19 +83,30 @@ class ShardSet:
         if self.modalities is None:
             return self.row_lengths
         chosen = []
-        for path, lengths in zip(self.paths, self.row_lengths, strict=True):
-            column = read_shard(path, columns=["modality"])["modality"].to_numpy()
-            chosen.append(np.where(np.isin(column.astype(str), self.modalities), lengths, 0))
+        for column, lengths in zip(_each(_modalities, self.paths), self.row_lengths, strict=True):
+            chosen.append(np.where(np.isin(column, self.modalities), lengths, 0))
         return chosen
 
 
-def _find_shards(folder: str | Path | Sequence[str | Path]) -> list[Path]:
-    if isinstance(folder, str | Path):
-        paths = sorted(Path(folder).glob(PATTERN))
+def _modalities(path: Location) -> np.ndarray:
+    return read_shard(path, columns=["modality"])["modality"].to_numpy().astype(str)
+
+
+def _each(read: Callable[[Location], T], paths: Sequence[Location]) -> list[T]:
+    """Read something of each shard; those in a store several at a time, since answers take long."""
+    if not any(isinstance(path, RemotePath) for path in paths):
+        return [read(path) for path in paths]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(read, paths))
+
+
+def _find_shards(folder: Shards) -> list[Location]:
+    if isinstance(folder, str | Path | RemotePath):
+        paths = find_shards(location(folder))
         if not paths:
             raise ShardError(f"{folder}: expected {PATTERN} written by dvse tokenize, found none")
         return paths
-    paths = [Path(path) for path in folder]
+    paths = [location(path) for path in folder]
     if not paths:
         raise ShardError("expected at least one shard, received an empty list")
     return paths

@@ -11,7 +11,6 @@ before.
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,10 @@ from dvse.dataset.epoch_order import EpochOrder
 from dvse.dataset.packed_batch import PackedBatch
 from dvse.dataset.packing import ContinuousPacking, Packing, WholePacking
 from dvse.dataset.piece_reader import PieceReader
-from dvse.dataset.shard_set import ShardSet
+from dvse.dataset.shard_set import Shards, ShardSet
 from dvse.dataset.window_stream import WindowStream
 from dvse.errors import ConfigError, ShardError
+from dvse.storage.local_cache import LocalCache
 
 _IDS_TOGETHER = 1 << 18
 _STATE_VERSION = 2
@@ -38,7 +38,7 @@ class TokenDataset(IterableDataset[PackedBatch]):
     many steps: where the last step has too few windows, they are filled up with padding.
 
     Args:
-        folder: directory with shards, or a list of shard files.
+        folder: directory with shards, here or in a store (`s3://…`), or a list of shard files.
         batch_size: windows a batch (B).
         length: ids a window (T).
         shuffle: mix documents; else input order.
@@ -50,6 +50,8 @@ class TokenDataset(IterableDataset[PackedBatch]):
         drop_last: leave out the last step where it is not full.
         use_cache: keep a flat copy of each shard in `.flat` beside it, which makes every later
             pass several times faster; without it every worker decodes every shard.
+        cache: where copies of shards in a store are kept, and how much of them; by default 64 GiB
+            in the user's cache folder.
 
     Raises:
         ShardError: no shards there, shards of different vocabularies, or a corrupt one.
@@ -64,7 +66,7 @@ class TokenDataset(IterableDataset[PackedBatch]):
 
     def __init__(
         self,
-        folder: str | Path | Sequence[str | Path],
+        folder: Shards,
         *,
         batch_size: int = 8,
         length: int = 2048,
@@ -77,6 +79,7 @@ class TokenDataset(IterableDataset[PackedBatch]):
         pad_id: int = 0,
         drop_last: bool = False,
         use_cache: bool = True,
+        cache: LocalCache | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or not 0 <= rank < num_ranks:
@@ -86,7 +89,8 @@ class TokenDataset(IterableDataset[PackedBatch]):
             )
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.rank, self.num_ranks = rank, num_ranks
-        self.pad_id, self.drop_last, self.use_cache = pad_id, drop_last, use_cache
+        self.pad_id, self.drop_last = pad_id, drop_last
+        self.use_cache, self.cache = use_cache, cache
         self.modalities = None if modalities is None else tuple(modalities)
         self._packing: Packing = (WholePacking if keep_whole else ContinuousPacking)(length)
         self._shards = ShardSet(folder, self.modalities)
@@ -245,7 +249,12 @@ class TokenDataset(IterableDataset[PackedBatch]):
         together = max(1, _IDS_TOGETHER // (self.batch_size * self.length))
         is_counted = get_worker_info() is None
         with PieceReader(
-            self._shards.paths, self._shards.row_lengths, stream, cut, use_cache=self.use_cache
+            self._shards.paths,
+            self._shards.row_lengths,
+            stream,
+            cut,
+            use_cache=self.use_cache,
+            cache=self.cache,
         ) as reader:
             for first in range(0, len(steps), together):
                 for batch in self._fill(reader, steps[first : first + together]):

@@ -2,7 +2,8 @@
 
 The bytes go to a temporary name in the same directory, are flushed to the disk, and take their
 name by a rename; then the directory is flushed, so that the rename itself survives. Temporary names
-are each writer's own, so that two may write the same file: the later one stays.
+are each writer's own, so that two may write the same file: the later one stays. In a store an
+object is whole or not there by nature.
 """
 
 import contextlib
@@ -10,16 +11,22 @@ import os
 import secrets
 from pathlib import Path
 
+from dvse.remote import object_store
+from dvse.remote.remote_path import Location, RemotePath
+
 TEMPORARY_PREFIX = ".tmp-"
 
 
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
+def write_atomically(path: Location, data: bytes | memoryview) -> None:
     """Write `data` to `path`, replacing what was there, in one step.
 
     Raises:
         OSError: the disk is full, or the directory cannot be written; nothing is left behind and
             the old file is untouched.
     """
+    if isinstance(path, RemotePath):
+        path.write_bytes(data)
+        return
     temporary = temporary_name(path)
     try:
         _write_durably(temporary, data)
@@ -31,20 +38,23 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
     sync_directory(path.parent)
 
 
-def create_atomically(path: Path, data: bytes) -> bool:
-    """Write `data` to `path` unless it is there already; return whether it was written.
+def create_atomically(path: Location, data: bytes) -> bool:
+    """Write `data` to `path` unless something is there; return whether it holds `data` now.
 
-    Of several that try at the same time, on one machine or on several, one succeeds.
+    Of several that try at the same time, on one machine or on several, one succeeds: by a hard link
+    in a directory, by a conditional put in a store.
 
     Raises:
         OSError: the disk is full, or the directory cannot be written.
     """
+    if isinstance(path, RemotePath):
+        return object_store.create(path.address, data)
     temporary = temporary_name(path)
     try:
         _write_durably(temporary, data)
         os.link(temporary, path)
     except FileExistsError:
-        return False
+        return path.read_bytes() == data
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)

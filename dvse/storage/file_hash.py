@@ -1,10 +1,11 @@
 """The SHA-256 of a file: what bundles, journals and shards are proved by."""
 
 import hashlib
-from pathlib import Path
+
+from dvse.remote.remote_path import Location
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Location) -> str:
     """Return the SHA-256 (hex) of a file, read in pieces.
 
     Raises:

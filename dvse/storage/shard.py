@@ -18,7 +18,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dvse.encoding import Encoding
-from dvse.errors import IdRangeError, ShardError
+from dvse.errors import DvseError, IdRangeError, ShardError
+from dvse.remote.remote_path import Location, RemotePath
 from dvse.storage.atomic_file import write_atomically
 
 if TYPE_CHECKING:
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = "1"
 PATTERN = "shard-*.parquet"
+DONE_FOLDER = ".job/done"
 
 _PREFIX = "dvse."
 _TIGHT = (",", ":")
 _ROWS_PER_GROUP = 8192
+# One request for all of a small object is quicker than several for the columns that are wanted.
+_READ_WHOLE = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +90,23 @@ class ShardMetadata:
         }
 
 
-def shard_name(number: int) -> str:
-    """Return the file name of a shard.
+def shard_name(number: int, sha256: str = "") -> str:
+    """Return the file name of a shard; in a store it holds the beginning of its hash.
 
-    >>> shard_name(7)
-    'shard-000007.parquet'
+    >>> shard_name(7), shard_name(7, "0123456789abcdef" * 4)
+    ('shard-000007.parquet', 'shard-000007-0123456789abcdef.parquet')
     """
-    return f"shard-{number:06d}.parquet"
+    return f"shard-{number:06d}{f'-{sha256[:16]}' if sha256 else ''}.parquet"
+
+
+def shard_number(name: str) -> int:
+    """Return the number in the file name of a shard, -1 where there is none.
+
+    >>> shard_number("shard-000007.parquet"), shard_number("shard-000007-0123.parquet")
+    (7, 7)
+    """
+    digits = name.removeprefix("shard-").partition(".")[0].partition("-")[0]
+    return int(digits) if digits.isdecimal() else -1
 
 
 def shard_schema(id_dtype: np.dtype | str) -> pa.Schema:
@@ -163,7 +176,7 @@ def encoding_row(
 
 
 def write_shard(
-    path: Path,
+    path: Location,
     rows: Sequence[Mapping[str, Any]],
     *,
     schema: pa.Schema,
@@ -173,12 +186,28 @@ def write_shard(
 
     Args:
         path: where; replaced if it is there.
+        rows, schema, metadata: as for `encode_shard`.
+
+    Raises:
+        OSError: the disk is full or the directory cannot be written; nothing is left behind.
+        ShardError: more than 2³¹ ids.
+    """
+    data = encode_shard(rows, schema=schema, metadata=metadata)
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def encode_shard(
+    rows: Sequence[Mapping[str, Any]], *, schema: pa.Schema, metadata: Mapping[str, str]
+) -> memoryview:
+    """Return the bytes of a shard.
+
+    Args:
         rows: one mapping a row, with a value for each column of `schema`.
         schema: the columns (`shard_schema` for tokens; other jobs bring their own).
         metadata: key-value pairs for the file.
 
     Raises:
-        OSError: the disk is full or the directory cannot be written; nothing is left behind.
         ShardError: more than 2³¹ ids.
     """
     columns = [_column([row[field.name] for row in rows], field) for field in schema]
@@ -203,19 +232,53 @@ def write_shard(
         write_batch_size=1024,
         store_schema=True,
     )
-    data = memoryview(sink.getvalue())
-    write_atomically(path, data)
-    return hashlib.sha256(data).hexdigest()
+    return memoryview(sink.getvalue())
 
 
-def read_metadata(path: Path) -> ShardMetadata:
+def find_shards(folder: Location) -> list[Location]:
+    """Return the shards in a folder, in the order of their partitions.
+
+    In a store a partition may have been uploaded twice, or not finished yet: where a job's journal
+    stands beside the shards, those that its done-markers name are meant.
+
+    >>> from pathlib import Path
+    >>> find_shards(Path("no such folder"))
+    []
+    """
+    found: list[Location] = sorted(folder.glob(PATTERN))  # type: ignore[type-var]
+    if not isinstance(folder, RemotePath):
+        return found
+    done = {int(path.stem): path for path in (folder / DONE_FOLDER).glob("*.json")}
+    if not done:
+        return found
+    by_number: dict[int, list[Location]] = {}
+    for path in found:
+        by_number.setdefault(shard_number(path.name), []).append(path)
+    shards = []
+    for number, marker in sorted(done.items()):
+        of_number = by_number.get(number, [])
+        if len(of_number) > 1:
+            named = json.loads(marker.read_bytes()).get("shard") or shard_name(number)
+            of_number = [path for path in of_number if path.name == named]
+        shards += of_number
+    return shards
+
+
+def opened(path: Location) -> Any:
+    """Return what pyarrow can read: a path as it is, an object as a file that is read by ranges."""
+    return path.open("rb") if isinstance(path, RemotePath) else path
+
+
+def read_metadata(path: Location) -> ShardMetadata:
     """Read what a shard says of itself, without its rows.
 
     Raises:
         ShardError: no Parquet file, or none that DVSE has written.
     """
     try:
-        found = pq.read_schema(path).metadata or {}
+        found = pq.read_schema(opened(path)).metadata or {}
+    except DvseError:
+        raise  # of a store, which says what is the matter
     except (OSError, pa.ArrowException) as error:
         raise ShardError(f"{path}: expected a token shard; {_first_line(error)}") from None
     values = {
@@ -238,14 +301,19 @@ def read_metadata(path: Path) -> ShardMetadata:
     )
 
 
-def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_shard(path: Location, columns: Sequence[str] | None = None) -> pa.Table:
     """Read the rows of a shard.
 
     Raises:
         ShardError: the file is missing, cut short or corrupt.
     """
+    wanted = None if columns is None else list(columns)
     try:
-        return pq.read_table(path, columns=None if columns is None else list(columns))
+        if isinstance(path, RemotePath) and (wanted is None or path.info().size <= _READ_WHOLE):
+            return pq.read_table(pa.BufferReader(path.read_bytes()), columns=wanted)
+        return pq.read_table(opened(path), columns=wanted)
+    except DvseError:
+        raise  # of a store, which says what is the matter
     except (OSError, pa.ArrowException) as error:
         raise ShardError(f"{path}: expected a token shard; {_first_line(error)}") from None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.answering.settings import CaptionOptions
 from pipelines.commands import job_arguments
+from pipelines.commands.answers import output_place
 from pipelines.commands.fields import add_flags, from_flags
 from pipelines.engines.settings import Placement
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="captions.jsonl or captions.parquet"
+        "--output", type=output_place, metavar="FILE", help="captions.jsonl or captions.parquet"
     )
     parser.add_argument(
         "--model", default="tiny", help="name, directory or Hub id (default: %(default)s)"

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dvse.remote.remote_path import Location, num_bytes
+from pipelines.commands.answers import place
+
 HELP = """\
 Show the tokens of a file or of token shards to a person, or what decides those of a part or bundle.
 
@@ -21,7 +24,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("path", type=Path, metavar="FILE|DIR")
+    parser.add_argument("path", type=place, metavar="FILE|DIR")
     parser.add_argument(
         "--bundle", help="name, directory or Hub id (default: tiny; the one of the shards)"
     )
@@ -67,9 +70,9 @@ def _show_settings(folder: Path) -> int:
         bundle = Bundle.open(folder)
         parts = [(m, section, folder / m) for m, section in bundle.sections.items()]
         print(f"{bundle.name}: {bundle.vocabulary}\nfingerprint {bundle.fingerprint}")
-    for modality, described, place in parts:
+    for modality, described, part_folder in parts:
         print(f"\n{modality}")
-        for line in deciding_lines(modality, described.spec, place, described.provenance):
+        for line in deciding_lines(modality, described.spec, part_folder, described.provenance):
             print(f"  {line}")
     return 0
 
@@ -99,10 +102,10 @@ def _show_shards(args: argparse.Namespace) -> int:
     from dvse.errors import InputError, ShardError
     from dvse.storage.bundle import Bundle
     from dvse.storage.finding import find_bundle
-    from dvse.storage.shard import PATTERN, read_metadata
+    from dvse.storage.shard import PATTERN, find_shards, read_metadata
     from pipelines.reports.token_lines import head_line, row_lines
 
-    paths = sorted(args.path.glob(PATTERN)) if args.path.is_dir() else [args.path]
+    paths = find_shards(args.path) if args.path.is_dir() else [args.path]
     if args.filtered:
         return _show_refused(args)
     if not paths:
@@ -160,7 +163,7 @@ def _show_refused(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_summary(path: Path, paths: list[Path], metadata: Any) -> None:
+def _print_summary(path: Location, paths: list[Location], metadata: Any) -> None:
     import pyarrow.compute as pc
 
     from dvse.storage.shard import read_shard
@@ -173,7 +176,7 @@ def _print_summary(path: Path, paths: list[Path], metadata: Any) -> None:
         for modality, length in zip(table["modality"].to_pylist(), lengths, strict=True):
             rows[modality] = rows.get(modality, 0) + 1
             ids[modality] = ids.get(modality, 0) + length
-    size = sum(shard.stat().st_size for shard in paths)
+    size = sum(map(num_bytes, paths))
     print(f"{path}: {len(paths):,} shards, {size / 1e6:,.2f} MB, bundle {metadata.bundle}")
     profile = metadata.profile
     print(f"made on {profile.get('processor', profile.get('device'))}, fp32, "
@@ -184,7 +187,7 @@ def _print_summary(path: Path, paths: list[Path], metadata: Any) -> None:
         print(f"{modality:10}{rows[modality]:12,}{ids[modality]:16,}{mean:12,.1f}")
 
 
-def _rows(paths: list[Path], name: str | None) -> Iterator[dict[str, Any]]:
+def _rows(paths: list[Location], name: str | None) -> Iterator[dict[str, Any]]:
     from dvse.storage.shard import read_shard
 
     for path in paths:
@@ -204,9 +207,9 @@ def _pieces(bundle: Any) -> Callable[[int], str]:
     return load_text_tokenizer(bundle.sections["text"].spec, bundle.folder / "text").piece
 
 
-def _bundle_of(path: Path) -> str | None:
+def _bundle_of(path: Location) -> str | None:
     """The bundle as the job was given it, so that one loaded by path is found again."""
-    from pipelines.job.journal import Journal
+    from pipelines.job.open_journal import open_journal
 
-    journal = Journal(path if path.is_dir() else path.parent)
+    journal = open_journal(path if path.is_dir() else path.parent)
     return journal.read_job().get("bundle_given") if journal.exists() else None

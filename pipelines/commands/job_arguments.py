@@ -6,9 +6,9 @@ Each command brings a step and says what it prints; where and how the job runs i
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dvse.remote.remote_path import Location
 from pipelines.commands.fields import add_flags, from_flags
 from pipelines.engines.settings import Placement
 from pipelines.job.config import JobConfig
@@ -44,7 +44,7 @@ def run_job(
     make_step: "Callable[[], Step]",
     *,
     command: str,
-    output: Path,
+    output: Location,
     max_chunks: int,
     finish: "Callable[[Summary], None]",
 ) -> int:
@@ -89,7 +89,7 @@ def run_job(
     return _exit_code(summary, command, output)
 
 
-def _exit_code(summary: "Summary", command: str, output: Path) -> int:
+def _exit_code(summary: "Summary", command: str, output: Location) -> int:
     if summary.stopped_by:
         print(
             f"dvse {command}: stopped by {summary.stopped_by}; what is finished stays, run the "

@@ -1,11 +1,12 @@
 """`dvse tokenize`."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvse.errors import ConfigError
+from dvse.remote.remote_path import Location
 from pipelines.commands import job_arguments
+from pipelines.commands.answers import output_place
 
 if TYPE_CHECKING:
     from pipelines.job.summary import Summary
@@ -17,8 +18,11 @@ Turn files into token shards: resumable, in input order, nothing lost.
 INPUT is a file, a folder (searched to the bottom), a glob, a WebDataset .tar, a .parquet with
 Image or Audio columns, a manifest (fairseq .tsv, Kaldi wav.scp, NeMo or lhotse .jsonl, .csv with a
 path column), a .jsonl of conversations or texts, or hf:NAME?split=train&streaming=true for
-anything that datasets.load_dataset reads. Each input ends as a row of a shard or as a line of
-DIR/errors.jsonl. A .txt beside a picture or recording is an input and travels along as its text.
+anything that datasets.load_dataset reads. Files, folders and manifests may lie behind s3://, gs://,
+hf:// or http(s)://, and DIR behind s3:// or gs:// (extra 'remote').
+
+Each input ends as a row of a shard or as a line of DIR/errors.jsonl. A .txt beside a picture or
+recording is an input and travels along as its text.
 
 Run the same command again after any interruption: only what is missing is done."""
 EXAMPLES = """\
@@ -26,6 +30,7 @@ EXAMPLES = """\
   dvse tokenize train-*.tar --template '{jpg}Describe it. {txt}' --output tokens
   dvse tokenize hf:user/pictures?split=train --output tokens --workers 8 --device cuda:0,cuda:1
   dvse tokenize photos/ --output tokens --dry-run
+  dvse tokenize s3://bucket/photos --output s3://bucket/tokens
 
 """ + job_arguments.EXIT_CODES.format(what="bundle")
 
@@ -35,7 +40,7 @@ _SMALL_JOB = 40
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=output_place, required=True, metavar="DIR")
     parser.add_argument(
         "--bundle", default="tiny", help="name, directory or Hub id (default: %(default)s)"
     )
@@ -74,20 +79,19 @@ def run(args: argparse.Namespace) -> int:
     )
 
 
-def _print_rows(output: Path) -> None:
+def _print_rows(output: Location) -> None:
     """A line a row, and a line an error, while there are few."""
     import json
 
-    from dvse.storage.shard import PATTERN, read_shard
+    from dvse.storage.shard import find_shards, read_shard
 
     print(f"{'input':40} {'modality':9}{'ids':>7}  first ids")
-    for path in sorted(output.glob(PATTERN)):
+    for path in find_shards(output):
         for row in read_shard(path, columns=["id", "modality", "ids"]).to_pylist():
             first = " ".join(map(str, row["ids"][:8]))
             print(f"{_short(row['id']):40} {row['modality']:9}{len(row['ids']):7,}  {first}")
-    with (output / "errors.jsonl").open(encoding="utf-8") as file:
-        for line in map(json.loads, file):
-            print(f"{_short(line['id']):40} {'error':9}{'':7}  {line['reason']}")
+    for line in map(json.loads, (output / "errors.jsonl").read_bytes().splitlines()):
+        print(f"{_short(line['id']):40} {'error':9}{'':7}  {line['reason']}")
 
 
 def _short(name: str) -> str:

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
+
+from dvse.remote.remote_path import Location
+from pipelines.commands.answers import place
 
 HELP = """\
 Prove that token shards are whole and still come out the same.
@@ -21,12 +23,12 @@ exit codes: 0 all well, 1 problems (each is a line on stderr), 2 the command lin
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("folder", type=place, metavar="DIR")
     parser.add_argument(
         "--bundle", help="the bundle that made the shards (default: the name they carry)"
     )
     parser.add_argument(
-        "--against", type=Path, metavar="TOKENS", help="the token shards that an export came from"
+        "--against", type=place, metavar="TOKENS", help="the token shards that an export came from"
     )
     parser.add_argument("--device", help="where to tokenise (default: the kind recorded)")
     parser.add_argument(
@@ -64,9 +66,9 @@ def _report(found: Any) -> int:
     return 1 if found.problems else 0
 
 
-def bundle_of(folder: Path) -> str | None:
+def bundle_of(folder: Location) -> str | None:
     """Return the bundle as the job was given it, so that one loaded by path is found again."""
-    from pipelines.job.journal import Journal
+    from pipelines.job.open_journal import open_journal
 
-    journal = Journal(folder)
+    journal = open_journal(folder)
     return journal.read_job().get("bundle_given") if journal.exists() else None

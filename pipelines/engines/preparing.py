@@ -2,9 +2,9 @@
 
 from collections.abc import Hashable, Iterator
 
+from dvse.remote.patience import PATIENCE
 from pipelines.engines.window import Piece
 from pipelines.sources.loading import load, stage_of
-from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Failure, Record
 from pipelines.steps.step import ChunkMaker
 

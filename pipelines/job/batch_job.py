@@ -12,8 +12,9 @@ from dvse.errors import DvseError, StorageError
 from pipelines.engines.engine import Engine
 from pipelines.job.beginning import Beginning, Begun
 from pipelines.job.config import JobConfig
+from pipelines.job.done_marker import DoneMarker
 from pipelines.job.fruitless import fruitless_data_sets
-from pipelines.job.journal import DoneMarker, Journal
+from pipelines.job.open_journal import open_journal
 from pipelines.job.progress import NoProgress, Progress
 from pipelines.job.stop_request import StopRequest
 from pipelines.job.summary import Summary
@@ -47,7 +48,7 @@ class BatchJob(ABC):
         self._engine = engine
         self._progress = progress or NoProgress()
         self._stop = stop or StopRequest()
-        self._journal = Journal(config.output)
+        self._journal = open_journal(config.output)
         self._beginning = Beginning(
             config, step, self._journal, progress=self._progress, stop=self._stop
         )
@@ -102,7 +103,8 @@ class BatchJob(ABC):
     ) -> Summary:
         """Write `errors.jsonl` and `summary.json` of everything that is there."""
         pending = [] if work is None else work.pending
-        self._journal.assemble_errors(sorted(markers), pending)
+        self._journal.sweep(markers)
+        self._journal.assemble_errors(markers.values(), pending)
         summary = self._summary(markers, begun, work)
         self._journal.write_summary(summary.to_dict())
         return summary
@@ -128,6 +130,6 @@ class BatchJob(ABC):
     def _fruitless(self, markers: Mapping[int, DoneMarker]) -> tuple[str, ...]:
         if not any(marker.num_errors for marker in markers.values()):
             return ()
-        failed = (line.index for p in sorted(markers) for line in self._journal.errors(p))
+        failed = (e.index for p in sorted(markers) for e in self._journal.errors(markers[p]))
         lengths = self._journal.stream_lengths()
         return tuple(fruitless_data_sets(self._journal.listing, failed, lengths))

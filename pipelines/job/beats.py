@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Literal
 
+from dvse.remote.remote_path import Location
 from dvse.storage.atomic_file import write_atomically
 from pipelines.job.occupation import part_key
 from pipelines.job.part import Part
@@ -51,7 +51,7 @@ class Heart:
         every_s: seconds between two beats.
     """
 
-    def __init__(self, folder: Path, part: Part, *, every_s: float = BEAT_S) -> None:
+    def __init__(self, folder: Location, part: Part, *, every_s: float = BEAT_S) -> None:
         self._path = folder / f"{part_key(part)}.json"
         self._every_s = every_s
         self._beat = Beat(part=str(part), owner=secrets.token_hex(8))
@@ -100,7 +100,7 @@ class Watch:
     """
 
     def __init__(
-        self, folder: Path, *, patience_s: float, clock: Callable[[], float] = time.monotonic
+        self, folder: Location, *, patience_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._folder, self._patience_s, self._clock = folder, patience_s, clock
         self._began = clock()
@@ -137,16 +137,16 @@ class Watch:
         return self._clock() - since >= self._patience_s
 
 
-def beats(folder: Path) -> list[Beat]:
+def beats(folder: Location) -> list[Beat]:
     """Return the last beat of every part that has ever begun here, by the number of parts."""
     found = []
-    for path in sorted(folder.glob("*-of-*.json")):
+    for path in sorted(folder.glob("*-of-*.json"), key=str):
         with contextlib.suppress(OSError, ValueError, TypeError):  # gone, or another version's
             found.append(Beat(**json.loads(path.read_bytes())))
     return found
 
 
-def forget_other_counts(folder: Path, count: int) -> None:
+def forget_other_counts(folder: Location, count: int) -> None:
     """Delete the beats of an earlier run with another number of parts."""
     for beat in beats(folder):
         part = Part.parse(beat.part)

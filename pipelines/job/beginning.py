@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dvse.remote.address import is_address
 from dvse.storage.shard import shard_name
 from pipelines.job.comparison import Comparison
 from pipelines.job.config import JobConfig
-from pipelines.job.journal import DoneMarker, ErrorLine, Journal
+from pipelines.job.done_marker import DoneMarker, ErrorLine
+from pipelines.job.journal import Journal
 from pipelines.job.numbering import Numbering
 from pipelines.job.plan import write_listing
 from pipelines.job.progress import Progress
@@ -123,6 +125,7 @@ class Beginning:
             )
         markers = journal.markers() if before is not None else {}
         repaired = self._forget_damaged(markers)
+        journal.sweep(markers)
         listing = self._settle_inputs(before, found.sha256, markers)
         numbering = Numbering.of(listing, journal.stream_lengths())
         return Begun(
@@ -258,7 +261,7 @@ class Beginning:
         again = {}
         for partition, marker in markers.items():
             if marker.num_errors and (self._config.retry_errors or numbering.holes):
-                lines = self._journal.errors(partition)
+                lines = self._journal.errors(marker)
                 if not self._config.retry_errors:
                     # An error line of an input that went away has nothing to say any more.
                     lines = [line for line in lines if numbering.is_hole(line.index)]
@@ -275,7 +278,10 @@ class Beginning:
 
 def _places(inputs: Sequence[str]) -> list[str]:
     """Where inputs lie, whatever directory a part is started in."""
-    return [one if one.startswith(HUB_PREFIX) else os.path.abspath(one) for one in inputs]  # noqa: PTH100
+    return [
+        one if one.startswith(HUB_PREFIX) or is_address(one) else os.path.abspath(one)  # noqa: PTH100
+        for one in inputs
+    ]
 
 
 def _announced(settled: Reconciled, redone: Sequence[int], num_kept: int) -> Iterator[str]:

@@ -8,11 +8,11 @@ the rows that were made are compared with what would be read now.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from dvse.remote.patience import PATIENCE
+from dvse.remote.remote_path import location
 from pipelines.job.stored_rows import StoredRows, is_same
 from pipelines.sources.entry import Entry
-from pipelines.sources.patience import PATIENCE
 from pipelines.sources.registry import SourceOptions, make_source
 
 
@@ -123,7 +123,7 @@ def _begins_with(now: Entry, was: Entry) -> bool:
         return False
     if was.stamp.size == now.stamp.size:
         return was.sha256 == now.sha256
-    with Path(now.path).open("rb") as file:
+    with location(now.path).open("rb") as file:
         head = file.read(was.stamp.size)
         ended = head.endswith((b"\n", b"\r")) or file.read(1) in (b"\n", b"\r")
     return ended and hashlib.sha256(head).hexdigest() == was.sha256

@@ -4,9 +4,9 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dvse.errors import ConfigError
+from dvse.remote.remote_path import Location
 from pipelines.job.beats import BEAT_S
 from pipelines.job.part import Part
 from pipelines.job.permissions import Permissions
@@ -19,8 +19,8 @@ class JobConfig:
     """Settings of a job.
 
     Attributes:
-        inputs: files, folders, globs, containers, `hf:` addresses.
-        output: directory of the shards.
+        inputs: files, folders, globs, containers, addresses.
+        output: directory of the shards, here or in a store.
         device: on which the numerics profile is judged.
 
     Raises:
@@ -28,7 +28,7 @@ class JobConfig:
     """
 
     inputs: Sequence[str]
-    output: Path
+    output: Location
     shard_size: int = setting(1000, "inputs a shard")
     source_options: SourceOptions = section(SourceOptions())
     max_error_rate: float = setting(

@@ -7,10 +7,11 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dvse.remote.remote_path import Location
 from dvse.storage.shard import write_shard
 from pipelines.engines.engine import Engine, Numbered
 from pipelines.job.comparison import Comparison
-from pipelines.job.journal import Journal
+from pipelines.job.open_journal import open_journal
 from pipelines.job.plan import ListingSummary, Plan, write_listing
 from pipelines.job.reconciliation import differences
 from pipelines.job.stored_rows import StoredRows
@@ -81,7 +82,7 @@ def estimate(
     engine: Engine,
     *,
     shard_size: int,
-    output: Path | None = None,
+    output: Location | None = None,
 ) -> Estimate:
     """Find all inputs as the job would, do a few of them, and write nothing.
 
@@ -125,10 +126,10 @@ def estimate(
 
 
 def _differing(
-    output: Path, found: Path, options: SourceOptions, shard_size: int
+    output: Location, found: Path, options: SourceOptions, shard_size: int
 ) -> tuple[str, ...]:
     """How the inputs differ from those of the job in the directory, where there is one."""
-    journal = Journal(output)
+    journal = open_journal(output)
     if not journal.exists() or not (markers := journal.markers()):
         return ()
     comparison = Comparison(

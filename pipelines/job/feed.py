@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dvse.storage.shard import read_shard
 from pipelines.engines.engine import Numbered
-from pipelines.job.journal import DoneMarker, ErrorLine, Journal
+from pipelines.job.done_marker import DoneMarker, ErrorLine
+from pipelines.job.journal import Journal
 from pipelines.job.names import Names
 from pipelines.job.numbering import Numbering
 from pipelines.job.partition import Partition
@@ -88,8 +89,8 @@ class Feed:
             return Partition(number, first, length if is_known else None)
         length = marker.num_inputs + len(marker.holes)
         partition = Partition(number, first, length)
-        rows = read_shard(self._journal.shard(number)).to_pylist()
-        partition.restore(marker, rows, self._journal.errors(number))
+        rows = read_shard(self._journal.shard(marker)).to_pylist()
+        partition.restore(marker, rows, self._journal.errors(marker))
         for line in self._again[number]:
             partition.try_again(line.index)
         return partition

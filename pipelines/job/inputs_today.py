@@ -5,7 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipelines.job.comparison import Comparison
-from pipelines.job.journal import DoneMarker, Journal
+from pipelines.job.done_marker import DoneMarker
+from pipelines.job.journal import Journal
 from pipelines.job.plan import read_listing
 from pipelines.job.reconciliation import differences
 from pipelines.job.stored_rows import StoredRows

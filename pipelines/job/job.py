@@ -30,7 +30,7 @@ class Job(BatchJob):
             is_begun = begun.before is not None and expected is not None
             if is_begun and not begun.left(range(expected or 0)):
                 self._beginning.take_up_finished(begun)
-                self._journal.assemble_errors(sorted(begun.finished), ())
+                self._journal.assemble_errors(begun.finished.values(), ())
                 return self._summary(begun.finished, begun)
             return self._work(begun)
 

@@ -9,11 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from dvse.remote import object_store
+from dvse.remote.remote_path import Location, RemotePath
 from dvse.storage.atomic_file import sync_directory, temporary_name
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import read_shard
-from pipelines.job.journal import DoneMarker, ErrorLine, Journal
+from pipelines.job.done_marker import DoneMarker, ErrorLine
+from pipelines.job.journal import Journal
 from pipelines.job.plan import Plan
 from pipelines.job.unique_names import UniqueNames
 
@@ -53,8 +57,8 @@ class PlannedNames(Names):
         path: written by `plan_names`.
     """
 
-    def __init__(self, path: Path) -> None:
-        with path.open(encoding="utf-8") as file:
+    def __init__(self, path: Location) -> None:
+        with path.open("rb") as file:
             next(file)
             self._names: dict[int, str] = dict(map(json.loads, file))
 
@@ -75,16 +79,16 @@ def is_name_of(name: str, id: str) -> bool:
 
 def taken_names(journal: Journal, markers: Mapping[int, DoneMarker]) -> Iterator[str]:
     """Yield the names in finished partitions: each was free when it was given, so it is theirs."""
-    for partition in sorted(markers):
-        shard = read_shard(journal.shard(partition), columns=["id"])
+    for _, marker in sorted(markers.items()):
+        shard = read_shard(journal.shard(marker), columns=["id"])
         yield from shard.column("id").to_pylist()
-        yield from (line.id for line in journal.errors(partition))
+        yield from (line.id for line in journal.errors(marker))
 
 
-def are_planned(path: Path, listing: Path) -> bool:
+def are_planned(path: Location, listing: Path) -> bool:
     """Whether names were planned for this listing as it is."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             return json.loads(next(file)) == file_sha256(listing)
     except (OSError, ValueError, StopIteration):
         return False
@@ -121,13 +125,20 @@ def plan_names(
 
 
 def _names_of(journal: Journal, marker: DoneMarker) -> dict[int, str]:
-    lines = {line.index: line.id for line in journal.errors(marker.partition)}
-    ids = read_shard(journal.shard(marker.partition), columns=["id"]).column("id").to_pylist()
+    lines = {line.index: line.id for line in journal.errors(marker)}
+    ids = read_shard(journal.shard(marker), columns=["id"]).column("id").to_pylist()
     return lines | dict(zip(marker.row_numbers(lines), ids, strict=True))
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[Callable[[object], None]]:
+def _written(path: Location) -> Iterator[Callable[[object], None]]:
+    if isinstance(path, RemotePath):
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / path.name
+            with _written(file) as write:
+                yield write
+            object_store.upload(str(file), path.address)
+        return
     temporary = temporary_name(path)
     try:
         with temporary.open("w", encoding="utf-8") as file:

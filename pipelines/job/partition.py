@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.engines.engine import Outcome
-from pipelines.job.journal import DoneMarker, ErrorLine
+from pipelines.job.done_marker import DoneMarker, ErrorLine
 
 
 class Partition:
@@ -15,6 +15,9 @@ class Partition:
         number: which one.
         first: number of its first input.
         num_numbers: inputs and holes; `None` while only the end of a stream will tell.
+
+    Attributes:
+        before: the marker that it was done under, where it is done again in part.
     """
 
     def __init__(self, number: int, first: int, num_numbers: int | None) -> None:
@@ -24,6 +27,7 @@ class Partition:
         self._errors: dict[int, ErrorLine] = {}
         self._num_numbers = num_numbers
         self._holes: set[int] = set()
+        self.before: DoneMarker | None = None
 
     def add(self, outcome: Outcome) -> None:
         """Take the outcome of one input."""
@@ -48,6 +52,7 @@ class Partition:
         self, marker: DoneMarker, rows: Iterable[dict[str, Any]], errors: Sequence[ErrorLine]
     ) -> None:
         """Take what an earlier run made: all rows, and the error lines that are to stay."""
+        self.before = marker
         numbers = marker.row_numbers({line.index for line in errors})
         self._holes.update(marker.holes)
         self._rows.update(zip(numbers, rows, strict=True))

@@ -13,9 +13,10 @@ from itertools import islice, repeat
 from pathlib import Path
 
 from dvse.errors import InputError, JobError, ResumeError
+from dvse.remote.patience import PATIENCE, is_passing
+from dvse.remote.remote_path import Location
 from pipelines.sources.entry import GAPS, Entry
 from pipelines.sources.listing import Lister
-from pipelines.sources.patience import PATIENCE, is_passing
 from pipelines.sources.record import Failure, Record, utf8_name
 from pipelines.sources.registry import SourceOptions, make_source
 from pipelines.sources.source import Source
@@ -51,7 +52,7 @@ def write_listing(
     inputs: Sequence[str],
     options: SourceOptions,
     *,
-    skip: Path | None = None,
+    skip: Location | None = None,
     tick: Callable[[int], None] = lambda count: None,
 ) -> ListingSummary:
     """Find the inputs and write their listing.

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dvse.errors import InputError
+from dvse.remote.patience import PATIENCE
 from dvse.storage.shard import read_shard
-from pipelines.job.journal import DoneMarker, Journal
+from pipelines.job.done_marker import DoneMarker
+from pipelines.job.journal import Journal
 from pipelines.sources.loading import load
-from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Record
 
 _COLUMNS = ("source", "sha256", "text")
@@ -33,8 +34,8 @@ class StoredRows:
             return None
         if self._held[0] != partition:
             marker = self._markers[partition]
-            rows = read_shard(self._journal.shard(partition), _COLUMNS).to_pylist()
-            errors = self._journal.errors(partition)
+            rows = read_shard(self._journal.shard(marker), _COLUMNS).to_pylist()
+            errors = self._journal.errors(marker)
             numbers = marker.row_numbers({line.index for line in errors})
             self._held = partition, dict(zip(numbers, rows, strict=True))
         return self._held[1].get(number)

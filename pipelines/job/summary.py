@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.job.journal import DoneMarker  # loads pyarrow, which progress has no use for
+    from pipelines.job.done_marker import DoneMarker  # loads pyarrow, which progress has no use for
 
 
 @dataclass(frozen=True, kw_only=True)

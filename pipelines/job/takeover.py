@@ -7,8 +7,8 @@ a partition is made twice, with the same bytes.
 
 import json
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
+from dvse.remote.remote_path import Location
 from dvse.storage.atomic_file import create_atomically
 from pipelines.job.beats import Watch
 from pipelines.job.part import Part
@@ -23,7 +23,7 @@ class Claims:
         watch: says which other owners live.
     """
 
-    def __init__(self, folder: Path, owner: str, watch: Watch) -> None:
+    def __init__(self, folder: Location, owner: str, watch: Watch) -> None:
         self._folder, self._owner, self._watch = folder, owner, watch
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -50,7 +50,7 @@ class Claims:
         except FileNotFoundError:
             return ""  # the job is finished, and its claims are swept away
 
-    def _path(self, partition: int, generation: int) -> Path:
+    def _path(self, partition: int, generation: int) -> Location:
         return self._folder / f"{partition:06d}.{generation}"
 
 

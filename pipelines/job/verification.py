@@ -8,19 +8,20 @@ tokenised again, each alone, and every differing code is reported.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dvse.errors import ConfigError, DvseError, InputError, ShardError
 from dvse.numerics import NumericsProfile
+from dvse.remote.remote_path import Location
 from dvse.storage.file_hash import file_sha256
-from dvse.storage.shard import PATTERN, read_metadata, read_shard
+from dvse.storage.shard import PATTERN, find_shards, read_metadata, read_shard, shard_number
 from dvse.tokenizer import Tokenizer, load
+from pipelines.job.done_marker import DoneMarker
 from pipelines.job.inputs_today import differences_today
-from pipelines.job.journal import DoneMarker, Journal
 from pipelines.job.missing_parts import missing_parts
+from pipelines.job.open_journal import open_journal
 from pipelines.job.plan import Plan
 from pipelines.job.row_check import check_row
 from pipelines.job.unique_names import UniqueNames
@@ -63,7 +64,7 @@ class Verification:
 
 
 def verify(
-    folder: Path,
+    folder: Location,
     *,
     bundle: str | None = None,
     device: str | None = None,
@@ -89,9 +90,9 @@ def verify(
 
 
 class _Verifier:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self._folder = folder
-        self._journal = Journal(folder)
+        self._journal = open_journal(folder)
         self._markers = self._journal.markers() if self._journal.exists() else {}
         self._problems: list[str] = []
         self._counts = dict.fromkeys(
@@ -106,7 +107,7 @@ class _Verifier:
         seed: int,
         tokenizer: Tokenizer | None,
     ) -> Verification:
-        paths = sorted(self._folder.glob(PATTERN))
+        paths = find_shards(self._folder)
         self._check_journal(paths)
         readable = [path for path in paths if self._is_intact(path)]
         if not readable:
@@ -129,18 +130,20 @@ class _Verifier:
             self._tokenize_again(tokenizer, num_samples, seed)
         return self._result(paths)
 
-    def _result(self, paths: Sequence[Path]) -> Verification:
+    def _result(self, paths: Sequence[Location]) -> Verification:
         return Verification(num_shards=len(paths), problems=tuple(self._problems), **self._counts)
 
-    def _check_journal(self, paths: Sequence[Path]) -> None:
+    def _check_journal(self, paths: Sequence[Location]) -> None:
         if not self._journal.exists():
             return
         there = {path.name for path in paths}
-        expected = {self._journal.shard(number).name for number in self._markers}
+        expected = {marker.shard_name for marker in self._markers.values()}
         for name in sorted(expected - there):
             self._problems.append(f"{name}: missing; run dvse tokenize again to repair it")
-        for name in sorted(there - expected):
-            self._problems.append(f"{name}: not finished; run dvse tokenize again to repair it")
+        for name in self._journal.orphans(self._markers):
+            is_second = shard_number(name) in self._markers
+            what = "an orphan, which no done-marker names" if is_second else "not finished"
+            self._problems.append(f"{name}: {what}; run dvse tokenize again to repair it")
         job = self._journal.read_job()
         found, wanted = sum(m.num_inputs for m in self._markers.values()), job.get("num_inputs")
         if wanted is not None and found < wanted:
@@ -167,7 +170,7 @@ class _Verifier:
             options=SourceOptions(template=identity.get("template")),
         )
 
-    def _is_intact(self, path: Path) -> bool:
+    def _is_intact(self, path: Location) -> bool:
         marker = self._marker(path)
         try:
             read_metadata(path)
@@ -179,7 +182,7 @@ class _Verifier:
         self._problems.append(f"{path.name}: corrupt ({reason}); run dvse tokenize to repair it")
         return False
 
-    def _check_shard(self, path: Path, tokenizer: Tokenizer, names: UniqueNames) -> None:
+    def _check_shard(self, path: Location, tokenizer: Tokenizer, names: UniqueNames) -> None:
         metadata = read_metadata(path)
         found: list[str] = []
         for what, here, there in (
@@ -270,8 +273,8 @@ class _Verifier:
             mine = picked[(picked >= first) & (picked < ends[number])] - first
             if not len(mine):
                 continue
-            table = read_shard(self._journal.shard(marker.partition), ["ids", "sha256"])
-            failed = {line.index for line in self._journal.errors(marker.partition)}
+            table = read_shard(self._journal.shard(marker), ["ids", "sha256"])
+            failed = {line.index for line in self._journal.errors(marker)}
             indexes = marker.row_numbers(failed)
             for row in mine.tolist():
                 chosen[indexes[row]] = self._name(marker), table.slice(row, 1).to_pylist()[0]
@@ -282,11 +285,11 @@ class _Verifier:
         lines = tokenizer.profile.differences(recorded)
         return f" (the numerics profile differs: {'; '.join(lines)})" if lines else ""
 
-    def _marker(self, path: Path) -> DoneMarker | None:
+    def _marker(self, path: Location) -> DoneMarker | None:
         return next((m for m in self._markers.values() if self._name(m) == path.name), None)
 
     def _name(self, marker: DoneMarker) -> str:
-        return self._journal.shard(marker.partition).name
+        return marker.shard_name
 
 
 def _rows(table: Any) -> Iterator[dict[str, Any]]:

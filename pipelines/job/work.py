@@ -11,8 +11,9 @@ import time
 from dvse.errors import TooManyErrorsError
 from pipelines.engines.engine import Engine, Outcome
 from pipelines.job.beginning import Begun
+from pipelines.job.done_marker import DoneMarker, ErrorLine
 from pipelines.job.feed import Feed
-from pipelines.job.journal import DoneMarker, ErrorLine, Journal
+from pipelines.job.journal import Journal
 from pipelines.job.partition import Partition
 from pipelines.job.progress import Progress
 from pipelines.job.stop_request import StopRequest

@@ -1,9 +1,10 @@
 """The writer: a thread that makes complete partitions durable while the next ones are computed.
 
-Shard first, then error lines, then the done-marker, each flushed and renamed. Whatever moment a
-job is killed at, a partition is either done or not there.
+Shard first, then error lines, then the done-marker, each whole or not there. Whatever moment a job
+is killed at, a partition is either done or not.
 """
 
+import hashlib
 import queue
 import threading
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from dvse.errors import DvseError, StorageError
-from dvse.storage.shard import write_shard
-from pipelines.job.journal import DoneMarker, Journal
+from dvse.storage.shard import encode_shard
+from pipelines.job.done_marker import DoneMarker
+from pipelines.job.journal import Journal
 from pipelines.job.partition import Partition
 
 
@@ -82,10 +84,10 @@ class Writer:
                 self._error = error
 
     def _commit(self, partition: Partition) -> None:
-        sha256 = write_shard(
-            self._journal.shard(partition.number),
-            partition.rows,
-            schema=self._format.schema,
-            metadata=self._format.metadata,
+        shard = encode_shard(
+            partition.rows, schema=self._format.schema, metadata=self._format.metadata
         )
-        self.done.append(self._journal.commit(partition.marker(sha256), partition.errors))
+        marker = partition.marker(hashlib.sha256(shard).hexdigest())
+        self.done.append(
+            self._journal.commit(marker, shard, partition.errors, before=partition.before)
+        )

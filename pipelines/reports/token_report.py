@@ -16,7 +16,8 @@ from dvse.encoding import AudioSegment, ImageSegment
 from dvse.errors import DvseError
 from dvse.items import Audio
 from dvse.items import Image as ImageItem
-from dvse.storage.shard import PATTERN, read_shard
+from dvse.remote.remote_path import Location
+from dvse.storage.shard import find_shards, read_shard
 from dvse.tokenizer import Tokenizer
 from pipelines.codebooks.usage import count_codes
 from pipelines.reports.drawing import code_colour, code_picture, png, spectrogram, usage_bars
@@ -25,7 +26,7 @@ _MAX_FRAMES = 500
 _MOST_SHOWN = 200
 
 
-def write_token_report(shards: Path, output: Path, tokenizer: Tokenizer) -> None:
+def write_token_report(shards: Location, output: Path, tokenizer: Tokenizer) -> None:
     """Write the page for the shards in a directory: the first 200 inputs, counts of all.
 
     Args:
@@ -68,8 +69,8 @@ def write_token_report(shards: Path, output: Path, tokenizer: Tokenizer) -> None
     output.write_text(page, encoding="utf-8")
 
 
-def _rows(shards: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(shards.glob(PATTERN)):
+def _rows(shards: Location) -> Iterator[dict[str, Any]]:
+    for path in find_shards(shards):
         yield from read_shard(path).to_pylist()
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from dvse.errors import InputError
-from pipelines.sources.sniffing import bytes_of_base64, is_address, kind_of_bytes, kind_of_name
+from dvse.remote.address import STORES, is_address, scheme_of
+from pipelines.sources.sniffing import bytes_of_base64, kind_of_bytes, kind_of_name
 from pipelines.sources.table_rows import (
     CONVERSATION_COLUMNS,
     TEXT_COLUMNS,
@@ -137,7 +138,7 @@ def _kind_of_strings(leaf: _Leaf, values: list[Any]) -> _Found | None:
     if None in kinds or not kinds:
         return None
     (kind, *_) = (k for k in kinds if k)
-    if any(map(is_address, texts)):
+    if any(is_address(text) and scheme_of(text) not in STORES for text in texts):
         raise _unusable(leaf, "addresses on the network, which are not fetched")
     return _Found(kind, is_name=True)
 

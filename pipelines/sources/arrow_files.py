@@ -1,9 +1,5 @@
 """Arrow files, as `save_to_disk` and `to_feather` write them: streams and files, row by row."""
 
-# ruff: noqa: PTH120
-# Paths stay strings: they come by the million, and os.path is several times faster.
-
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import repeat
@@ -11,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from dvse.remote.address import parent_of
+from dvse.remote.remote_path import RemotePath, location
 from pipelines.sources.arrow_columns import table_layout
 from pipelines.sources.entry import Entry
 from pipelines.sources.record import Record, utf8_name
@@ -47,7 +45,7 @@ class ArrowSource(Source):
                         row,
                         fallback_id=f"{utf8_name(entry.name)}/{row_number}",
                         source=f"{utf8_name(entry.path)}#{row_number}",
-                        folder=os.path.dirname(entry.path),
+                        folder=parent_of(entry.path),
                         template=self._template,
                     )
                     row_number += 1
@@ -82,7 +80,9 @@ def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _batches(path: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    with pa.memory_map(path) as file:
+    place = location(path)
+    source = place.open() if isinstance(place, RemotePath) else pa.memory_map(path)
+    with source as file:
         is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
         file.seek(0)
         if is_file:

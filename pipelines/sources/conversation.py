@@ -7,10 +7,6 @@ messages have a part without content (`{"type": "image"}`) or say `<image>` or `
 numbers have to agree.
 """
 
-# ruff: noqa: PTH118
-# Paths stay strings: they come by the million, and os.path is several times faster.
-
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +14,9 @@ from typing import Any
 from dvse.chat import render
 from dvse.errors import InputError
 from dvse.items import Audio, Image, Item, Special, Text
-from pipelines.sources.record import FilePlace, HeldPlace, ItemKind, ItemRef, Record, failed
+from dvse.remote.address import join
+from pipelines.sources.places import file_place
+from pipelines.sources.record import HeldPlace, ItemKind, ItemRef, Record, failed
 
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
@@ -126,6 +124,6 @@ def _ref(item: Item, folder: str) -> ItemRef:
             if isinstance(item.source, bytes):
                 return ItemRef(kind=kind, place=HeldPlace(item.source))
             if isinstance(item.source, str):
-                path = os.path.join(folder, item.source)
-                return ItemRef(kind=kind, place=FilePlace(path))
+                path = join(folder, item.source)
+                return ItemRef(kind=kind, place=file_place(path))
     raise InputError(f"expected a path or base64 data, received {type(item).__name__}")

@@ -6,15 +6,17 @@
 Paths count from the folder of the manifest, in fairseq's from the root in its first line.
 """
 
-# ruff: noqa: PTH100, PTH112, PTH117, PTH118, PTH120
+# ruff: noqa: PTH100, PTH112, PTH117, PTH118
 # Paths stay strings: they come by the million, and os.path is several times faster.
 
 import csv
+import io
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from dvse.errors import DecodeError, InputError
+from dvse.remote.address import is_address, join, parent_of
+from dvse.remote.remote_path import location
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import media_record
 from pipelines.sources.record import Record, failed, utf8_name
@@ -40,7 +42,7 @@ class DelimitedSource(Source):
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""
-        folder = os.path.dirname(entry.path)
+        folder = parent_of(entry.path)
         for number, (line, row) in enumerate(self._rows(entry)):
             if number >= start:
                 yield _record(entry, line, row, folder)
@@ -49,13 +51,16 @@ class DelimitedSource(Source):
         """Yield (line number, column → value)."""
         tabs = entry.kind == "tsv"
         # Names may hold any bytes; undecodable ones survive as surrogates.
-        with Path(entry.path).open(
-            encoding="utf-8-sig", errors="surrogateescape", newline=""
+        with io.TextIOWrapper(
+            location(entry.path).open("rb"),
+            encoding="utf-8-sig",
+            errors="surrogateescape",
+            newline="",
         ) as file:
             if tabs:
                 header = file.readline().rstrip("\r\n").split("\t")
                 if not _has_path(header):
-                    yield from _fairseq(file, _root(header[0], os.path.dirname(entry.path)))
+                    yield from _fairseq(file, _root(header[0], parent_of(entry.path)))
                     return
                 file.seek(0)
             csv.field_size_limit(1 << 24)
@@ -90,6 +95,8 @@ def _delimiter(header: str) -> str:
 
 def _root(root: str, folder: str) -> str:
     """Where the root of fairseq lies: beside the manifest, or else counted from here."""
+    if is_address(folder) or is_address(root):
+        return join(folder, root)
     if os.path.isabs(root) or os.path.isdir(os.path.join(folder, root)) or not os.path.isdir(root):
         return root
     return os.path.abspath(root)
@@ -100,7 +107,7 @@ def _fairseq(file: Iterator[str], root: str) -> Iterator[tuple[int, dict[str, st
         line = line.rstrip("\r\n")
         if line:
             path = line.split("\t")[0]
-            yield at, {"path": os.path.join(root, path), "id": path}
+            yield at, {"path": join(root, path), "id": path}
 
 
 def _record(entry: Entry, line: int, row: dict[str, str | None], folder: str) -> Record:
@@ -112,8 +119,8 @@ def _record(entry: Entry, line: int, row: dict[str, str | None], folder: str) ->
         problem = row.get(None) or "the row has no path"  # type: ignore[call-overload]
         return failed(given or fallback, source, DecodeError(str(problem)))
     text = next((values[c] for c in _TEXT_COLUMNS if values.get(c)), None)
-    full = os.path.join(folder, path)
     try:
+        full = join(folder, path)
         stretch = stretch_of(values)
     except InputError as error:
         return failed(given or fallback, source, error)

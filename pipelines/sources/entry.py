@@ -11,7 +11,10 @@ import json
 import os
 from dataclasses import dataclass
 
-from pipelines.sources.patience import PATIENCE
+from dvse.remote import object_store
+from dvse.remote.address import is_address
+from dvse.remote.object_store import Found
+from dvse.remote.patience import PATIENCE
 from pipelines.sources.record import Failure
 
 # Entries that are no inputs but numbers that none has (any longer): of an input that went away,
@@ -28,15 +31,26 @@ FAILURES = frozenset((FAILURE, UNOPENED))
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Size and time of last change, by which a changed file is noticed without reading it."""
+    """Size and time of last change, by which a changed file is noticed without reading it.
+
+    Of an object in a store the ETag stands in place of the time.
+    """
 
     size: int
     mtime_ns: int
+    version: str = ""
+
+    @classmethod
+    def of_object(cls, found: Found) -> "Stamp":
+        """Return the stamp of an object in a store: its size and version."""
+        return cls(found.size, 0, found.version)
 
     @classmethod
     def of(cls, path: str) -> "Stamp | None":
-        """Return the stamp of a file, `None` where it cannot be looked at."""
+        """Return the stamp of a file or object, `None` where it cannot be looked at."""
         try:
+            if is_address(path):
+                return cls.of_object(object_store.stat(path))
             info = PATIENCE.call(lambda: os.stat(path))
         except (OSError, ValueError):
             return None
@@ -49,7 +63,7 @@ class Entry:
 
     Attributes:
         kind: key of the source that reads it, see `pipelines.sources.registry`.
-        path: absolute path, or the address of a data set.
+        path: absolute path, or the address of a file or a data set.
         name: what ids of its inputs begin with: the path as the user sees it.
         count: inputs in it; `None` where only reading to the end tells.
         stamp: size and time of the file.
@@ -110,5 +124,8 @@ class Entry:
         )
 
 
-def _pair(stamp: Stamp | None) -> list[int] | None:
-    return None if stamp is None else [stamp.size, stamp.mtime_ns]
+def _pair(stamp: Stamp | None) -> list[object] | None:
+    if stamp is None:
+        return None
+    version = [stamp.version] if stamp.version else []
+    return [stamp.size, stamp.mtime_ns, *version]

@@ -1,17 +1,14 @@
 """Single media files, groups of files with one stem, and names that cannot be read at all."""
 
-# ruff: noqa: PTH202
-# Paths stay strings: they come by the million, and os.path is several times faster.
-
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
-from dvse.errors import InputError
+from dvse.errors import InputError, StorageError
+from dvse.remote.patience import is_passing
+from dvse.remote.remote_path import location, num_bytes
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_kind
-from pipelines.sources.patience import is_passing
-from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
+from pipelines.sources.places import file_place
+from pipelines.sources.record import ItemRef, Record, failed, utf8_name
 from pipelines.sources.source import Source
 from pipelines.sources.template import Template
 
@@ -32,7 +29,7 @@ class FileSource(Source):
         yield Record(
             id=utf8_name(entry.name),
             source=utf8_name(entry.path),
-            refs=(ItemRef(kind=entry.kind, place=FilePlace(entry.path)),),  # type: ignore[arg-type]
+            refs=(ItemRef(kind=entry.kind, place=file_place(entry.path)),),  # type: ignore[arg-type]
             text=read_caption(entry.caption),
         )
 
@@ -62,7 +59,7 @@ class GroupSource(Source):
                 kind = media_kind(path)
             except InputError:
                 continue
-            ref = ItemRef(kind=kind, place=FilePlace(path))  # type: ignore[arg-type]
+            ref = ItemRef(kind=kind, place=file_place(path))  # type: ignore[arg-type]
             for name in {kind, extension(path)[1:]}:
                 fields[name] = (*fields.get(name, ()), ref)
         try:
@@ -101,9 +98,12 @@ def read_caption(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        if os.path.getsize(path) > _CAPTION_LIMIT:
+        place = location(path)
+        if num_bytes(place) > _CAPTION_LIMIT:
             return None
-        return Path(path).read_bytes().decode("utf-8")
+        return place.read_bytes().decode("utf-8")
+    except StorageError:
+        raise  # the store does not answer, which says nothing about the text
     except (OSError, ValueError) as error:
         if is_passing(error):
             raise  # it may be there on the next try

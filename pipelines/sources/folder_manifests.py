@@ -5,11 +5,9 @@ whose `file_name` says which file a caption or label is of; a Kaldi directory is
 a manifest is followed, and the files that it names are no inputs of their own.
 """
 
-# Paths stay strings: they come by the million, and os.path is several times faster.
-
-import os
 from collections.abc import Iterable, Set
 
+from dvse.remote.address import normalized
 from pipelines.sources.record import Record
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -37,8 +35,5 @@ def described_by(manifest: str, names: Set[str]) -> Set[str]:
 def files_of(records: Iterable[Record]) -> set[str]:
     """Return the paths of the media that records name."""
     return {
-        os.path.normpath(ref.place.path)
-        for record in records
-        for ref in record.refs
-        if ref.place.path
+        normalized(ref.place.path) for record in records for ref in record.refs if ref.place.path
     }

@@ -9,22 +9,20 @@
 Paths count from the folder of the manifest.
 """
 
-# ruff: noqa: PTH118, PTH120
-# Paths stay strings: they come by the million, and os.path is several times faster.
-
 import gzip
 import json
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
-from dvse.errors import DecodeError, InputError
+from dvse.errors import DecodeError, InputError, StorageError
+from dvse.remote.address import join, parent_of
+from dvse.remote.remote_path import location
 from pipelines.sources.conversation import conversation_record
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_record
 from pipelines.sources.lhotse import lhotse_record
-from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
+from pipelines.sources.places import file_place
+from pipelines.sources.record import ItemRef, Record, failed, utf8_name
 from pipelines.sources.source import Source
 from pipelines.sources.stretches import Stretch, stretch_of
 
@@ -46,7 +44,7 @@ class JsonLinesSource(Source):
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the lines from number `start` on."""
-        folder = os.path.dirname(entry.path)
+        folder = parent_of(entry.path)
         number = -1
         with _open(entry.path) as file:
             for at, line in enumerate(file, start=1):
@@ -64,6 +62,8 @@ def first_line_points_to_files(path: str) -> bool:
         with _open(path) as file:
             line = next((line for line in file if line.strip()), b"{}")
         found = json.loads(line)
+    except StorageError:
+        raise
     except (OSError, ValueError, EOFError):
         return False
     return (
@@ -94,7 +94,7 @@ def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
             return lhotse_record(found, id, source, folder)
         key = next((k for k in _PATH_KEYS if isinstance(found.get(k), str)), None)
         if key is not None:
-            path = os.path.join(folder, found[key])
+            path = join(folder, found[key])
             stretch = stretch_of(found)
             return media_record(
                 id=id if given is not None else utf8_name(found[key]),
@@ -120,7 +120,7 @@ def _media(found: Mapping[str, Any], folder: str) -> list[ItemRef]:
         for path in value if isinstance(value, list) else [value] if value else []:
             if not isinstance(path, str):
                 raise InputError(f"expected paths in {key!r}, received {type(path).__name__}")
-            place = FilePlace(os.path.join(folder, path))
+            place = file_place(join(folder, path))
             refs.append(ItemRef(kind="image" if key.startswith("i") else "audio", place=place))
     return refs
 
@@ -134,7 +134,20 @@ def _text(found: Mapping[str, Any]) -> str | None:
     return text
 
 
+class _Unzipped(gzip.GzipFile):
+    """Reads a compressed file, and closes it with itself."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(fileobj=file, mode="rb")
+        self._compressed = file
+
+    def close(self) -> None:
+        super().close()
+        self._compressed.close()
+
+
 def _open(path: str) -> IO[bytes]:
+    file = location(path).open("rb")
     if extension(path).endswith(".gz"):
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return Path(path).open("rb")
+        return _Unzipped(file)  # type: ignore[return-value]
+    return file

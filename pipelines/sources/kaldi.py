@@ -3,15 +3,13 @@
 A line that is a command (it ends in `|`) is never run: it becomes a failed input.
 """
 
-# ruff: noqa: PTH113, PTH118, PTH120
-# Paths stay strings: they come by the million, and os.path is several times faster.
-
-import os
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dvse.errors import InputError
+from dvse.remote.address import join, parent_of
+from dvse.remote.remote_path import location
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import media_record
 from pipelines.sources.record import Record, failed, utf8_name
@@ -28,7 +26,7 @@ class KaldiSource(Source):
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the utterances from number `start` on."""
-        transcripts = _transcripts(os.path.join(os.path.dirname(entry.path), "text"))
+        transcripts = _transcripts(join(parent_of(entry.path), "text"))
         for number, utterance in enumerate(_utterances(entry.path)):
             if number >= start:
                 yield _record(entry, utterance, transcripts)
@@ -49,8 +47,8 @@ def _utterances(path: str) -> Iterator[_Utterance]:
         for at, line in _lines(path)
         for id, _, rest in [line.partition(" ")]
     }
-    segments, used = os.path.join(os.path.dirname(path), "segments"), set()
-    if os.path.isfile(segments):
+    segments, used = join(parent_of(path), "segments"), set()
+    if location(segments).is_file():
         for at, line in _lines(segments):
             id, recording, *times = [*line.split(), "", ""][:4]
             used.add(recording)
@@ -68,9 +66,9 @@ def _record(entry: Entry, utterance: _Utterance, transcripts: dict[str, str]) ->
         if path.endswith("|"):
             raise InputError("the line is a command; commands are not run, name a file instead")
         stretch = Stretch() if utterance.times is None else _stretch(*utterance.times)
+        full = join(parent_of(entry.path), path)
     except InputError as error:
         return failed(id, source, error)
-    full = os.path.join(os.path.dirname(entry.path), path)
     return media_record(
         id=id,
         path=full,
@@ -86,7 +84,9 @@ def _stretch(start: str, end: str) -> Stretch:
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
-    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+    with io.TextIOWrapper(
+        location(path).open("rb"), encoding="utf-8-sig", errors="surrogateescape", newline="\n"
+    ) as file:
         for at, line in enumerate(file, start=1):
             line = line.strip().replace("\t", " ", 1)
             if line:
@@ -94,7 +94,7 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
 
 
 def _transcripts(path: str) -> dict[str, str]:
-    if not os.path.isfile(path):
+    if not location(path).is_file():
         return {}
     pairs = (line.partition(" ") for _, line in _lines(path))
     return {id: utf8_name(words.strip()) for id, _, words in pairs}

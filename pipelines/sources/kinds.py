@@ -7,7 +7,9 @@ import os
 
 from dvse.errors import DecodeError, InputError
 from dvse.image.formats import ENDINGS
-from pipelines.sources.record import FilePlace, ItemRef, Record, failed, utf8_name
+from dvse.remote.address import is_address, name_of
+from pipelines.sources.places import file_place
+from pipelines.sources.record import ItemRef, Record, failed, utf8_name
 from pipelines.sources.stretches import Stretch
 
 IMAGE = ENDINGS
@@ -43,10 +45,12 @@ CONTAINERS = {
 def extension(path: str) -> str:
     """Return the lower-cased extension; of `.tar.gz` and its like both parts.
 
+    >>> extension("https://host/a.png?v=1")
+    '.png'
     >>> extension("A/B.JPG"), extension("x.tar.gz"), extension("speech.flac.flac"), extension(".x")
     ('.jpg', '.tar.gz', '.flac', '')
     """
-    name = os.path.basename(path).lower()
+    name = (name_of(path) if is_address(path) else os.path.basename(path)).lower()
     for double in (".tar.gz", ".tar.bz2", ".tar.xz", ".jsonl.gz"):
         if name.endswith(double) and len(name) > len(double):
             return double
@@ -101,7 +105,7 @@ def media_record(
         stretch = Stretch()
     ref = ItemRef(
         kind=kind,  # type: ignore[arg-type]  # media_kind returns these three
-        place=FilePlace(path),
+        place=file_place(path),
         start_s=stretch.start_s,
         duration_s=stretch.duration_s,
         channels=stretch.channels,

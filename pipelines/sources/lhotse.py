@@ -5,17 +5,17 @@ each. What changes samples and is not done here (mixed and padded cuts, transfor
 name.
 """
 
-# ruff: noqa: PTH118
-# Paths stay strings: they come by the million, and os.path is several times faster.
-
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dvse.errors import InputError
+from dvse.remote.address import join
 from pipelines.sources.kinds import media_record
 from pipelines.sources.record import Record, utf8_name
 from pipelines.sources.stretches import Stretch, seconds
+
+# A source of type `url` holds an address.
+_FILES = ("file", "url")
 
 
 def lhotse_record(found: Mapping[str, Any], id: str, source: str, folder: str) -> Record:
@@ -36,7 +36,7 @@ def lhotse_record(found: Mapping[str, Any], id: str, source: str, folder: str) -
             raise InputError(f"the transforms of lhotse are not done here: {_names(transforms)}")
     channels = _channels(found.get("channel", found.get("channel_ids"))) if is_cut else None
     first = _source(recording.get("sources"), channels)
-    path = os.path.join(folder, str(first.get("source")))
+    path = join(folder, str(first.get("source")))
     has = first.get("channels") or [0]
     chosen = None if channels is None or channels == has else tuple(has.index(c) for c in channels)
     words = [s.get("text") for s in found.get("supervisions") or [] if isinstance(s, Mapping)]
@@ -58,7 +58,7 @@ def lhotse_record(found: Mapping[str, Any], id: str, source: str, folder: str) -
 def _source(sources: Any, channels: list[int] | None) -> Mapping[str, Any]:
     """The one file that holds the channels."""
     files = [s for s in sources or [] if isinstance(s, Mapping)]
-    if not files or any(s.get("type") != "file" for s in files):
+    if not files or any(s.get("type") not in _FILES for s in files):
         kinds = sorted({str(s.get("type")) for s in files})
         raise InputError(f"expected a recording whose source is a file, received {kinds}")
     if len(files) == 1 and channels is None:

@@ -1,31 +1,39 @@
 """From what a user types to entries: files, folders, globs, containers, data set addresses.
 
 The order is the order of the command line; inside a folder, names are sorted by their bytes, so
-that it depends neither on the file system nor on the language. Symbolic links are followed, a
-circle of them is not. The job's own output is no input, wherever it lies.
+that it depends neither on the file system nor on the language, nor on whether it is a disk or a
+store. Symbolic links are followed, a circle of them is not. The job's own output is no input,
+wherever it lies.
 """
 
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH119, PTH122, PTH207
+# ruff: noqa: PTH119, PTH122
 # Paths stay strings: they come by the million, and os.path is several times faster.
 
-import glob
 import os
-import stat
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 
-from dvse.errors import ConfigError, InputError, MissingFileError, UnreadableFileError
+from dvse.errors import (
+    ConfigError,
+    InputError,
+    MissingExtraError,
+    MissingFileError,
+    StorageError,
+    UnreadableFileError,
+)
+from dvse.remote.address import check_address, is_address
+from dvse.remote.patience import PATIENCE
+from dvse.remote.remote_path import Location, location
 from dvse.storage.file_hash import file_sha256
 from pipelines.sources.entry import FAILURE, UNOPENED, Entry, Stamp
 from pipelines.sources.folder_manifests import described_by, files_of, folder_manifests
 from pipelines.sources.kinds import CONTAINERS, extension, media_kind
-from pipelines.sources.patience import PATIENCE
 from pipelines.sources.record import Failure, utf8_name
 from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
 from pipelines.sources.saved_dataset import saved_dataset_leftovers
 from pipelines.sources.source import Source
+from pipelines.sources.tree import LocalTree, RemoteTree, Tree
 
 _PATH_MANIFESTS = ("csv", "tsv", "kaldi")
 _MANIFESTS = (*_PATH_MANIFESTS, "jsonl")
@@ -34,10 +42,15 @@ _MANIFESTS = (*_PATH_MANIFESTS, "jsonl")
 class Lister:
     """Finds entries. Opens containers only as far as counting their inputs needs."""
 
-    def __init__(self, options: SourceOptions, *, skip: os.PathLike[str] | None = None) -> None:
+    def __init__(self, options: SourceOptions, *, skip: Location | None = None) -> None:
         self._options = options
-        self._skip = None if skip is None else os.path.abspath(skip) + os.sep
-        self._skip_identity = _identity(self._skip) if self._skip else None
+        self._local, self._remote = LocalTree(), RemoteTree()
+        self._skip: str | None = None
+        self._skip_identity: Hashable = None
+        if skip is not None:
+            tree, path = self._tree(str(skip)), str(skip)
+            self._skip = tree.absolute(path) + "/"
+            self._skip_identity = tree.identity(path)
         self._sources: dict[str, Source] = {}
         self._claimed: set[str] = set()
 
@@ -47,26 +60,32 @@ class Lister:
             yield from self._typed(typed)
 
     def _typed(self, typed: str) -> Iterator[Entry]:
-        if typed.startswith(HUB_PREFIX):
+        if is_address(typed):
+            typed = check_address(typed)
+        elif typed.startswith(HUB_PREFIX):
             yield self._counted(Entry(kind="hub", path=typed, name=typed))
             return
-        if not os.path.lexists(typed) and glob.has_magic(typed):
-            matches = sorted(
-                glob.iglob(typed, recursive=True, include_hidden=True), key=os.fsencode
-            )
+        try:
+            yield from self._found(typed)
+        except UnreadableFileError as error:
+            yield _failed(typed, typed, error, kind=UNOPENED)
+
+    def _found(self, typed: str) -> Iterator[Entry]:
+        tree = self._tree(typed)
+        if (matches := tree.matches(typed)) is not None:
             if not matches:
                 problem = MissingFileError(f"{utf8_name(typed)}: nothing matches")
                 yield _failed(typed, typed, problem, kind=UNOPENED)
             for path in matches:
-                if self._skip and os.path.abspath(path).startswith(self._skip):
+                if self._skip and tree.absolute(path).startswith(self._skip):
                     continue
                 # A pattern with ** already names what lies inside the directories.
-                if not os.path.isdir(path):
+                if not tree.is_folder(path):
                     yield from self._file(path, path, beside=None)
                 elif "**" not in typed:
                     yield from self._folder(path, path, ancestors=())
             return
-        if _is_folder(typed):
+        if tree.is_folder(typed):
             found = False
             for entry in self._folder(typed, "", ancestors=()):
                 found = True
@@ -77,23 +96,25 @@ class Lister:
         else:
             yield from self._file(typed, typed, beside=None)
 
-    def _folder(
-        self, path: str, name: str, ancestors: tuple[tuple[int, int], ...]
-    ) -> Iterator[Entry]:
+    def _folder(self, path: str, name: str, ancestors: tuple[Hashable, ...]) -> Iterator[Entry]:
+        tree = self._tree(path)
         try:
-            info, is_folder = PATIENCE.call(lambda: _children(path))
+            found = tree.folder(path)
+        except StorageError:
+            raise  # the store does not answer, which says nothing about what lies there
         except OSError as error:
-            problem = UnreadableFileError(f"{utf8_name(path)}: {error.strerror}")
+            reason = error.strerror or str(error).removeprefix(f"{path}: ")
+            problem = UnreadableFileError(f"{utf8_name(path)}: {reason}")
             yield _failed(path, name or path, problem, kind=UNOPENED)
             return
-        identity = (info.st_dev, info.st_ino)
+        identity, is_folder = found.identity, found.is_folder
         if identity == self._skip_identity:
             return
         if identity in ancestors:
             circle = InputError(f"{utf8_name(path)}: a link back to a directory that holds it")
             yield _failed(path, name or path, circle)
             return
-        path = os.path.abspath(path)
+        path = tree.absolute(path)
         for child in saved_dataset_leftovers(path, is_folder.keys()):
             del is_folder[child]
         if self._options.template is not None:
@@ -113,7 +134,7 @@ class Lister:
             inner = f"{path}/{child}"
             kind = CONTAINERS[extension(child)]
             entry = self._counted(
-                Entry(kind=kind, path=inner, name=_join(name, child), stamp=Stamp.of(inner))
+                Entry(kind=kind, path=inner, name=_join(name, child), stamp=self._stamp(inner))
             )
             yield entry
             if entry.failure is None:
@@ -126,7 +147,7 @@ class Lister:
         path: str,
         name: str,
         is_folder: Mapping[str, bool],
-        ancestors: tuple[tuple[int, int], ...],
+        ancestors: tuple[Hashable, ...],
     ) -> Iterator[Entry]:
         """Files of one stem become one row (only with a template)."""
         by_stem = sorted(is_folder, key=lambda n: (os.fsencode(_stem(n)), os.fsencode(n)))
@@ -141,21 +162,24 @@ class Lister:
                 else:
                     media.append(inner)
             if media:
-                stamps = [s for s in map(Stamp.of, media) if s is not None]
+                stamps = [s for s in map(self._stamp, media) if s is not None]
                 texts = [m for m in media if m.endswith(".txt")]
                 yield Entry(
                     kind="group",
                     path=f"{path}/{stem}",
                     name=_join(name, stem),
                     stamp=Stamp(
-                        sum(s.size for s in stamps), max((s.mtime_ns for s in stamps), default=0)
+                        sum(s.size for s in stamps),
+                        max((s.mtime_ns for s in stamps), default=0),
+                        " ".join(s.version for s in stamps if s.version),
                     ),
                     members=tuple(media),
                     caption=texts[0] if texts else None,
                 )
 
     def _file(self, path: str, name: str, *, beside: Set[str] | None) -> Iterator[Entry]:
-        absolute = os.path.abspath(path) if beside is None else path
+        tree = self._tree(path)
+        absolute = tree.absolute(path) if beside is None else path
         if beside is not None and absolute in self._claimed:
             return
         ending = extension(path)
@@ -170,35 +194,35 @@ class Lister:
                         "folder's files are found already; name it as an input itself to use it"
                     ),
                 )
-            elif not os.path.exists(path):
+            elif (stamp := self._stamp(absolute)) is None:
                 gone = MissingFileError(f"{utf8_name(path)}: no such file")
                 yield _failed(path, name, gone, kind=UNOPENED)
             else:
-                entry = Entry(kind=kind, path=absolute, name=name, stamp=Stamp.of(absolute))
+                entry = Entry(kind=kind, path=absolute, name=name, stamp=stamp)
                 yield self._counted(entry)
             return
         try:
             kind = media_kind(path, ending)
         except InputError as error:
-            missing = not os.path.lexists(path)
+            missing = not tree.exists(path)
             problem = MissingFileError(f"{utf8_name(path)}: no such file") if missing else error
             yield _failed(path, name, problem)
             return
-        caption = None if kind == "text" else _caption(absolute, beside)
+        caption = None if kind == "text" else _caption(absolute, beside, tree)
         yield Entry(
             kind=kind,
             path=absolute,
             name=name,
-            stamp=Stamp.of(absolute),
+            stamp=self._stamp(absolute),
             caption=caption,
-            caption_stamp=Stamp.of(caption) if caption else None,
+            caption_stamp=self._stamp(caption) if caption else None,
         )
 
     def _counted(self, entry: Entry) -> Entry:
         try:
             count, sha256 = PATIENCE.call(lambda: self._count(entry))
-        except ConfigError:
-            raise  # the command is wrong, not the container
+        except (ConfigError, StorageError, MissingExtraError):
+            raise  # the command is wrong, or the store does not answer: not the container's fault
         except Exception as error:
             # Any library may raise anything on a broken container; the job goes on without it.
             return _failed(entry.path, entry.name, error, stamp=entry.stamp, kind=UNOPENED)
@@ -209,7 +233,7 @@ class Lister:
 
     def _count(self, entry: Entry) -> tuple[int | None, str | None]:
         is_manifest = entry.kind in _MANIFESTS
-        sha256 = file_sha256(Path(entry.path)) if is_manifest else None
+        sha256 = file_sha256(location(entry.path)) if is_manifest else None
         return self._source(entry.kind).count(entry), sha256
 
     def _only_points(self, kind: str, path: str) -> bool:
@@ -222,32 +246,16 @@ class Lister:
 
         return first_line_points_to_files(path)
 
+    def _tree(self, path: str) -> Tree:
+        return self._remote if is_address(path) else self._local
+
+    def _stamp(self, path: str) -> Stamp | None:
+        return self._tree(path).stamp(path)
+
     def _source(self, kind: str) -> Source:
         if kind not in self._sources:
             self._sources[kind] = make_source(kind, self._options)
         return self._sources[kind]
-
-
-def _children(path: str) -> tuple[os.stat_result, dict[str, bool]]:
-    """What is known of a folder, and the names in it with whether each is a folder."""
-    with os.scandir(path) as found:
-        # Whether it is one comes with the name: no look at each file is needed.
-        return os.stat(path), {child.name: child.is_dir() for child in found}
-
-
-def _is_folder(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(PATIENCE.call(lambda: os.stat(path)).st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        info = os.stat(path)
-    except OSError:
-        return None
-    return info.st_dev, info.st_ino
 
 
 def _failed(
@@ -255,19 +263,23 @@ def _failed(
 ) -> Entry:
     return Entry(
         kind=kind,
-        path=path if path.startswith(HUB_PREFIX) else os.path.abspath(path),
+        path=path if path.startswith(HUB_PREFIX) else _absolute(path),
         name=name,
         stamp=stamp,
         failure=Failure.of("list", error),
     )
 
 
-def _caption(path: str, beside: Set[str] | None) -> str | None:
+def _absolute(path: str) -> str:
+    return path if is_address(path) else LocalTree().absolute(path)
+
+
+def _caption(path: str, beside: Set[str] | None, tree: Tree) -> str | None:
     """The `.txt` of the same stem, where there is one."""
     candidate = os.path.splitext(path)[0] + ".txt"
     if beside is not None:
         return candidate if os.path.basename(candidate) in beside else None
-    return candidate if os.path.isfile(candidate) else None
+    return candidate if tree.is_file(candidate) else None
 
 
 def _stem(name: str) -> str:

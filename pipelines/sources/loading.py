@@ -1,16 +1,18 @@
 """Reading the bytes of a record and making items of them; runs in the decode workers.
 
-Everything is read once and hashed. Only long recordings stay on disk, where they are read in
-ranges while they are encoded.
+Everything is read once and hashed. Only long recordings stay on disk (from a store they are copied
+to one), where they are read in ranges while they are encoded.
 """
 
 import hashlib
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dvse.errors import DecodeError, InputError, TooLargeError
 from dvse.items import Audio, Image, Item, Special, Text
+from pipelines.sources.places import RemotePlace
 from pipelines.sources.record import FilePlace, ItemRef, Record, utf8_name
 
 _HELD_AUDIO = 32 << 20
@@ -92,16 +94,18 @@ def _name(ref: ItemRef, source: str) -> str:
 
 def _load_audio(ref: ItemRef, name: str) -> tuple[Item, str]:
     path = ref.place.path
-    if isinstance(ref.place, FilePlace) and ref.place.size() > _HELD_AUDIO:
-        assert path is not None
-        with Path(path).open("rb") as file:
+    is_kept = isinstance(ref.place, FilePlace) and ref.place.size() > _HELD_AUDIO
+    if is_kept:
+        source: Any = ref.place.on_disk() if isinstance(ref.place, RemotePlace) else path
+        with Path(source).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        source: Any = path
     else:
         source = ref.place.read()
         _refuse_empty(ref, len(source))
         digest = hashlib.sha256(source).hexdigest()
     audio = Audio(source, name=name)
+    if is_kept and isinstance(ref.place, RemotePlace):
+        weakref.finalize(audio, Path(source).unlink, missing_ok=True)
     if ref.start_s is None and ref.duration_s is None and ref.channels is None:
         return audio, digest
     from dvse.audio.stretch import read_stretch

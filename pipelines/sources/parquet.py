@@ -3,20 +3,19 @@
 Read row group by row group; a damaged one costs its own rows and no others.
 """
 
-# ruff: noqa: PTH120
-# Paths stay strings: they come by the million, and os.path is several times faster.
-
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dvse.errors import DecodeError
+from dvse.errors import DecodeError, StorageError
+from dvse.remote.address import parent_of
+from dvse.remote.patience import is_passing
+from dvse.remote.remote_path import location
+from dvse.storage.shard import opened
 from pipelines.sources.arrow_columns import table_layout
 from pipelines.sources.entry import Entry
-from pipelines.sources.patience import is_passing
 from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
 from pipelines.sources.table_rows import TableLayout
@@ -33,14 +32,16 @@ class ParquetSource(Source):
 
     def count(self, entry: Entry) -> int:
         """Return the number of rows, and refuse a table that holds nothing to tokenise."""
-        with pq.ParquetFile(entry.path) as file:
+        with pq.ParquetFile(opened(location(entry.path))) as file:
             _layout(file, self._template)
             return file.metadata.num_rows
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""
-        folder = os.path.dirname(entry.path)
-        with pq.ParquetFile(entry.path, pre_buffer=False, buffer_size=1 << 20) as file:
+        folder = parent_of(entry.path)
+        with pq.ParquetFile(
+            opened(location(entry.path)), pre_buffer=False, buffer_size=1 << 20
+        ) as file:
             layout = _layout(file, self._template)
             columns = layout.needed(self._template)
             first = 0
@@ -59,6 +60,8 @@ class ParquetSource(Source):
                                 template=self._template,
                             )
                             position += 1
+                    except StorageError:
+                        raise  # the store does not answer: nothing is damaged
                     except (OSError, pa.ArrowException) as error:
                         if is_passing(error):
                             raise
@@ -111,6 +114,8 @@ def _layout(file: pq.ParquetFile, template: Template | None) -> TableLayout:
                 for row in _rows(file, group, [column], 0):
                     if row[column]:
                         return [row[column]]
+            except StorageError:
+                raise
             except (OSError, pa.ArrowException):
                 continue  # its rows become errors when they are read
         return []

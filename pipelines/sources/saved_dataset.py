@@ -6,7 +6,8 @@ files left behind by `map` (`cache-….arrow`), are part of no data set.
 
 import json
 from collections.abc import Set
-from pathlib import Path
+
+from dvse.remote.remote_path import location
 
 _DESCRIPTIONS = frozenset(("dataset_info.json", "state.json", "dataset_dict.json"))
 
@@ -22,7 +23,7 @@ def saved_dataset_leftovers(folder: str, names: Set[str]) -> list[str]:
     if not {"dataset_info.json", "state.json"} <= names:
         return []
     try:
-        state = json.loads((Path(folder) / "state.json").read_bytes())
+        state = json.loads((location(folder) / "state.json").read_bytes())
         used = {str(file["filename"]) for file in state["_data_files"]}
     except (OSError, ValueError, KeyError, TypeError):
         return []  # the description is damaged: everything is looked at, and it is an error itself

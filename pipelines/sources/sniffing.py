@@ -52,15 +52,6 @@ def kind_of_name(name: str) -> str | None:
     return "image" if ending in IMAGE else "audio" if ending in AUDIO else None
 
 
-def is_address(name: str) -> bool:
-    """Whether a string is an address on the network.
-
-    >>> is_address("https://a/b.png"), is_address("a/b.png")
-    (True, False)
-    """
-    return re.match(r"[a-z][a-z0-9+.-]+://", name) is not None
-
-
 def bytes_of_base64(text: str) -> bytes | None:
     """Return what a base64 string or `data:` address holds, where that is media.
 

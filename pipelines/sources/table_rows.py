@@ -6,23 +6,16 @@ what the template says; a caption or label column travels along as text. A table
 read as text or as conversations.
 """
 
-# ruff: noqa: PTH118
-# Paths stay strings: they come by the million, and os.path is several times faster.
-
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dvse.errors import DecodeError, InputError
+from dvse.remote.address import STORES, is_address, join, scheme_of
 from pipelines.sources.conversation import conversation_record
-from pipelines.sources.record import FilePlace, HeldPlace, ItemRef, Record, failed
-from pipelines.sources.sniffing import (
-    bytes_of_base64,
-    is_address,
-    kind_of_bytes,
-    kind_of_name,
-)
+from pipelines.sources.places import file_place
+from pipelines.sources.record import HeldPlace, ItemRef, Record, failed
+from pipelines.sources.sniffing import bytes_of_base64, kind_of_bytes, kind_of_name
 from pipelines.sources.template import Template
 
 TEXT_COLUMNS = (
@@ -219,8 +212,8 @@ def _one_media(value: Any, column: str, kind: str, folder: str) -> ItemRef:
         kind = kind_of_bytes(data) or kind
         return ItemRef(kind=kind, place=HeldPlace(bytes(data)))  # type: ignore[arg-type]
     if path:
-        if is_address(path):
+        if is_address(path) and scheme_of(path) not in STORES:
             raise DecodeError(f"column {column!r}: {path} is an address, which is not fetched")
         kind = kind_of_name(path) or kind
-        return ItemRef(kind=kind, place=FilePlace(os.path.join(folder, path)))  # type: ignore[arg-type]
+        return ItemRef(kind=kind, place=file_place(join(folder, path)))  # type: ignore[arg-type]
     raise DecodeError(f"column {column!r} is null")

@@ -13,20 +13,20 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
-from dvse.errors import DecodeError, InputError
+from dvse.errors import DecodeError, InputError, StorageError
+from dvse.remote.patience import is_passing
+from dvse.remote.remote_path import location, num_bytes
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import media_kind
-from pipelines.sources.patience import is_passing
+from pipelines.sources.places import slice_place
 from pipelines.sources.record import (
     Failure,
     HeldPlace,
     ItemRef,
     Place,
     Record,
-    SlicePlace,
     failed,
     utf8_name,
 )
@@ -158,9 +158,13 @@ def _samples(
     """Yield samples in order, then a failure if the archive does not end as one should."""
     sample: _Sample | None = None
     try:
-        with tarfile.open(path, "r:*", errorlevel=1) as archive:
-            plain = archive.fileobj is not None and type(archive.fileobj).__module__ == "_io"
-            size = Path(path).stat().st_size
+        place = location(path)
+        with (
+            place.open("rb") as file,
+            tarfile.open(fileobj=file, mode="r:*", errorlevel=1) as archive,
+        ):
+            plain = archive.fileobj is file
+            size = num_bytes(place)
             for member in members_of_all(archive):
                 if member.isdir():
                     continue
@@ -179,6 +183,8 @@ def _samples(
                     sample = _Sample(key=key)
                 sample.places[ending] = _place(archive, member, path, plain=plain, read=read)
                 sample.sizes[ending] = member.size
+    except StorageError:
+        raise  # the store does not answer: the archive is not broken
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         if is_passing(error):
             raise  # the archive is not broken
@@ -203,7 +209,7 @@ def _place(
     archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, *, plain: bool, read: bool
 ) -> Place:
     if plain and member.isreg() and not member.issparse():
-        return SlicePlace(path, member.offset_data, member.size)
+        return slice_place(path, member.offset_data, member.size)
     if not read:
         return HeldPlace(b"")
     file: IO[bytes] | None = archive.extractfile(member) if member.isreg() else None

@@ -1,17 +1,20 @@
 """The captions of a finished job as one file: `.jsonl` for people and scripts, `.parquet` whole.
 
 Reads shards one at a time and writes under a temporary name, so memory stays small and the file is
-there whole or not at all.
+there whole or not at all. For a store it is written here first and then uploaded.
 """
 
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dvse.errors import ConfigError
+from dvse.remote import object_store
+from dvse.remote.remote_path import Location, RemotePath
 from dvse.storage.atomic_file import sync_directory, temporary_name
-from dvse.storage.shard import PATTERN, read_shard
+from dvse.storage.shard import find_shards, opened, read_shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 ENDINGS = (".jsonl", ".parquet")
 
 
-def check_ending(path: Path) -> Path:
+def check_ending(path: Location) -> Location:
     """Return `path` if captions can be written there.
 
     Raises:
@@ -30,7 +33,7 @@ def check_ending(path: Path) -> Path:
     return path
 
 
-def job_directory(path: Path) -> Path:
+def job_directory(path: Location) -> Location:
     """Return where the job behind a caption file keeps its shards, errors and journal.
 
     >>> job_directory(Path("out/captions.jsonl")).as_posix()
@@ -39,7 +42,7 @@ def job_directory(path: Path) -> Path:
     return path.with_name(f"{path.name}.job")
 
 
-def write_captions(job: Path, path: Path) -> None:
+def write_captions(job: Location, path: Location) -> None:
     """Write the rows of all shards of a job, in input order, to `path`.
 
     JSON lines leave out `ids`, which Parquet has.
@@ -48,7 +51,13 @@ def write_captions(job: Path, path: Path) -> None:
         ShardError: a shard is corrupt.
         OSError: the file cannot be written; an older one stays.
     """
-    shards = sorted(job.glob(PATTERN))
+    if isinstance(path, RemotePath):
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / path.name
+            write_captions(job, file)
+            object_store.upload(str(file), path.address)
+        return
+    shards = find_shards(job)
     temporary = temporary_name(path)
     try:
         if path.suffix == ".jsonl":
@@ -61,7 +70,7 @@ def write_captions(job: Path, path: Path) -> None:
     sync_directory(path.parent)
 
 
-def _write_lines(shards: list[Path], path: Path) -> None:
+def _write_lines(shards: list[Location], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         for shard in shards:
             table = read_shard(shard).drop_columns(["ids"])
@@ -71,7 +80,7 @@ def _write_lines(shards: list[Path], path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _write_parquet(shards: list[Path], path: Path) -> None:
+def _write_parquet(shards: list[Location], path: Path) -> None:
     import pyarrow.parquet as pq
 
     from pipelines.steps.caption import caption_schema
@@ -85,12 +94,12 @@ def _write_parquet(shards: list[Path], path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _schema_of(shards: list[Path]) -> "pa.Schema | None":
+def _schema_of(shards: list[Location]) -> "pa.Schema | None":
     """The first shard's columns and settings, without what is true of that shard alone."""
     import pyarrow.parquet as pq
 
     if not shards:
         return None
-    schema = pq.read_schema(shards[0])
+    schema = pq.read_schema(opened(shards[0]))
     kept = {k: v for k, v in (schema.metadata or {}).items() if k == b"dvse.captions"}
     return schema.with_metadata(kept)

@@ -17,7 +17,7 @@ from pipelines.engines.inline import InlineEngine
 from pipelines.job.beats import beats
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
-from pipelines.job.journal import Journal
+from pipelines.job.open_journal import open_journal
 
 SUPPORT = Path(__file__).parents[1] / "pipelines" / "support"
 
@@ -98,10 +98,10 @@ def test_parts_killed_at_random_moments_and_run_again(tmp_path, rounds):
 def test_what_a_lost_part_leaves_is_done_by_one_that_is_idle(tmp_path, how):
     folder, out = make_folder(tmp_path / "in", 150), tmp_path / "out"
     lost = start(folder, out, "part=2/2")
-    wait_for(lambda: Journal(out).done())
+    wait_for(lambda: open_journal(out).done())
     os.killpg(lost.pid, how) if how == signal.SIGKILL else lost.terminate()
     lost.communicate()
-    assert len(Journal(out).done()) < 11
+    assert len(open_journal(out).done()) < 11
     printed, _ = start(folder, out, "part=1/2", "take_over=3").communicate(timeout=120)
     assert "not made yet" not in printed
     assert state(out) == clean(folder, tmp_path / "clean")
@@ -110,7 +110,7 @@ def test_what_a_lost_part_leaves_is_done_by_one_that_is_idle(tmp_path, how):
 def test_two_idle_parts_share_what_a_lost_one_leaves(tmp_path):
     folder, out = make_folder(tmp_path / "in", 200), tmp_path / "out"
     lost = start(folder, out, "part=3/3")
-    wait_for(lambda: Journal(out).done())
+    wait_for(lambda: open_journal(out).done())
     kill(lost)
     finish(*(start(folder, out, f"part={n}/3", "take_over=3") for n in (1, 2)))
     assert state(out) == clean(folder, tmp_path / "clean")
@@ -121,16 +121,16 @@ def test_a_part_that_was_only_asleep_does_no_harm(tmp_path):
     """It counts as lost, another does its share, and then it goes on."""
     folder, out = make_folder(tmp_path / "in", 120), tmp_path / "out"
     asleep = start(folder, out, "part=2/2")
-    wait_for(lambda: Journal(out).done())
+    wait_for(lambda: open_journal(out).done())
     os.killpg(asleep.pid, signal.SIGSTOP)
     try:
         taker = start(folder, out, "part=1/2", "take_over=3")
-        wait_for(lambda: len(Journal(out).done()) == 18)
+        wait_for(lambda: len(open_journal(out).done()) == 18)
     finally:
         os.killpg(asleep.pid, signal.SIGCONT)
     finish(asleep, taker)
     assert state(out) == clean(folder, tmp_path / "clean")
-    assert {beat.state for beat in beats(Journal(out).beats)} == {"done"}
+    assert {beat.state for beat in beats(open_journal(out).beats)} == {"done"}
 
 
 def test_killed_while_it_makes_the_plan_the_next_one_makes_it(tmp_path):

@@ -23,7 +23,7 @@ from pipelines.engines.local import LocalEngine
 from pipelines.job.config import JobConfig
 from pipelines.job.inputs_today import differences_today
 from pipelines.job.job import Job
-from pipelines.job.journal import Journal
+from pipelines.job.open_journal import open_journal
 from pipelines.sources.registry import SourceOptions
 
 
@@ -448,7 +448,7 @@ def test_a_stream_of_another_length_is_refused(tmp_path, count):
 
 
 def today(output):
-    journal = Journal(output)
+    journal = open_journal(output)
     return differences_today(journal, journal.markers(), size=4, options=SourceOptions())
 
 

@@ -303,10 +303,10 @@ def test_full_disk_is_one_clear_error_and_the_rerun_finishes(pictures, tmp_path,
 
 
 def test_second_job_in_the_same_directory_is_kept_out(pictures, tmp_path):
-    from pipelines.job.journal import Journal
+    from pipelines.job.open_journal import open_journal
 
     with (
-        Journal(tmp_path / "out").occupation.alone(),
+        open_journal(tmp_path / "out").occupation.alone(),
         pytest.raises(JobError, match="another job is writing"),
     ):
         run([pictures], tmp_path / "out")

@@ -18,8 +18,8 @@ from dvse.errors import ConfigError, JobError, ResumeError, TooManyErrorsError
 from pipelines.engines.inline import InlineEngine
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
-from pipelines.job.journal import Journal
 from pipelines.job.missing_parts import missing_parts
+from pipelines.job.open_journal import open_journal
 from pipelines.job.part_job import PartJob
 from pipelines.job.stop_request import StopRequest
 
@@ -122,7 +122,7 @@ def test_a_whole_job_goes_on_with_what_parts_began_and_parts_with_that(inputs, w
         else:
             whole(inputs, out)
             for number in (1, 2, 5, 6):
-                Journal(out).forget(number)
+                open_journal(out).forget(number)
             assert part("1/2", inputs, out).num_missing == 2
             part("2/2", inputs, out)
         assert state(out) == wanted
@@ -182,7 +182,10 @@ def test_a_whole_job_is_kept_out_while_a_part_is_at_work(inputs, busy):
 
 
 def test_a_part_is_kept_out_while_a_whole_job_is_at_work(inputs, tmp_path):
-    with Journal(tmp_path / "out").occupation.alone(), pytest.raises(JobError, match="is writing"):
+    with (
+        open_journal(tmp_path / "out").occupation.alone(),
+        pytest.raises(JobError, match="is writing"),
+    ):
         part("1/2", inputs, tmp_path / "out")
 
 
@@ -198,7 +201,7 @@ def test_who_joins_with_other_inputs_or_settings_is_refused(inputs, busy):
 
 
 def test_the_same_relative_name_elsewhere_is_another_input(inputs, busy, tmp_path, monkeypatch):
-    document = Journal(busy).read_job()
+    document = open_journal(busy).read_job()
     assert document["inputs_at"] == inputs
     monkeypatch.setattr("pipelines.job.beginning._places", lambda inputs: ["/elsewhere"])
     with pytest.raises(ResumeError, match="inputs_at: "):
@@ -243,7 +246,7 @@ def test_a_damaged_shard_is_made_again_under_its_names(inputs, wanted, tmp_path)
 def test_what_is_missing_is_said_with_the_part_it_belongs_to(inputs, tmp_path):
     out = tmp_path / "out"
     summary = part("2/3", inputs, out)
-    journal = Journal(out)
+    journal = open_journal(out)
     total = summary.num_partitions + summary.num_missing
     lines = missing_parts(journal, journal.done(), SIZE)
     assert [line.split(" is")[0] for line in lines] == ["part 1/3", "part 3/3"]

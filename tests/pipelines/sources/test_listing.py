@@ -408,16 +408,18 @@ def test_nemo_and_lhotse_lines(tmp_path):
             "recording": recording,
             "supervisions": [{"text": "one"}, {"text": "two"}],
         },
-        {"id": "url", "sources": [{"type": "url", "source": "http://x"}]},
+        {"id": "url", "sources": [{"type": "url", "source": "http://x/a.wav"}]},
+        {"id": "run", "sources": [{"type": "command", "source": "cat a.wav"}]},
     ]
     path = tmp_path / "m.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
-    nemo, segment, whole, cut, url = records(path)
+    nemo, segment, whole, cut, url, command = records(path)
     assert (nemo.id, nemo.text, nemo.refs[0].start_s) == ("a.wav", "seven", None)
     assert (segment.refs[0].start_s, segment.refs[0].duration_s) == (0.5, 1.0)
     assert (whole.id, whole.refs[0].start_s) == ("r", None)
     assert (cut.id, cut.text, cut.refs[0].start_s) == ("c", "one two", 0.5)
-    assert "source is a file" in url.failure.reason
+    assert url.refs[0].place.path == "http://x/a.wav"
+    assert "source is a file" in command.failure.reason
 
 
 def test_lines_of_text_conversations_paths_and_garbage(tmp_path):

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from fake_step import FakeStep
 
+from dvse.remote.patience import Patience, is_passing
 from pipelines.engines.inline import InlineEngine
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
-from pipelines.sources.patience import Patience, is_passing
 
 PLACES = (
     "pipelines.engines.preparing",

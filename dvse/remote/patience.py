@@ -1,15 +1,18 @@
-"""Faults that pass: a read that failed because of the network or a server is tried again.
+"""Faults that pass: what failed because of the network or a server is tried again, here alone.
 
-`EIO`, `ETIMEDOUT`, `ESTALE` and their like, and the answers 408, 429 and 5xx of a server, say
-nothing about a file. They become an error only after a few tries with pauses between them. A file
-that is missing, forbidden or broken is that at once.
+`EIO`, `ETIMEDOUT`, `ESTALE` and their like, a connection that broke, and the answers 408, 429 and
+5xx of a server, say nothing about a file. They become an error only after a few tries with pauses
+between them. A file that is missing, forbidden or broken is that at once. The clients of stores
+have their own retries switched off, so nothing is tried sixteen times.
 """
 
 import errno
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from dvse.errors import StorageError
 
 T = TypeVar("T")
 
@@ -23,6 +26,27 @@ _PASSING = frozenset(
     if hasattr(errno, name)
 )
 _PASSING_STATUS = frozenset((408, 425, 429, *range(500, 600)))
+_PASSING_CODES = frozenset(
+    ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling",
+     "ThrottlingException", "RequestTimeTooSkewed", "ConditionalRequestConflict",
+     "OperationAborted")
+)  # fmt: skip
+# Faults of a connection whose classes share no base with Python's own; named, so that no client
+# has to be imported to tell.
+_PASSING_CLASSES = frozenset(
+    (
+        "botocore.exceptions.HTTPClientError",
+        "botocore.exceptions.ConnectionError",
+        "aiohttp.client_exceptions.ClientConnectionError",
+        "aiohttp.client_exceptions.ClientPayloadError",
+        "http.client.IncompleteRead",
+        "urllib3.exceptions.HTTPError",
+        "requests.exceptions.ConnectionError",
+        "requests.exceptions.ChunkedEncodingError",
+        "requests.exceptions.Timeout",
+        "httpx.TransportError",
+    )
+)
 
 
 def is_passing(error: BaseException) -> bool:
@@ -36,11 +60,15 @@ def is_passing(error: BaseException) -> bool:
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
+        if isinstance(cause, StorageError):
+            return False  # it has been waited for already
         if isinstance(cause, OSError) and cause.errno in _PASSING:
             return True
         if isinstance(cause, TimeoutError | ConnectionError):
             return True
-        if _status(cause) in _PASSING_STATUS:
+        if _status(cause) in _PASSING_STATUS or code_of(cause) in _PASSING_CODES:
+            return True
+        if any(f"{c.__module__}.{c.__qualname__}" in _PASSING_CLASSES for c in type(cause).__mro__):
             return True
         cause = cause.__cause__ or cause.__context__
     return False
@@ -96,9 +124,18 @@ class Patience:
 PATIENCE = Patience()
 
 
+def code_of(error: BaseException) -> str | None:
+    """Return the code of S3's answer that an exception carries, such as `SlowDown`."""
+    answer = getattr(error, "response", None)
+    found = answer.get("Error") if isinstance(answer, dict) else None
+    return found.get("Code") if isinstance(found, dict) else None
+
+
 def _status(error: BaseException) -> int | None:
     """The status of a server's answer, as the libraries hold it that people read with."""
-    response = getattr(error, "response", None)
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     for holder, name in (
         (response, "status_code"), (response, "status"), (error, "status"), (error, "code"),
     ):  # fmt: skip
