@@ -140,7 +140,8 @@ class Watch:
 def beats(folder: Location) -> list[Beat]:
     """Return the last beat of every part that has ever begun here, by the number of parts."""
     found = []
-    for path in sorted(folder.glob("*-of-*.json"), key=str):
+    paths: list[Location] = sorted(folder.glob("*-of-*.json"), key=str)
+    for path in paths:
         with contextlib.suppress(OSError, ValueError, TypeError):  # gone, or another version's
             found.append(Beat(**json.loads(path.read_bytes())))
     return found

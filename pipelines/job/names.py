@@ -134,10 +134,10 @@ def _names_of(journal: Journal, marker: DoneMarker) -> dict[int, str]:
 def _written(path: Location) -> Iterator[Callable[[object], None]]:
     if isinstance(path, RemotePath):
         with TemporaryDirectory() as folder:
-            file = Path(folder) / path.name
-            with _written(file) as write:
+            here = Path(folder) / path.name
+            with _written(here) as write:
                 yield write
-            object_store.upload(str(file), path.address)
+            object_store.upload(str(here), path.address)
         return
     temporary = temporary_name(path)
     try:
