@@ -4,6 +4,7 @@ Its special tokens keep their ids, and user text that spells one stays text.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,20 @@ from dvse.text.tokenizer import TextTokenizer, check_lossless, check_text_ids, c
 
 _FILE = "tokenizer.json"
 _OUR_NAMES = {*NAMED_TOKENS, *GRID_TOKENS}
+
+
+def _byte_signs() -> dict[str, bytes]:
+    """Return the byte that each sign of a byte-level vocabulary stands for.
+
+    A byte that prints is itself, the others are counted from U+0100 on (Radford et al. 2019).
+    """
+    printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printed]
+    signs = [chr(byte) for byte in printed] + [chr(0x100 + n) for n in range(len(others))]
+    return {sign: bytes([byte]) for sign, byte in zip(signs, [*printed, *others], strict=True)}
+
+
+_BYTES = _byte_signs()
 
 
 class HuggingFaceText(TextTokenizer):
@@ -46,6 +61,8 @@ class HuggingFaceText(TextTokenizer):
             self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(parsed))
             self._tokenizer.encode_special_tokens = True
             self.special_tokens = {t["content"]: t["id"] for t in added if t["special"]}
+            self._added_ids = {t["id"] for t in added}
+            self._is_byte_level = '"ByteLevel"' in json.dumps(parsed.get("decoder"))
         except Exception as error:  # tokenizers raises bare Exception
             raise BundleFormatError(
                 f"{_FILE}: expected a Hugging Face tokenizer; {error}"
@@ -83,6 +100,17 @@ class HuggingFaceText(TextTokenizer):
         """Return the piece that an id stands for, as the model writes it."""
         (token_id,) = check_text_ids([token_id], self.size).tolist()
         return self._tokenizer.id_to_token(token_id) or ""
+
+    def piece_bytes(self, token_id: int) -> bytes:
+        """Return the bytes that an id stands for, a part of a character perhaps."""
+        piece = self.piece(token_id)
+        if token_id in self._added_ids:
+            return piece.encode()
+        if self._is_byte_level:
+            return b"".join(_BYTES.get(sign, sign.encode()) for sign in piece)
+        if found := re.fullmatch(r"<0x([0-9A-F]{2})>", piece):
+            return bytes([int(found[1], 16)])
+        return self.decode([token_id]).encode()
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description."""

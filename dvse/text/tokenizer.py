@@ -39,6 +39,10 @@ class TextTokenizer(ABC):
         """Return the piece of an id as it is stored in the model."""
 
     @abstractmethod
+    def piece_bytes(self, token_id: int) -> bytes:
+        """Return the bytes that an id stands for, a part of a character perhaps."""
+
+    @abstractmethod
     def spec(self) -> dict[str, Any]:
         """Return the JSON description."""
 

@@ -59,7 +59,7 @@ class Answerer:
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
         self._device = loaded.device
         self.max_length: int = loaded.model.config.max_position_embeddings
-        self.legal = LegalTokens(loaded.tokenizer.vocabulary, loaded.model.config.vocab_size)
+        self.legal = LegalTokens.of(loaded.tokenizer, loaded.model.config.vocab_size)
 
     def answer(
         self, prompts: Sequence[np.ndarray], settings: AnswerSettings, *, score: bool = True

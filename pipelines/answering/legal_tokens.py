@@ -4,11 +4,13 @@
     thinking on:   <think> text* </think> text+ stop
 
 A decoder that is trained well keeps to this by itself; the constraint makes it certain, so that
-whatever comes out can be read as text. Knows ids and logits, nothing of generation or media.
+whatever comes out can be read as text. Bytes that stand alone keep to UTF-8, so that no half of a
+character is left. Knows ids and logits, nothing of generation or media.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +20,10 @@ from dvse.blocks import KINDS
 from dvse.special_tokens import END_THINK, THINK
 from dvse.vocabulary import Vocabulary
 from pipelines.answering.model_directory import STOP_TOKENS
+from pipelines.answering.utf8 import Utf8Pieces
+
+if TYPE_CHECKING:
+    from dvse.tokenizer import Tokenizer
 
 
 class Phase(IntEnum):
@@ -35,10 +41,12 @@ class LegalTokens:
     Attributes:
         allowed: `bool [4, vocab_size]`, a row a `Phase`.
         stop_ids: the ids that end an answer.
+        utf8: the tokens that may come next within a character and between two.
 
     Args:
         vocabulary: of the bundle.
         vocab_size: of the decoder, at least as large.
+        pieces: bytes of each text id; without them every one is taken for whole characters.
 
     >>> legal = LegalTokens(Vocabulary.create(text_size=5), vocab_size=384)
     >>> legal.allowed[Phase.FIRST].nonzero().flatten().tolist()
@@ -47,7 +55,9 @@ class LegalTokens:
     (<Phase.OPENING: 0>, <Phase.ANSWER: 3>)
     """
 
-    def __init__(self, vocabulary: Vocabulary, vocab_size: int) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, vocab_size: int, *, pieces: Sequence[bytes] = ()
+    ) -> None:
         specials = vocabulary.special_tokens
         self.think_id, self.end_think_id = specials[THINK], specials[END_THINK]
         self.stop_ids = [specials[name] for name in STOP_TOKENS]
@@ -58,6 +68,14 @@ class LegalTokens:
         self.allowed[Phase.REASONING :, text_ids] = True
         self.allowed[Phase.REASONING, self.end_think_id] = True
         self.allowed[Phase.ANSWER, self.stop_ids] = True
+        self.utf8 = Utf8Pieces(pieces, vocab_size)
+
+    @classmethod
+    def of(cls, tokenizer: "Tokenizer", vocab_size: int) -> "LegalTokens":
+        """Return those of a tokenizer's answers."""
+        text = tokenizer.text
+        pieces = [text.piece_bytes(token_id) for token_id in range(text.size)]
+        return cls(tokenizer.vocabulary, vocab_size, pieces=pieces)
 
     def phase(self, generated: Iterable[int], *, thinking: bool) -> Phase:
         """Return the phase after the generated ids of one answer."""
@@ -89,6 +107,7 @@ class LegalAnswer(LogitsProcessor):
         self._legal = legal
         self._thinking = thinking
         self._penalty: torch.Tensor | None = None
+        self._is_broken: torch.Tensor | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return `scores` `[B, vocab_size]` with minus infinity on what may not come next."""
@@ -96,7 +115,10 @@ class LegalAnswer(LogitsProcessor):
             allowed = self._legal.allowed.to(scores.device)
             shut = torch.full(allowed.shape, -torch.inf, dtype=scores.dtype, device=scores.device)
             self._penalty = shut.masked_fill(allowed, 0.0)
-        return scores + self._penalty[self._phases(input_ids)]
+            self._is_broken = ~self._legal.utf8.allowed.to(scores.device)
+        assert self._is_broken is not None
+        scores = scores + self._penalty[self._phases(input_ids)]
+        return scores.masked_fill(self._is_broken[self._legal.utf8.states(input_ids)], -torch.inf)
 
     def _phases(self, generated: torch.Tensor) -> "torch.Tensor | int":
         """The phase of each row, or of all rows where they share it."""

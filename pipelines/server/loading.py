@@ -72,7 +72,7 @@ def _load_served(config: LoadingConfig) -> ServedModel:
 def served(loaded: LoadedModel, runner: Runner, batching: BatchingConfig) -> ServedModel:
     """Put the parts together; the batcher is not started yet."""
     config = loaded.model.config
-    legal = LegalTokens(loaded.tokenizer.vocabulary, vocab_size=config.vocab_size)
+    legal = LegalTokens.of(loaded.tokenizer, config.vocab_size)
     batcher = ContinuousBatcher(
         runner, legal=legal, context=config.max_position_embeddings, config=batching
     )

@@ -5,26 +5,28 @@
 `FOLDER` is that of `pipelines.tiny.bundle`; the bundle comes from there. Digits and other words are
 spoken by Debian's `espeak-ng`; odd pictures, sounds and texts come from `tuxpaint-stamps-default`,
 `gnome-backgrounds`, `mate-backgrounds`, `plasma-workspace-wallpapers`, `debian-reference-en` and
-`debian-reference-zh-cn`, as far as they are installed. Steps that are done are left alone, and the
-tokenizing and training go on where they stopped.
+`debian-reference-zh-cn`, as far as they are installed. It goes through
+`pipelines.tiny.stages`; what is done is left alone, and the tokenizing and training go on where
+they stopped.
 """
 
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.answering.captioner import Captioner
-from pipelines.cli import main as dvse
 from pipelines.tiny.card import write_card
-from pipelines.tiny.conversations import writing
+from pipelines.tiny.conversations.talk import SHARES
+from pipelines.tiny.conversations.writing import HELD_OUT, Counts
 from pipelines.tiny.gating import gate
-from pipelines.tiny.guided_training import RECIPE, train_guided
 from pipelines.tiny.odd_scoring import score_odd
 from pipelines.tiny.scoring import score
-from pipelines.training.decoder.recipe import read_recipe
+from pipelines.tiny.staged_training import TOKENS, learn, tokenized
+from pipelines.tiny.stages import STAGES, Stage
 
-HELD_OUT_COUNTS = writing.Counts(
+HELD_OUT_COUNTS = Counts(
     pictures=500,
     mosaics=250,
     digits=150,
@@ -37,42 +39,43 @@ HELD_OUT_COUNTS = writing.Counts(
 
 
 def main() -> int:
-    """Run the steps that are missing; stop at the first that fails."""
+    """Run the steps that are missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--bundle", default="tiny", help="a shipped name or a folder")
     parser.add_argument("--output", type=Path, required=True)
-    args = parser.parse_args()
-    model, tokens = args.output / "dense", args.output / "tokens"
-    held_out, gated = args.output / "held-out", args.output / "gated"
-    bundle = ["--bundle", args.bundle]
-    materials = (
-        (tokens, writing.TRAINING, writing.Counts()),
-        (held_out, writing.HELD_OUT, HELD_OUT_COUNTS),
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of conversations and steps, for trials"
     )
-    steps = []
-    for shards, material, counts in materials:
-        chats = shards.with_name(shards.name + "-chats")
-        path = chats / "conversations.jsonl"
-        if not path.is_file():
-            writing.write_conversations(args.data, chats, counts=counts, material=material)
-        steps.append(["tokenize", str(path), *bundle, "--output", str(shards)])
-    for words in steps:
-        print("dvse " + " ".join(words), flush=True)
-        if code := dvse(words):
-            return code
-    if not (model / "config.json").is_file():
-        shown = args.output / "tokens-chats" / "shown.jsonl"
-        train_guided(tokens, shown, args.bundle, read_recipe(RECIPE), model)
-    if not (args.output / "gates.json").is_file():
-        gate(model, tokens, held_out, gated)
+    args = parser.parse_args()
+    output = args.output
+    for stage in STAGES:
+        model = learn(in_part(stage, args.share), args.data, args.bundle, output)
+    held_out = tokenized(
+        output / "held-out",
+        args.data,
+        args.bundle,
+        counts=HELD_OUT_COUNTS,
+        seed=0,
+        talk=SHARES,
+        material=HELD_OUT,
+    )
+    gated = output / "gated"
+    if not (output / "gates.json").is_file():
+        gate(model, output / STAGES[-1].name / TOKENS, held_out, gated)
     chosen = gated if (gated / "config.json").is_file() else model
     captioner = Captioner.load(chosen)
     figures = {**score(captioner, args.data), "odd": score_odd(captioner, args.data)}
-    (args.output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     write_card(chosen, figures)
     print(f"copy {chosen} over dvse/bundles/tiny to ship it")
     return 0
+
+
+def in_part(stage: Stage, share: float) -> Stage:
+    """Return the stage with a share of its conversations and steps."""
+    counts = Counts(**{name: int(count * share) for name, count in vars(stage.counts).items()})
+    return replace(stage, counts=counts, num_steps=max(1, int(stage.num_steps * share)))
 
 
 if __name__ == "__main__":

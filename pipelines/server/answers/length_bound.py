@@ -29,8 +29,7 @@ class LengthBound:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         text = tokenizer.text
-        piece_bytes = getattr(text, "piece_bytes", lambda i: text.piece(i).encode())
-        self._longest_piece = max(len(piece_bytes(i)) for i in range(text.size))
+        self._longest_piece = max(len(text.piece_bytes(i)) for i in range(text.size))
         self._preparer = tokenizer.preparer
         self._levels = {m: tokenizer.vocabulary.num_levels(m) for m in tokenizer.sections}
         self._merges = tokenizer.audio is not None and tokenizer.audio.merge_repeats

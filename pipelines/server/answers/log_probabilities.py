@@ -14,8 +14,7 @@ def shown_token(token_id: int, logprob: float, text: TextTokenizer) -> TopLogpro
     logprob = max(logprob, _NEVER)
     if token_id >= text.size:
         return TopLogprob(token=f"<|{token_id}|>", logprob=logprob, bytes=None)
-    piece_bytes = getattr(text, "piece_bytes", None)
-    data = piece_bytes(token_id) if piece_bytes else text.decode([token_id]).encode()
+    data = text.piece_bytes(token_id)
     return TopLogprob(token=data.decode("utf-8", "replace"), logprob=logprob, bytes=list(data))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from pipelines.answering.legal_tokens import LegalTokens, Phase
+from pipelines.answering.utf8 import WHOLE
 from pipelines.server.batching.batcher import GenerationRequest, Sampling, Token
 from pipelines.server.batching.penalties import Penalties
 
@@ -22,6 +23,7 @@ class Chooser:
     Attributes:
         request: the rules.
         phase: which tokens are legal now.
+        character: what is missing of the last character, a state of `LegalTokens.utf8`.
         penalties: what changes its scores, `None` where nothing does.
     """
 
@@ -29,6 +31,7 @@ class Chooser:
         self.request = request
         self._legal = legal
         self.phase = legal.phase([], thinking=request.thinking)
+        self.character = WHOLE
         self.penalties = Penalties.of(request.sampling, request.prompt_ids)
         self._random = random.Random(request.sampling.seed)
 
@@ -45,7 +48,7 @@ class Chooser:
             return None
         wanted = self.request.constraint.allowed()
         legal = self._legal.allowed[Phase.ANSWER]  # a form may be complete with nothing
-        return wanted & legal
+        return wanted & legal & self._legal.utf8.allowed[self.character]
 
     def push(self, token_id: int) -> None:
         """Take the token that was chosen."""
@@ -54,6 +57,7 @@ class Chooser:
         if self.penalties is not None:
             self.penalties.push(token_id)
         self.phase = self._legal.after(self.phase, token_id)
+        self.character = self._legal.utf8.after(self.character, token_id)
 
 
 class Sampler:
@@ -67,6 +71,7 @@ class Sampler:
     def __init__(self, legal: LegalTokens, *, device: str | torch.device = "cpu") -> None:
         shut = torch.full(legal.allowed.shape, -torch.inf)
         self._penalty = shut.masked_fill(legal.allowed, 0.0).to(device)
+        self._is_broken = ~legal.utf8.allowed.to(device)
 
     def choose(self, logits: torch.Tensor, choosers: Sequence[Chooser]) -> list[Token | None]:
         """Return the next token of each answer, `None` for one that cannot go on.
@@ -76,6 +81,8 @@ class Sampler:
             choosers: one an answer.
         """
         scores = logits + self._penalty[[int(chooser.phase) for chooser in choosers]]
+        is_broken = self._is_broken[[chooser.character for chooser in choosers]]
+        scores = scores.masked_fill(is_broken, -torch.inf)
         stuck = {row for row, c in enumerate(choosers) if not self._shape(scores, logits, row, c)}
         ids = scores.argmax(-1).tolist()
         drawn = [

@@ -3,8 +3,8 @@
 `pipelines.tiny.conversations.writing` writes them among those about pictures and digits.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pipelines.tiny.conversations.odd_pictures import OddPictures
 from pipelines.tiny.conversations.odd_recordings import RATE_HZ, OddRecordings
 from pipelines.tiny.conversations.odd_texts import OddTexts
 from pipelines.tiny.conversations.scene import LABELS
-from pipelines.tiny.conversations.talk import talk_turns
+from pipelines.tiny.conversations.talk import SHARES, talk_turns
 from pipelines.tiny.conversations.turns import Turn, messages
 
 _SIDE = 32
@@ -33,12 +33,14 @@ class OddStock:
     Attributes:
         pictures, recordings, texts: the sources.
         num_parameters: of the model, for what it says of itself.
+        talk: how often each kind of talk is asked.
     """
 
     pictures: OddPictures
     recordings: OddRecordings
     texts: OddTexts
     num_parameters: int
+    talk: Mapping[str, float] = field(default_factory=lambda: SHARES)
 
 
 def drawing_rows(count: int, output: Path, seed: int) -> Iterator[list[dict[str, Any]]]:
@@ -99,4 +101,10 @@ def _more(turn: Turn, stock: OddStock, rng: np.random.Generator) -> list[Turn]:
 
 
 def _talk(stock: OddStock, rng: np.random.Generator, *, most_chars: int = 1400) -> Iterator[Turn]:
-    return talk_turns(stock.texts, rng, num_parameters=stock.num_parameters, most_chars=most_chars)
+    return talk_turns(
+        stock.texts,
+        rng,
+        num_parameters=stock.num_parameters,
+        most_chars=most_chars,
+        shares=stock.talk,
+    )

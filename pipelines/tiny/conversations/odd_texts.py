@@ -7,6 +7,7 @@ import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,11 +15,26 @@ from pipelines.speech.word_lists import HELD_OUT_WORDS, TRAINING_WORDS
 from pipelines.tiny.conversations.odd_forms import FOREIGN, FORMS, TOPICS
 from pipelines.tiny.conversations.scene import LANGUAGES, Language
 
+OddTextKind = Literal[
+    "question", "prose", "long", "nonsense", "code", "number", "foreign", "border"
+]
+"""`border`: scripts in which it is hard to say whether Chinese is asked for."""
+
 PROSE = Path("/usr/share/debian-reference")
 """Of Debian's `debian-reference-en` and `debian-reference-zh-cn`."""
 
+_CHINESE_MARKS = "\u3002\u3001\u2026\uff1f\uff01\uff0c\uff1a\uff1b"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _SYMBOLS = "!@#$%^&*()_+-=[]{};:'\"\\|,.<>/?~`"
+_SHARES: dict[OddTextKind, float] = {
+    "question": 0.62,
+    "prose": 0.1,
+    "long": 0.05,
+    "nonsense": 0.09,
+    "code": 0.04,
+    "number": 0.06,
+    "foreign": 0.04,
+}
 _EMOJI = "😀😂🙂🤔🎉🚀🌞🌙🐧🍎❤👍🔥⚡☕🎵"
 _CODE = (
     "for i in range({n}): print({w})",
@@ -37,10 +53,14 @@ _CODE = (
 def language_of(text: str) -> Language:
     """Return the language of an answer to `text`: Chinese for Chinese, English for all else.
 
+    Where there is no letter, Chinese punctuation tells.
+
     >>> language_of("今天星期几?"), language_of("Qué hora es?"), language_of("こんにちは世界")
     ('zh', 'en', 'en')
     """
     letters = [c for c in text if c.isalpha()]
+    if not letters:
+        return "zh" if any(c in _CHINESE_MARKS for c in text) else "en"
     if any("\u3040" <= c <= "\u30ff" or "\uac00" <= c <= "\ud7a3" for c in letters):
         return "en"
     chinese = sum("\u4e00" <= c <= "\u9fff" for c in letters)
@@ -63,10 +83,22 @@ class OddTexts:
     lines: dict[Language, tuple[str, ...]]
     foreign: tuple[str, ...]
 
-    def draw(self, rng: np.random.Generator, *, most_chars: int = 1500) -> str:
-        """Return a text of at most `most_chars` characters (a third of that in Chinese)."""
-        kinds = ("question", "prose", "long", "nonsense", "code", "number", "foreign")
-        kind = kinds[rng.choice(7, p=[0.62, 0.1, 0.05, 0.09, 0.04, 0.06, 0.04])]
+    def draw(
+        self,
+        rng: np.random.Generator,
+        *,
+        most_chars: int = 1500,
+        kind: OddTextKind | None = None,
+    ) -> str:
+        """Return a text of at most `most_chars` characters (a third of that in Chinese).
+
+        Args:
+            rng: of everything random.
+            most_chars: of prose.
+            kind: of the text; a random one but for `border` where it is left out.
+        """
+        if kind is None:
+            kind = list(_SHARES)[rng.choice(len(_SHARES), p=list(_SHARES.values()))]
         language: Language = "zh" if rng.random() < 0.5 else "en"
         if kind in ("prose", "long") and not self.lines[language]:
             kind = "question"
@@ -87,6 +119,8 @@ class OddTexts:
                 return form.format(w=self._topic("en", rng).replace(" ", "_"), n=rng.integers(1000))
             case "number":
                 return _calculation(rng)
+            case "border":
+                return self._border(rng)
         return self.foreign[rng.integers(len(self.foreign))]
 
     def _topic(self, language: Language, rng: np.random.Generator) -> str:
@@ -98,6 +132,24 @@ class OddTexts:
         if rng.random() < 0.15:
             question = question[:-1]
         return question.lower() if rng.random() < 0.15 else question
+
+    def _border(self, rng: np.random.Generator) -> str:
+        """Return Japanese or Korean letters, or words of both languages in any proportion."""
+        length = int(rng.integers(2, 16))
+        match rng.integers(4):
+            case 0:
+                kana = rng.integers(0x3041, 0x3097, length)
+                return "".join(map(chr, kana))
+            case 1:
+                kana = rng.integers(0x30A1, 0x30FB, 2)
+                signs = rng.integers(0x4E00, 0x9FA5, length // 2)
+                return "".join(map(chr, rng.permutation([*kana, *signs])))
+            case 2:
+                return "".join(map(chr, rng.integers(0xAC00, 0xD7A4, length)))
+        num_english = int(rng.integers(1, 6))
+        words = [self._topic("en", rng) for _ in range(num_english)]
+        words += [self._topic("zh", rng) for _ in range(int(rng.integers(1, 8)))]
+        return " ".join(str(word) for word in rng.permutation(words))
 
     def _long(self, language: Language, rng: np.random.Generator, most_chars: int) -> str:
         wanted, text = int(rng.integers(most_chars // 4, most_chars)), ""

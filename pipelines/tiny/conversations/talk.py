@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.speech.word_lists import DIGIT_WORDS
 from pipelines.tiny.conversations.identity import answer_about_itself
-from pipelines.tiny.conversations.odd_texts import OddTexts, language_of
+from pipelines.tiny.conversations.odd_texts import OddTextKind, OddTexts, language_of
 from pipelines.tiny.conversations.scene import Language
 from pipelines.tiny.conversations.talk_questions import TALK
 from pipelines.tiny.conversations.turns import Turn
@@ -52,7 +52,7 @@ REASONING: Mapping[str, Mapping[Language, str]] = {
 
 _THINKING_SHARE = 0.45
 _LARGEST_TERM = 10
-_SHARES = {
+SHARES: Mapping[str, float] = {
     "who": 0.22,
     "can": 0.07,
     "hello": 0.06,
@@ -64,11 +64,23 @@ _SHARES = {
     "sum": 0.12,
     "other": 0.36,
 }
+"""How often each kind is asked, where nothing else is said."""
+
+_ODD_KINDS: Mapping[str, OddTextKind | None] = {
+    "other": None,
+    "prose": "prose",
+    "border": "border",
+}
 _CHINESE_NUMBERS = "零一二三四五六七八九十"
 
 
 def talk_turns(
-    odd: OddTexts, rng: np.random.Generator, *, num_parameters: int, most_chars: int = 1500
+    odd: OddTexts,
+    rng: np.random.Generator,
+    *,
+    num_parameters: int,
+    most_chars: int = 1500,
+    shares: Mapping[str, float] = SHARES,
 ) -> Iterator[Turn]:
     """Yield turns without media and without end.
 
@@ -77,23 +89,26 @@ def talk_turns(
         rng: of everything random.
         num_parameters: of the model, for what it says of itself.
         most_chars: of a question.
+        shares: of the kinds; `prose` and `border` are kinds of odd texts, `other` is any of them.
     """
-    kinds, shares = list(_SHARES), list(_SHARES.values())
+    kinds, chances = list(shares), list(shares.values())
     while True:
-        kind = kinds[rng.choice(len(kinds), p=shares)]
+        kind = kinds[rng.choice(len(kinds), p=chances)]
         is_thinking = rng.random() < _THINKING_SHARE
         if kind == "sum":
             yield sum_turn(rng, is_thinking=is_thinking)
-        elif kind == "other":
-            question = odd.draw(rng, most_chars=most_chars)
+        elif kind in _ODD_KINDS:
+            question = odd.draw(rng, most_chars=most_chars, kind=_ODD_KINDS[kind])
             yield fixed_turn(
-                kind, language_of(question), question, num_parameters, is_thinking=is_thinking
+                "other", language_of(question), question, num_parameters, is_thinking=is_thinking
             )
         else:
             language: Language = "zh" if rng.random() < 0.5 else "en"
             choices = TALK[kind][language]
             plain = rng.random() < 0.2
-            question = as_typed(choices[0 if plain else rng.integers(len(choices))], rng)
+            question = choices[0 if plain else rng.integers(len(choices))]
+            if kind != "nothing":  # its marks are all that tells the language
+                question = as_typed(question, rng)
             yield fixed_turn(kind, language, question, num_parameters, is_thinking=is_thinking)
 
 

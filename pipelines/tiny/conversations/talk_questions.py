@@ -205,7 +205,7 @@ TALK: Mapping[str, Mapping[Language, tuple[str, ...]]] = {
     },
     "nothing": {
         "en": ("", " ", "\n", "?", ".", "...", "!", "??", "-", "  \n "),
-        "zh": ("?", "。", "。。。", "……", "!", "??", ",", "、"),
+        "zh": ("\uff1f", "。", "。。。", "……", "\uff01", "\uff1f\uff1f", "\uff0c", "、"),
     },
     "no_media": {
         language: tuple(

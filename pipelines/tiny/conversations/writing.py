@@ -9,7 +9,7 @@ seed writes the same files, but for espeak-ng's own jitter of a few samples.
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,7 @@ from pipelines.tiny.conversations.odd_rows import (
 from pipelines.tiny.conversations.odd_texts import load_odd_texts
 from pipelines.tiny.conversations.recording import RATE_HZ, Voices, load_voices, record
 from pipelines.tiny.conversations.scene import LABELS
+from pipelines.tiny.conversations.talk import SHARES
 from pipelines.tiny.conversations.turns import (
     messages,
     picture_turns,
@@ -104,6 +105,7 @@ def write_conversations(
     material: Material = TRAINING,
     seed: int = 0,
     photographs: tuple[Path, ...] = PHOTOGRAPHS,
+    talk: Mapping[str, float] = SHARES,
 ) -> Path:
     """Write `conversations.jsonl` and `media/` into `output`; return the JSONL's path.
 
@@ -130,6 +132,7 @@ def write_conversations(
         recordings=load_odd_recordings(is_held_out=material.is_held_out),
         texts=load_odd_texts(is_held_out=material.is_held_out),
         num_parameters=count_parameters(preset("tiny")).total,
+        talk=talk,
     )
     odd = [
         *drawing_rows(counts.drawings, output, seed),

@@ -178,3 +178,20 @@ def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(b"\xff\xfe")
     with pytest.raises(BundleFormatError, match=r"text/tokenizer\.json: cannot be read"):
         HuggingFaceText.load(tmp_path)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_bytes_of_pieces_add_up_to_the_text(model, text):
+    assert b"".join(model.piece_bytes(i) for i in model.encode(text).tolist()) == text.encode()
+
+
+def test_bytes_of_a_tokenizer_with_byte_fallback():
+    vocabulary = {"<unk>": 0, "a": 1, " ": 2, **{f"<0x{n:02X}>": 3 + n for n in range(256)}}
+    library = tokenizers.Tokenizer(
+        models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True)
+    )
+    library.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    model = HuggingFaceText(library.to_str())
+    assert [model.piece_bytes(i) for i in model.encode("a 猫").tolist()] == [
+        *(b"a", b" ", b"\xe7", b"\x8c", b"\xab")
+    ]

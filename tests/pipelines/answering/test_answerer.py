@@ -12,6 +12,7 @@ from dvse.errors import ConfigError
 from pipelines.answering.answerer import Answerer
 from pipelines.answering.model_directory import LoadedModel
 from pipelines.answering.settings import AnswerSettings
+from pipelines.answering.utf8 import WHOLE
 
 TINY = dvse.load("tiny")
 THINK, END_THINK = TINY.vocabulary.special_id("<think>"), TINY.vocabulary.special_id("</think>")
@@ -36,14 +37,17 @@ def by_hand(decoder, answerer, prompt, *, max_new_tokens, thinking=False, choose
     """Greedy decoding under the constraint, and the log-probability of what came out."""
     ids, total = list(prompt), 0.0
     phase = answerer.legal.phase([], thinking=thinking)
+    character = WHOLE
     while len(ids) < min(len(prompt) + max_new_tokens, answerer.max_length):
         with torch.no_grad():
             logits = decoder(torch.tensor([ids])).logits[0, -1].float()
         logits[~answerer.legal.allowed[phase]] = -torch.inf
+        logits[~answerer.legal.utf8.allowed[character]] = -torch.inf
         token = int((logits if choose is None else choose(logits, len(ids))).argmax())
         total += float(logits.log_softmax(0)[token])
         ids.append(token)
         phase = answerer.legal.after(phase, token)
+        character = answerer.legal.utf8.after(character, token)
         if token in answerer.legal.stop_ids:
             break
     return ids[len(prompt) :], total

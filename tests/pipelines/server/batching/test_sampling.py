@@ -161,3 +161,17 @@ def test_an_answer_without_a_way_on_costs_the_others_nothing():
     beside = [chooser(), chooser(constraint=Nothing()), chooser(temperature=1.0, seed=1)]
     first, stuck, last = SAMPLER.choose(rows, beside)
     assert (first.id, stuck) == (1, None) and last is not None
+
+
+def test_a_character_that_has_begun_is_ended_first():
+    pieces = [b"a", b"\xc3", b"\xa9", b"b", b"c", b"d"]  # C3 A9 is é
+    legal = LegalTokens(Vocabulary.create(text_size=6), vocab_size=384, pieces=pieces)
+    one = Chooser(GenerationRequest(prompt_ids=[1], max_new_tokens=9, sampling=Sampling()), legal)
+    row = logits(1.0, 2.0, -5.0)
+    row[legal.stop_ids[0]] = 9.0
+    told = []
+    for _ in range(3):
+        (token,) = Sampler(legal).choose(row[None], [one])
+        one.push(token.id)
+        told.append(token.id)
+    assert told == [1, 2, legal.stop_ids[0]]

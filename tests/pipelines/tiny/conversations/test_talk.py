@@ -35,8 +35,7 @@ def test_answers_are_in_the_language_of_the_question(odd):
             continue
         language = "zh" if is_chinese(turn.answer) else "en"
         assert not is_mixed(turn.answer + turn.reasoning, language)
-        if not turn.answer.startswith(("I read no question", "我没有读到")):
-            assert language == language_of(turn.question)
+        assert language == language_of(turn.question), turn
 
 
 def test_one_language_an_answer():
@@ -105,3 +104,10 @@ def test_typing_changes_form_only():
         typed = as_typed("Who are you?", np.random.default_rng(seed))
         assert typed.strip().lower().rstrip("?") == "who are you"
     assert full_width("1+1=?") == "1+1=?"
+
+
+def test_text_at_the_border_is_of_either_language(odd):
+    texts = [odd.draw(np.random.default_rng(seed), kind="border") for seed in range(200)]
+    assert {language_of(text) for text in texts} == {"en", "zh"}
+    kana = [text for text in texts if any("\u3040" <= c <= "\u30ff" for c in text)]
+    assert kana and all(language_of(text) == "en" for text in kana)
