@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     options = from_flags(CaptionOptions, args)
 
-    def make_step() -> "Step":
+    def make_step(filters: object = None) -> "Step":
         from pipelines.steps.caption import CaptionStep
 
         return CaptionStep(

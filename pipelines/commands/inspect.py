@@ -18,7 +18,7 @@ EXAMPLES = """\
   dvse inspect tokens
   dvse inspect tokens/shard-000000.parquet --rows 3
   dvse inspect tokens --html report.html
-  dvse inspect clean --filtered
+  dvse inspect tokens --filtered --html refused.html
   dvse inspect runs/units"""
 
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rows", type=int, default=3, metavar="N", help="rows to show (default: %(default)s)"
     )
     parser.add_argument(
-        "--filtered", action="store_true", help="show what dvse filter left out, and why"
+        "--filtered", action="store_true", help="show what filters left out, and why"
     )
     parser.add_argument("--id", metavar="NAME", help="show the row of this name only")
     parser.add_argument(
@@ -105,9 +105,11 @@ def _show_shards(args: argparse.Namespace) -> int:
     from dvse.storage.shard import PATTERN, find_shards, read_metadata
     from pipelines.reports.token_lines import head_line, row_lines
 
-    paths = find_shards(args.path) if args.path.is_dir() else [args.path]
     if args.filtered:
-        return _show_refused(args)
+        from pipelines.commands.inspect_filtered import show_filtered
+
+        return show_filtered(args.path, rows=args.rows, name=args.id, html=args.html)
+    paths = find_shards(args.path) if args.path.is_dir() else [args.path]
     if not paths:
         raise ShardError(f"{args.path}: expected {PATTERN} written by dvse tokenize, found none")
     metadata = read_metadata(paths[0])
@@ -138,28 +140,6 @@ def _show_shards(args: argparse.Namespace) -> int:
             return 0
     if not shown and args.id is not None:
         raise InputError(f"{args.path}: no row is named {args.id!r}")
-    return 0
-
-
-def _show_refused(args: argparse.Namespace) -> int:
-    """Print rows that a filter refused, with the reasons and how many there are of each filter."""
-    from collections import Counter
-
-    from dvse.errors import ShardError
-    from dvse.storage.shard import read_shard
-    from pipelines.filtering.filtering import REFUSED_PATTERN
-    from pipelines.reports.token_lines import head_line
-
-    paths = sorted(args.path.glob(REFUSED_PATTERN)) if args.path.is_dir() else [args.path]
-    if not paths:
-        raise ShardError(f"{args.path}: expected {REFUSED_PATTERN} written by dvse filter")
-    counts = Counter(
-        name for p in paths for name in read_shard(p, ["filter"])["filter"].to_pylist()
-    )
-    for name, count in sorted(counts.items()):
-        print(f"{name:24}{count:14,}")
-    for _, row in zip(range(args.rows), _rows(paths, args.id), strict=False):
-        print(f"\n{head_line(row)}\n  {row['filter']}: {row['reason']}")
     return 0
 
 

@@ -14,6 +14,7 @@ from pipelines.engines.settings import Placement
 from pipelines.job.config import JobConfig
 
 if TYPE_CHECKING:
+    from pipelines.filtering.work import FilterWork
     from pipelines.job.summary import Summary
     from pipelines.steps.step import Step
 
@@ -22,7 +23,7 @@ EXIT_OK, EXIT_TOO_MANY_ERRORS, EXIT_REFUSED = 0, 3, 4
 EXIT_STOPPED = {"SIGINT": 130, "SIGTERM": 143}
 EXIT_CODES = """\
 exit codes:
-  0    finished: every input is a row or a line of errors.jsonl
+  0    finished: every input is a row or a line of errors.jsonl or filtered.jsonl
   1    failed; the reason is on stderr, what is finished stays
   2    the command line is wrong
   3    too many inputs failed (--max-error-rate), not one gave a row, or not one of a data set
@@ -41,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_job(
     args: argparse.Namespace,
-    make_step: "Callable[[], Step]",
+    make_step: "Callable[[FilterWork | None], Step]",
     *,
+    make_filters: "Callable[[], FilterWork | None]" = lambda: None,
     command: str,
     output: Location,
     max_chunks: int,
@@ -52,7 +54,8 @@ def run_job(
 
     Args:
         args: with the fields of `add_arguments` and `inputs`.
-        make_step: makes what is done; called after the first line is shown.
+        make_step: makes what is done behind some filters; called after the first line is shown.
+        make_filters: makes them.
         command: the command's name, for messages.
         output: directory of shards and journal.
         max_chunks: chunks that are handed to the encoder together.
@@ -72,13 +75,14 @@ def run_job(
     from pipelines.job.job import Job
     from pipelines.job.part_job import PartJob
 
-    step = make_step()
+    filters = make_filters()
+    step = make_step(filters)
     if args.dry_run:
         return _dry_run(config, step)
     engine = placement.engine(max_chunks=max_chunks)
     job = Job if config.part is None else PartJob
     try:
-        summary = job(config, step, engine, progress=progress).run()
+        summary = job(config, step, engine, filters=filters, progress=progress).run()
     except (TooManyErrorsError, ResumeError) as error:
         print(f"dvse {command}: {error}", file=sys.stderr)
         return EXIT_REFUSED if isinstance(error, ResumeError) else EXIT_TOO_MANY_ERRORS
@@ -102,7 +106,7 @@ def _exit_code(summary: "Summary", command: str, output: Location) -> int:
     if summary.num_inputs and not summary.num_rows:
         print(
             f"dvse {command}: not one of {summary.num_inputs:,} inputs gave a row; see "
-            f"{output / 'errors.jsonl'}",
+            f"{output / ('filtered.jsonl' if summary.num_filtered else 'errors.jsonl')}",
             file=sys.stderr,
         )
         return EXIT_TOO_MANY_ERRORS

@@ -1,6 +1,7 @@
 """`dvse tokenize`."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvse.errors import ConfigError
@@ -9,6 +10,7 @@ from pipelines.commands import job_arguments
 from pipelines.commands.answers import output_place
 
 if TYPE_CHECKING:
+    from pipelines.filtering.work import FilterWork
     from pipelines.job.summary import Summary
     from pipelines.steps.step import Step
 
@@ -24,11 +26,16 @@ hf:// or http(s)://, and DIR behind s3:// or gs:// (extra 'remote').
 Each input ends as a row of a shard or as a line of DIR/errors.jsonl. A .txt beside a picture or
 recording is an input and travels along as its text.
 
-Run the same command again after any interruption: only what is missing is done."""
+Run the same command again after any interruption: only what is missing is done.
+
+With --filter inputs are judged by the tables of a TOML file (dvse filter --help lists them), those
+on sounds and pictures before anything is encoded. What is refused is a line of DIR/filtered.jsonl
+with filter, reason and score (dvse inspect DIR --filtered)."""
 EXAMPLES = """\
   dvse tokenize photos/ clips/*.wav --output tokens
   dvse tokenize train-*.tar --template '{jpg}Describe it. {txt}' --output tokens
   dvse tokenize hf:user/pictures?split=train --output tokens --workers 8 --device cuda:0,cuda:1
+  dvse tokenize crawl/ --output tokens --filter filters.toml
   dvse tokenize photos/ --output tokens --dry-run
   dvse tokenize s3://bucket/photos --output s3://bucket/tokens
 
@@ -52,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures and windows handed to the encoder at once; never changes a token "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--filter", type=Path, metavar="FILE.toml", help="leave inputs out by the filters of a file"
+    )
     job_arguments.add_arguments(parser)
 
 
@@ -60,10 +70,20 @@ def run(args: argparse.Namespace) -> int:
     if args.batch_size < 1:
         raise ConfigError(f"--batch-size: expected at least 1, received {args.batch_size}")
 
-    def make_step() -> "Step":
+    def make_filters() -> "FilterWork | None":
+        if args.filter is None:
+            return None
+        from pipelines.commands.text_of_ids import text_of_ids
+        from pipelines.filtering.filters import read_filters
+        from pipelines.filtering.work import FilterWork
+
+        return FilterWork(read_filters(args.filter), decode_text=text_of_ids(args.bundle))
+
+    def make_step(filters: "FilterWork | None") -> "Step":
         from pipelines.steps.tokenize import TokenizeStep
 
-        return TokenizeStep(bundle=args.bundle, threads=args.threads)
+        gate = None if filters is None else filters.gate
+        return TokenizeStep(bundle=args.bundle, threads=args.threads, gate=gate)
 
     def finish(summary: "Summary") -> None:
         if not args.quiet and summary.num_inputs <= _SMALL_JOB:
@@ -72,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     return job_arguments.run_job(
         args,
         make_step,
+        make_filters=make_filters,
         command="tokenize",
         output=args.output,
         max_chunks=args.batch_size,
@@ -90,8 +111,10 @@ def _print_rows(output: Location) -> None:
         for row in read_shard(path, columns=["id", "modality", "ids"]).to_pylist():
             first = " ".join(map(str, row["ids"][:8]))
             print(f"{_short(row['id']):40} {row['modality']:9}{len(row['ids']):7,}  {first}")
-    for line in map(json.loads, (output / "errors.jsonl").read_bytes().splitlines()):
-        print(f"{_short(line['id']):40} {'error':9}{'':7}  {line['reason']}")
+    for name, kind in (("filtered.jsonl", "filtered"), ("errors.jsonl", "error")):
+        if (output / name).exists():
+            for line in map(json.loads, (output / name).read_bytes().splitlines()):
+                print(f"{_short(line['id']):40} {kind:9}{'':7}  {line['reason']}")
 
 
 def _short(name: str) -> str:

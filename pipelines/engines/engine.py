@@ -20,7 +20,7 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one input: a row, or a failure."""
+    """What became of one input: a row (or what a filter says of it), or a failure."""
 
     partition: int
     index: int
@@ -28,6 +28,11 @@ class Outcome:
     source: str
     row: dict[str, Any] | None = None
     failure: Failure | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a filter refused the input: then `row` says which and why, and has no ids."""
+        return self.row is not None and "filter" in self.row
 
     @classmethod
     def failed(cls, numbered: Numbered, failure: Failure) -> "Outcome":

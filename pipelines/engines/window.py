@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from dvse.chunk import Chunk
 from dvse.errors import InputError
+from pipelines.filtering.gate import Examined
 from pipelines.sources.loading import Loaded
 from pipelines.sources.record import Failure
 from pipelines.steps.step import DeviceWork
@@ -36,7 +37,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """Rows and failures by key."""
+    """Rows and failures by key; a row with a `filter` is of an input that the gate refused."""
 
     rows: list[tuple[Any, dict[str, Any]]]
     failures: list[tuple[Any, Failure]]
@@ -83,13 +84,18 @@ class Assembly:
         failures: list[tuple[Hashable, Failure]] = []
         self._encode(window, failures)
         complete: list[tuple[Hashable, tuple[Loaded, list[Any]]]] = []
+        refused: list[tuple[Any, dict[str, Any]]] = []
         for piece in window:
             if piece.loaded is None:
                 continue
             if piece.key in self._outputs:
-                complete.append((piece.key, (piece.loaded, self._outputs.pop(piece.key))))
+                outputs = self._outputs.pop(piece.key)
+                if isinstance(piece.loaded, Examined) and piece.loaded.refusal is not None:
+                    refused.append((piece.key, piece.loaded.refused_row()))
+                else:
+                    complete.append((piece.key, (piece.loaded, outputs)))
             self._dead.discard(piece.key)
-        return WindowResult(self._rows(complete, failures), failures)
+        return WindowResult([*self._rows(complete, failures), *refused], failures)
 
     def _which_wait(self, pieces: Sequence[Piece]) -> list[bool]:
         """For each piece, whether it is one of the last, which would leave a batch half empty."""
@@ -141,9 +147,11 @@ class Assembly:
         try:
             rows = self._work.rows([inputs for _, inputs in complete])
             found = []
-            for key, row in zip(keys, rows, strict=True):
+            for key, row, (_, (loaded, _)) in zip(keys, rows, complete, strict=True):
                 if isinstance(row, InputError):
                     failures.append((key, Failure.of("encode", row)))
+                elif isinstance(loaded, Examined):
+                    found.append((key, row | {"marks": loaded.marks}))
                 else:
                     found.append((key, row))
             return found

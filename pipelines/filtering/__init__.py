@@ -1,7 +1,8 @@
-"""Filtering finished token shards: what is refused becomes a row with its filter, reason and score.
+"""Filters: what is refused becomes a line or row with its filter, reason and score.
 
-    shards ─ rows in input order ─► filters of a TOML file, one after another ─► kept | refused
+    media ─ Gate, in decode workers ─► refused | rows ─ RowJudge, in input order ─► kept | refused
 
-A filter is a class that judges a row; a new one is listed in `filters.FILTERS`. Duplicates are
-judged in input order, so the result depends on nothing but the shards and the file.
+A filter is a class, and a table of a TOML file sets it; a new one is listed in `filters.FILTERS`.
+Those on sound and pictures judge before anything is encoded, the others judge rows. Duplicates are
+judged in input order, so the result depends on nothing but the inputs and the file.
 """

@@ -3,6 +3,7 @@
 The first one in input order stays. Both remember a little of every row that was kept.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,12 @@ from typing import Any, ClassVar
 from dvse.errors import ConfigError, MissingExtraError, ShardError
 from dvse.storage.shard import PATTERN, read_shard
 from pipelines.filtering.row_filter import Refusal, RowFilter
+from pipelines.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExactDuplicates(RowFilter):
     """Inputs whose bytes (SHA-256) were there before, here or in other jobs.
-
-    Attributes:
-        against: directories of token shards that count as having come before.
 
     Raises:
         ShardError: one of them has no shards.
@@ -26,8 +25,10 @@ class ExactDuplicates(RowFilter):
 
     name: ClassVar[str] = "exact_duplicates"
     columns: ClassVar[tuple[str, ...]] = ("id", "sha256")
-    against: tuple[str, ...] = ()
+    remembers: ClassVar[bool] = True
+    against: tuple[str, ...] = setting((), "directories of token shards that came before")
     _seen: dict[bytes, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _against_sha256: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for folder in self.against:
@@ -37,6 +38,8 @@ class ExactDuplicates(RowFilter):
             for path in paths:
                 for row in read_shard(path, ["id", "sha256"]).to_pylist():
                     self._remember(row["sha256"], f"{row['id']} of {folder}")
+        digest = hashlib.sha256(b"".join(sorted(self._seen)))
+        object.__setattr__(self, "_against_sha256", digest.hexdigest())
 
     def judge(self, row: Mapping[str, Any]) -> Refusal | None:
         """Look the hash up; a row without one passes."""
@@ -48,6 +51,10 @@ class ExactDuplicates(RowFilter):
         """Remember the hash."""
         self._remember(row["sha256"], row["id"])
 
+    def notes(self) -> Mapping[str, Any]:
+        """Return a hash of what came before in other directories."""
+        return {"against_sha256": self._against_sha256} if self.against else {}
+
     def _remember(self, sha256: str | None, name: str) -> None:
         if sha256 is not None:
             self._seen.setdefault(_key(sha256), name)
@@ -55,16 +62,11 @@ class ExactDuplicates(RowFilter):
 
 @dataclass(frozen=True, kw_only=True)
 class NearDuplicateText(RowFilter):
-    """Texts that share nearly all of their word groups with an earlier one (MinHash).
+    """Texts that share nearly all of their word groups with an earlier one (datasketch).
 
     Candidates come from locality-sensitive hashing; what is compared then is the estimate of the
     Jaccard similarity of the sets of `words` consecutive words (Broder 1997). Texts of fewer words
-    pass.
-
-    Attributes:
-        most: similarity from which a text is refused, above 0 and below 1.
-        words: words a group.
-        num_hashes: of the estimate; its standard error is at most `0.5 / sqrt(num_hashes)`.
+    pass. A few kilobytes are remembered of each text.
 
     Raises:
         MissingExtraError: datasketch is not installed.
@@ -72,9 +74,10 @@ class NearDuplicateText(RowFilter):
 
     name: ClassVar[str] = "near_duplicate_text"
     columns: ClassVar[tuple[str, ...]] = ("id", "text")
-    most: float = 0.8
-    words: int = 3
-    num_hashes: int = 128
+    remembers: ClassVar[bool] = True
+    most: float = setting(0.8, "similarity from which a text is refused, 0 to 1")
+    words: int = setting(3, "words a group")
+    num_hashes: int = setting(128, "of the estimate; its standard error is 0.5 / sqrt of it")
     _index: Any = field(default=None, init=False, repr=False, compare=False)
     _hashes: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -6,20 +6,17 @@ from typing import Any, ClassVar
 
 from dvse.errors import ConfigError
 from pipelines.filtering.row_filter import Refusal, RowFilter, check_range, outside
+from pipelines.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class LengthFilter(RowFilter):
-    """Bounds on the number of ids.
-
-    Attributes:
-        least, most: ids.
-    """
+    """Bounds on the number of ids."""
 
     name: ClassVar[str] = "length"
     columns: ClassVar[tuple[str, ...]] = ("ids",)
-    least: int | None = None
-    most: int | None = None
+    least: int | None = setting(None, "ids")
+    most: int | None = setting(None, "ids")
 
     def __post_init__(self) -> None:
         check_range(self.name, self.least, self.most)
@@ -31,16 +28,12 @@ class LengthFilter(RowFilter):
 
 @dataclass(frozen=True, kw_only=True)
 class DurationFilter(RowFilter):
-    """Bounds on the duration of recordings.
-
-    Attributes:
-        least_s, most_s: seconds.
-    """
+    """Bounds on the duration of recordings."""
 
     name: ClassVar[str] = "duration"
     columns: ClassVar[tuple[str, ...]] = ("duration_s",)
-    least_s: float | None = None
-    most_s: float | None = None
+    least_s: float | None = setting(None, "seconds")
+    most_s: float | None = setting(None, "seconds")
 
     def __post_init__(self) -> None:
         check_range(self.name, self.least_s, self.most_s)
@@ -54,17 +47,12 @@ class DurationFilter(RowFilter):
 
 @dataclass(frozen=True, kw_only=True)
 class GridFilter(RowFilter):
-    """Bounds on the grid of codes of a picture.
-
-    Attributes:
-        least_side: codes on the shorter side.
-        most_aspect: longer side over shorter side.
-    """
+    """Bounds on the grid of codes of pictures."""
 
     name: ClassVar[str] = "grid"
     columns: ClassVar[tuple[str, ...]] = ("grid_h", "grid_w")
-    least_side: int | None = None
-    most_aspect: float | None = None
+    least_side: int | None = setting(None, "codes of the shorter side")
+    most_aspect: float | None = setting(None, "longer side over shorter side")
 
     def __post_init__(self) -> None:
         given = [bound for bound in (self.least_side, self.most_aspect) if bound is not None]

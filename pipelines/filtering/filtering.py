@@ -19,7 +19,8 @@ import pyarrow as pa
 from dvse.errors import ConfigError, ShardError
 from dvse.storage.atomic_file import remove_temporary_files, write_atomically
 from dvse.storage.shard import PATTERN, read_metadata, read_shard, write_shard
-from pipelines.filtering.row_filter import Refusal, RowFilter
+from pipelines.filtering.filters import FilterSet
+from pipelines.filtering.row_judge import RowJudge
 
 SUMMARY = "filter.json"
 REFUSED_PATTERN = "filtered-*.parquet"
@@ -46,26 +47,36 @@ class FilterSummary:
         return "\n".join([*lines, f"{'':24}{self.num_kept:14,} of {self.num_rows:,} rows stay"])
 
 
-def filter_shards(tokens: Path, output: Path, filters: Sequence[RowFilter]) -> FilterSummary:
+def filter_shards(tokens: Path, output: Path, filters: FilterSet, judge: RowJudge) -> FilterSummary:
     """Judge every row of a directory of token shards and write what stays and what does not.
+
+    Args:
+        tokens, output: directories.
+        filters: of a file.
+        judge: they, at work.
 
     Raises:
         ShardError: no shards, or a corrupt one.
-        ConfigError: `output` holds something else.
+        ConfigError: `output` holds something else, or a filter needs more than tokens.
     """
+    if needs := filters.needs_media:
+        raise ConfigError(
+            f"[{needs[0]}] looks at the media, which finished shards do not hold; give it to dvse "
+            "tokenize --filter"
+        )
     paths = sorted(tokens.glob(PATTERN))
     if not paths:
         raise ShardError(f"{tokens}: expected {PATTERN} written by dvse tokenize, found none")
     _prepare(output)
-    refused = {kind.name: 0 for kind in filters}
+    refused = dict.fromkeys(filters.names, 0)
     num_rows = num_kept = 0
     for path in paths:
         table = read_shard(path)
         rows = table.to_pylist()
-        judged = [_judge(filters, row) for row in rows]
+        judged = [judge.judge(row) for row in rows]
         kept = [row for row, found in zip(rows, judged, strict=True) if found is None]
         out = [
-            row | {"filter": found[0], "reason": found[1].reason, "score": found[1].score}
+            row | found.columns()
             for row, found in zip(rows, judged, strict=True)
             if found is not None
         ]
@@ -77,17 +88,6 @@ def filter_shards(tokens: Path, output: Path, filters: Sequence[RowFilter]) -> F
     about = {"num_rows": num_rows, "num_kept": num_kept, "refused": refused}
     write_atomically(output / SUMMARY, (json.dumps(about, indent=1) + "\n").encode())
     return summary
-
-
-def _judge(filters: Sequence[RowFilter], row: Mapping[str, Any]) -> tuple[str, Refusal] | None:
-    """The first refusal, with the filter's name."""
-    for kind in filters:
-        refusal = kind.judge(row)
-        if refusal is not None:
-            return kind.name, refusal
-    for kind in filters:
-        kind.take(row)
-    return None
 
 
 def _prepare(output: Path) -> None:

@@ -1,34 +1,91 @@
 """The filters by name, and the TOML file that chooses and sets them."""
 
 import tomllib
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
 from dvse.errors import ConfigError
 from pipelines.filtering.duplicates import ExactDuplicates, NearDuplicateText
 from pipelines.filtering.extent import DurationFilter, GridFilter, LengthFilter
+from pipelines.filtering.gate import Gate
+from pipelines.filtering.language import LanguageFilter
+from pipelines.filtering.media_filter import MarkFilter, PictureFilter, SoundFilter
 from pipelines.filtering.monotony import MonotonyFilter
+from pipelines.filtering.near_pictures import NearDuplicatePictures
+from pipelines.filtering.picture import ResolutionFilter
 from pipelines.filtering.row_filter import RowFilter
+from pipelines.filtering.row_judge import RowJudge
+from pipelines.filtering.sound import LoudnessFilter, SilenceFilter
+from pipelines.filtering.voice import VoiceFilter
+from pipelines.settings import from_table, make, recorded, settings_of
 
-FILTERS: dict[str, type[RowFilter]] = {
+Filter = SoundFilter | PictureFilter | RowFilter
+
+_OF_MEDIA = (SoundFilter, PictureFilter, MarkFilter)
+
+FILTERS: dict[str, type[Filter]] = {
     kind.name: kind
     for kind in (
+        LoudnessFilter,
+        SilenceFilter,
+        VoiceFilter,
+        ResolutionFilter,
         LengthFilter,
         DurationFilter,
         GridFilter,
         MonotonyFilter,
+        LanguageFilter,
         ExactDuplicates,
         NearDuplicateText,
+        NearDuplicatePictures,
     )
 }
 
 
-def read_filters(path: Path) -> list[RowFilter]:
-    """Return the filters of a TOML file, in its order: a table each, its keys the settings.
+@dataclass(frozen=True, kw_only=True)
+class FilterSet:
+    """The filters of a file.
+
+    Attributes:
+        filters: in the order of the file.
+    """
+
+    filters: tuple[Filter, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The filters' names, in the order of the file."""
+        return tuple(kind.name for kind in self.filters)
+
+    @property
+    def needs_media(self) -> list[str]:
+        """Names of the filters that look at recordings and pictures themselves."""
+        return [kind.name for kind in self.filters if isinstance(kind, _OF_MEDIA)]
+
+    def gate(self) -> Gate | None:
+        """Return what decode workers ask; `None` where no filter needs media."""
+        media = [k for k in self.filters if isinstance(k, SoundFilter | PictureFilter)]
+        markers = [_copy(k) for k in self.filters if isinstance(k, MarkFilter)]
+        return Gate(filters=tuple(media), markers=tuple(markers)) if media or markers else None
+
+    def judge(self, *, decode_text: Callable[[Sequence[int]], str] | None = None) -> RowJudge:
+        """Return the filters on rows at work."""
+        rows = [kind for kind in self.filters if isinstance(kind, RowFilter)]
+        return RowJudge(rows, decode_text=decode_text)
+
+    def identity(self) -> list[Any]:
+        """Return what decides every verdict, as JSON."""
+        return [[kind.name, recorded(kind) | _notes(kind)] for kind in self.filters]
+
+
+def read_filters(path: Path) -> FilterSet:
+    """Return the filters of a TOML file: a table each, its keys the settings.
 
     Raises:
         ConfigError: no such file, no TOML, an unknown filter or key, or a setting out of range.
+        MissingExtraError: a filter's library is not installed.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -36,22 +93,40 @@ def read_filters(path: Path) -> list[RowFilter]:
         raise ConfigError(f"--filter {path}: expected a TOML file; {error}") from None
     if not tables:
         raise ConfigError(f"--filter {path}: expected a table of {', '.join(FILTERS)}, found none")
-    return [_make(path, name, settings) for name, settings in tables.items()]
+    return FilterSet(filters=tuple(_make(path, *table) for table in tables.items()))
 
 
-def _make(path: Path, name: str, settings: Any) -> RowFilter:
+def tables_help() -> str:
+    """Return what the tables of a file are: each filter, then each of its keys."""
+    lines = []
+    for name, kind in FILTERS.items():
+        lines.append(f"  [{name}]  {(kind.__doc__ or '').splitlines()[0]}")
+        for one in settings_of(kind):
+            has_none = one.default in (MISSING, None, ())
+            default = "" if has_none else f" (default: {one.default})"
+            lines.append(f"    {one.name}: {one.help}{default}")
+    return "\n".join(lines)
+
+
+def _make(path: Path, name: str, settings: Any) -> Filter:
     if name not in FILTERS or not isinstance(settings, dict):
         raise ConfigError(
             f"--filter {path}: expected a table of {', '.join(FILTERS)}, received {name!r}"
         )
-    kind: Any = FILTERS[name]
-    known = [field.name for field in fields(kind) if field.init]
-    if unknown := [key for key in settings if key not in known]:
-        raise ConfigError(
-            f"--filter {path}: [{name}] has no {unknown[0]!r}; it has {', '.join(known)}"
-        )
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    where = f"--filter {path}"
     try:
-        return kind(**given)
-    except TypeError as error:
-        raise ConfigError(f"--filter {path}: [{name}] {error}") from None
+        return from_table(FILTERS[name], settings, name=name, where=where)
+    except ConfigError as error:
+        if str(error).startswith(where):
+            raise
+        what = str(error).removeprefix(f"[{name}]: ")
+        raise ConfigError(f"{where}: [{name}]: {what}") from None
+
+
+def _notes(kind: Filter) -> dict[str, Any]:
+    return dict(kind.notes()) if isinstance(kind, RowFilter) else {}
+
+
+def _copy(kind: MarkFilter) -> MarkFilter:
+    """As it was made, without what it remembers."""
+    return make(type(kind), {s.name: getattr(kind, s.name) for s in settings_of(type(kind))})

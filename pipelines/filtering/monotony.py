@@ -8,21 +8,17 @@ import numpy as np
 
 from dvse.errors import ConfigError
 from pipelines.filtering.row_filter import Refusal, RowFilter
+from pipelines.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonotonyFilter(RowFilter):
-    """A bound on the share of a row's most frequent id.
-
-    Attributes:
-        most: share, above 0 and at most 1.
-        least_ids: shorter rows pass.
-    """
+    """A bound on the share of a row's most frequent id: silence, a blank page."""
 
     name: ClassVar[str] = "monotony"
     columns: ClassVar[tuple[str, ...]] = ("ids",)
-    most: float = 0.9
-    least_ids: int = 16
+    most: float = setting(0.9, "share, above 0 and at most 1")
+    least_ids: int = setting(16, "shorter rows pass")
 
     def __post_init__(self) -> None:
         if not 0 < self.most <= 1:

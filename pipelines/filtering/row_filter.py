@@ -29,7 +29,9 @@ class RowFilter(ABC):
 
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
-    """Columns that `judge` reads."""
+    """Columns that `judge` and `take` read."""
+    remembers: ClassVar[bool] = False
+    """Whether a verdict depends on the rows before it."""
 
     @abstractmethod
     def judge(self, row: Mapping[str, Any]) -> Refusal | None:
@@ -38,6 +40,10 @@ class RowFilter(ABC):
     def take(self, row: Mapping[str, Any]) -> None:
         """Remember a row that no filter has refused."""
         return None
+
+    def notes(self) -> Mapping[str, Any]:
+        """Return what a verdict depends on besides the settings, as JSON."""
+        return {}
 
 
 def check_range(name: str, least: float | None, most: float | None) -> None:

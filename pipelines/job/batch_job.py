@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 from dvse.errors import DvseError, StorageError
 from pipelines.engines.engine import Engine
+from pipelines.filtering.work import FilterWork
 from pipelines.job.beginning import Beginning, Begun
 from pipelines.job.config import JobConfig
 from pipelines.job.done_marker import DoneMarker
 from pipelines.job.fruitless import fruitless_data_sets
+from pipelines.job.judging import Judging
 from pipelines.job.open_journal import open_journal
 from pipelines.job.progress import NoProgress, Progress
 from pipelines.job.stop_request import StopRequest
@@ -30,6 +32,7 @@ class BatchJob(ABC):
         config: the settings.
         step: what to do with each input.
         engine: where; the job opens it only if something is left to do, and closes it.
+        filters: which inputs are left out.
         progress: told what happens.
         stop: asked whether to stop.
     """
@@ -40,17 +43,24 @@ class BatchJob(ABC):
         step: Step,
         engine: Engine,
         *,
+        filters: FilterWork | None = None,
         progress: Progress | None = None,
         stop: StopRequest | None = None,
     ) -> None:
         self._config = config
         self._step = step
         self._engine = engine
+        self._filters = filters or FilterWork()
         self._progress = progress or NoProgress()
         self._stop = stop or StopRequest()
         self._journal = open_journal(config.output)
         self._beginning = Beginning(
-            config, step, self._journal, progress=self._progress, stop=self._stop
+            config,
+            step,
+            self._journal,
+            filters=self._filters,
+            progress=self._progress,
+            stop=self._stop,
         )
         self._began = time.monotonic()
 
@@ -93,6 +103,7 @@ class BatchJob(ABC):
             self._journal,
             engine,
             ShardFormat(schema=description.schema, metadata=description.metadata),
+            judging=Judging(self._filters.judge, self._journal, begun.finished),
             max_error_rate=self._config.max_error_rate,
             progress=self._progress,
             stop=self._stop,
@@ -101,10 +112,10 @@ class BatchJob(ABC):
     def _write_results(
         self, markers: Mapping[int, DoneMarker], begun: Begun, work: Work | None = None
     ) -> Summary:
-        """Write `errors.jsonl` and `summary.json` of everything that is there."""
+        """Write `errors.jsonl`, `filtered.jsonl` and `summary.json` of everything that is there."""
         pending = [] if work is None else work.pending
         self._journal.sweep(markers)
-        self._journal.assemble_errors(markers.values(), pending)
+        self._journal.assemble_lines(markers.values(), pending)
         summary = self._summary(markers, begun, work)
         self._journal.write_summary(summary.to_dict())
         return summary
@@ -124,6 +135,7 @@ class BatchJob(ABC):
             stopped_by=self._stop.name,
             fruitless=self._fruitless(markers),
             repaired=begun.repaired if begun else (),
+            filters=self._filters.names,
             num_missing=max((expected or 0) - len(markers), 0),
         )
 

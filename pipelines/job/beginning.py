@@ -6,13 +6,14 @@ takes the plan that the first of them has made.
 
 import os
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dvse.remote.address import is_address
 from dvse.storage.shard import shard_name
+from pipelines.filtering.work import FilterWork
 from pipelines.job.comparison import Comparison
 from pipelines.job.config import JobConfig
 from pipelines.job.done_marker import DoneMarker, ErrorLine
@@ -81,6 +82,7 @@ class Beginning:
         config: the settings.
         step: what is done with each input.
         journal: of the job.
+        filters: which inputs are left out.
         progress: told what happens.
         stop: asked whether to stop.
     """
@@ -91,11 +93,12 @@ class Beginning:
         step: Step,
         journal: Journal,
         *,
+        filters: FilterWork,
         progress: Progress,
         stop: StopRequest,
     ) -> None:
         self._config, self._step, self._journal = config, step, journal
-        self._progress, self._stop = progress, stop
+        self._filters, self._progress, self._stop = filters, progress, stop
         self._ticked = time.monotonic()
 
     def alone(self) -> Begun:
@@ -205,6 +208,7 @@ class Beginning:
         return self._step.identity() | {
             "shard_size": self._config.shard_size,
             "template": self._config.source_options.template,
+            **self._filters.identity(),
         }
 
     def _forget_damaged(self, markers: dict[int, DoneMarker]) -> tuple[int, ...]:
@@ -242,7 +246,7 @@ class Beginning:
             stream_lengths=lengths,
         )
         settled = reconcile(comparison, size=size, may=config.permissions)
-        redone = sorted({n // size for n in settled.changed} & markers.keys())
+        redone = self._and_later({n // size for n in settled.changed} & markers.keys(), markers)
         for text in _announced(settled, redone, len(markers) - len(redone)):
             self._progress.note(text)
         # First the shards of what has changed stop counting, then the new listing counts: killed
@@ -255,7 +259,7 @@ class Beginning:
         return journal.new_listing
 
     def _again(
-        self, markers: Mapping[int, DoneMarker], numbering: Numbering
+        self, markers: dict[int, DoneMarker], numbering: Numbering
     ) -> dict[int, list[ErrorLine]]:
         """The failed inputs of finished partitions that are looked at again, by partition."""
         again = {}
@@ -267,7 +271,19 @@ class Beginning:
                     lines = [line for line in lines if numbering.is_hole(line.index)]
                 if lines:
                     again[partition] = lines
-        return again
+        if not again or not self._filters.judge.remembers:
+            return again
+        # A row that comes late comes before those that it may be a duplicate of.
+        for partition in self._and_later(again.keys(), markers):
+            self._journal.forget(partition)
+            del markers[partition]
+        return {}
+
+    def _and_later(self, some: Collection[int], markers: Mapping[int, DoneMarker]) -> list[int]:
+        """Those of the finished partitions, and all behind them that were judged by them."""
+        if not some or not self._filters.judge.remembers:
+            return sorted(some)
+        return [partition for partition in sorted(markers) if partition >= min(some)]
 
     def _tick(self, count: int) -> None:
         now = time.monotonic()

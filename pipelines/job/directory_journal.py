@@ -10,7 +10,7 @@ from typing import Any
 from dvse.storage.atomic_file import remove_temporary_files, sync_directory, write_atomically
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import PATTERN
-from pipelines.job.done_marker import DoneMarker, ErrorLine, error_lines
+from pipelines.job.done_marker import DoneMarker, Line, written_lines
 from pipelines.job.journal import Journal
 from pipelines.job.occupation import Occupation
 
@@ -35,7 +35,8 @@ class DirectoryJournal(Journal):
 
     def erase(self) -> None:
         """Delete the job: its shards, error lines and journal, and nothing else."""
-        for path in (*self._disk.glob(PATTERN), self._disk / "errors.jsonl"):
+        results = (self._disk / name for name in ("errors.jsonl", "filtered.jsonl"))
+        for path in (*self._disk.glob(PATTERN), *results):
             path.unlink(missing_ok=True)
         for name in ("job.json", "listing.jsonl", "streams.json", "names.jsonl"):
             (self._parts / name).unlink(missing_ok=True)
@@ -56,7 +57,7 @@ class DirectoryJournal(Journal):
         part = self._error_part(marker)
         for path, name, sha256 in (
             (self._disk / marker.shard_name, marker.shard_name, marker.sha256),
-            (part, f"error lines {part.name}", marker.errors_sha256),
+            (part, f"lines of inputs without a row {part.name}", marker.errors_sha256),
         ):
             try:
                 if file_sha256(path) != sha256:
@@ -71,15 +72,15 @@ class DirectoryJournal(Journal):
         self,
         marker: DoneMarker,
         shard: memoryview,
-        errors: Sequence[ErrorLine],
+        lines: Sequence[Line],
         *,
         before: DoneMarker | None = None,
     ) -> DoneMarker:
-        """Write shard, error lines and marker, each over what was there."""
-        lines = error_lines(errors)
-        marker = replace(marker, errors_sha256=hashlib.sha256(lines).hexdigest())
+        """Write shard, lines and marker, each over what was there."""
+        data = written_lines(lines)
+        marker = replace(marker, errors_sha256=hashlib.sha256(data).hexdigest())
         write_atomically(self.shard(marker), shard)
-        write_atomically(self._error_part(marker), lines)
+        write_atomically(self._error_part(marker), data)
         write_atomically(self._marker(marker.partition), marker.to_json())
         return marker
 

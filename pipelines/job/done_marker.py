@@ -1,13 +1,19 @@
-"""What is written of a finished partition: its done-marker, and a line for each failed input."""
+"""What is written of a finished partition: its done-marker, and a line for each other input.
+
+An input that has no row failed or was refused by a filter. The lines of both stand in one part of
+the journal, so that they come into being with their shard.
+"""
 
 import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from dvse.errors import MissingExtraError, StorageError
 from dvse.remote.remote_path import Location
 from dvse.storage.shard import shard_name
+
+NO_MARK = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,15 +23,17 @@ class DoneMarker:
     Attributes:
         partition: its number.
         first: number of its first input.
-        num_inputs, num_rows, num_errors: rows and errors add up to inputs.
+        num_inputs, num_rows, num_errors, num_filtered: inputs are all others together.
         num_ids: ids in all rows.
         by_modality: modality → [rows, ids].
         by_error: exception type → inputs.
         sha256: hash (hex) of the shard file.
-        errors_sha256: hash (hex) of the error lines.
+        errors_sha256: hash (hex) of the lines of inputs without a row.
         holes: numbers among its own whose input went away.
         shard: name of the shard file, where it is not the usual one: in a store.
         num_bytes: size of the shard there.
+        by_filter: filter → inputs that it refused.
+        marks: filter → a word for each row, `-` where it has none, with spaces between them.
     """
 
     partition: int
@@ -41,6 +49,9 @@ class DoneMarker:
     holes: Sequence[int] = ()
     shard: str = ""
     num_bytes: int = 0
+    num_filtered: int = 0
+    by_filter: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shard_name(self) -> str:
@@ -52,12 +63,24 @@ class DoneMarker:
         fields = asdict(self)
         if not self.shard:
             del fields["shard"], fields["num_bytes"]
+        for name in ("num_filtered", "by_filter", "marks"):
+            if not fields[name]:
+                del fields[name]
         return to_json_bytes(fields)
 
-    def row_numbers(self, failed: Container[int]) -> list[int]:
-        """Return the numbers of the inputs that have rows, given those that failed."""
+    def row_numbers(self, without: Container[int]) -> list[int]:
+        """Return the numbers of the inputs that have rows, given those that have a line."""
         numbers = range(self.first, self.first + self.num_inputs + len(self.holes))
-        return [n for n in numbers if n not in failed and n not in self.holes]
+        return [n for n in numbers if n not in without and n not in self.holes]
+
+    def row_marks(self) -> list[dict[str, str]]:
+        """Return the marks of each row, by filter."""
+        found: list[dict[str, str]] = [{} for _ in range(self.num_rows)]
+        for name, words in self.marks.items():
+            for marks, word in zip(found, words.split(), strict=True):
+                if word != NO_MARK:
+                    marks[name] = word
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +107,51 @@ class ErrorLine:
         return json.dumps(asdict(self), ensure_ascii=False) + "\n"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FilteredLine:
+    """A line of `filtered.jsonl`.
+
+    Attributes:
+        index: number of the input in the job, from 0.
+        id, modality, source, sha256, text: of the input, as its row would have them.
+        filter: which refused it.
+        reason, score: one sentence, and the measure that decided.
+        num_ids: of the row that was refused; `None` where nothing was encoded.
+    """
+
+    index: int
+    id: str
+    modality: str
+    source: str | None
+    sha256: str | None
+    text: str | None
+    filter: str
+    reason: str
+    score: float
+    num_ids: int | None = None
+
+    @classmethod
+    def of(cls, index: int, row: Mapping[str, Any]) -> "FilteredLine":
+        """Return the line of a refused row."""
+        names = ("id", "modality", "source", "sha256", "text", "filter", "reason", "score")
+        ids = row.get("ids")
+        num_ids = None if ids is None else len(ids)
+        return cls(index=index, num_ids=num_ids, **{name: row[name] for name in names})
+
+    def to_json(self) -> str:
+        """Return the line."""
+        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+
+
+Line: TypeAlias = ErrorLine | FilteredLine
+
+
+def read_lines(data: bytes) -> list[Line]:
+    """Return the lines of a part of the journal."""
+    documents = map(json.loads, data.splitlines())
+    return [FilteredLine(**d) if "filter" in d else ErrorLine(**d) for d in documents]
+
+
 def read_marker(path: Location) -> DoneMarker | None:
     """Return the marker in a file, `None` where it is gone or cannot be read."""
     try:
@@ -94,9 +162,9 @@ def read_marker(path: Location) -> DoneMarker | None:
         return None
 
 
-def error_lines(errors: Sequence[ErrorLine]) -> bytes:
-    """Return the file of some error lines."""
-    return "".join(line.to_json() for line in errors).encode("utf-8")
+def written_lines(lines: Sequence[Line]) -> bytes:
+    """Return the file of some lines."""
+    return "".join(line.to_json() for line in lines).encode("utf-8")
 
 
 def to_json_bytes(document: Mapping[str, Any]) -> bytes:

@@ -30,6 +30,7 @@ class Estimate:
         listing: the inputs.
         num_sampled: inputs that were tried.
         num_failed: of them, those that failed.
+        num_refused: of them, those that filters on media refused.
         num_ids: ids of the sample's rows.
         num_bytes: of a shard of the sample.
         seconds: for the sample on one process, start-up not counted.
@@ -43,6 +44,7 @@ class Estimate:
     num_ids: int
     num_bytes: int
     seconds: float
+    num_refused: int = 0
     differing: tuple[str, ...] = ()
 
     def table(self) -> str:
@@ -66,6 +68,11 @@ class Estimate:
                 f"{self.num_bytes * scale / 1e6:,.1f} MB of shards, "
                 f"{self.num_failed * scale:,.0f} errors, {duration(self.seconds * scale)}"
             )
+            if self.num_refused:
+                lines.append(
+                    f"filters on media refused {self.num_refused} of the sample: about "
+                    f"{self.num_refused * scale:,.0f}"
+                )
         if self.differing:
             shown = [f"  {line}" for line in self.differing[:_SHOWN]]
             more = len(self.differing) - len(shown)
@@ -110,14 +117,15 @@ def estimate(
         numbered = (Numbered(partition=0, index=i, record=r) for i, r in islice(picked, _SAMPLES))
         outcomes = list(engine.run(numbered))
         seconds = time.monotonic() - began
-        rows = [o.row for o in outcomes if o.row is not None]
+        rows = [o.row for o in outcomes if o.row is not None and not o.is_refused]
         shard = Path(folder) / "shard.parquet"
         write_shard(shard, rows, schema=description.schema, metadata=description.metadata)
         return Estimate(
             listing=listing,
             shard_size=shard_size,
             num_sampled=len(outcomes),
-            num_failed=len(outcomes) - len(rows),
+            num_failed=sum(outcome.failure is not None for outcome in outcomes),
+            num_refused=sum(outcome.is_refused for outcome in outcomes),
             num_ids=sum(len(row.get("ids", ())) for row in rows),
             num_bytes=shard.stat().st_size,
             seconds=seconds,

@@ -90,7 +90,7 @@ class Feed:
         length = marker.num_inputs + len(marker.holes)
         partition = Partition(number, first, length)
         rows = read_shard(self._journal.shard(marker)).to_pylist()
-        partition.restore(marker, rows, self._journal.errors(marker))
+        partition.restore(marker, rows, self._journal.lines(marker))
         for line in self._again[number]:
             partition.try_again(line.index)
         return partition

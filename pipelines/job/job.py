@@ -1,6 +1,6 @@
 """A whole job: list inputs, compare with the journal, run what is missing, commit, sum up.
 
-    inputs ─ plan ─► partitions ─ engine ─► outcomes ─► Partition ─ writer ─► shard + marker
+    inputs ─ plan ─► partitions ─ engine ─► outcomes ─► Partition ─ filters ─► writer ─► shard
 
 It is alone in its directory; `PartJob` is one of several.
 """
@@ -30,7 +30,7 @@ class Job(BatchJob):
             is_begun = begun.before is not None and expected is not None
             if is_begun and not begun.left(range(expected or 0)):
                 self._beginning.take_up_finished(begun)
-                self._journal.assemble_errors(begun.finished.values(), ())
+                self._journal.assemble_lines(begun.finished.values(), ())
                 return self._summary(begun.finished, begun)
             return self._work(begun)
 

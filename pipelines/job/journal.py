@@ -1,20 +1,21 @@
 """What a job writes down so that it can go on later: the files in its output directory.
 
     DIR/shard-000000.parquet …   the shards, one a partition
-    DIR/errors.jsonl             a line for each input that gave no row
+    DIR/errors.jsonl             a line for each input that failed
+    DIR/filtered.jsonl           a line for each input that a filter refused, where there are any
     DIR/summary.json             the summary
     DIR/.job/job.json            bundle, inputs, options, numerics profile
     DIR/.job/listing.jsonl       the inputs, in the order of their numbers
     DIR/.job/done/000000.json    done-marker of a partition, written after its shard is safe
-    DIR/.job/errors/000000.jsonl error lines of a partition
+    DIR/.job/errors/000000.jsonl lines of both kinds of a partition
     DIR/.job/names.jsonl         names that are not the inputs' own, where parts of a job are done
     DIR/.job/parts/              their locks and signs of life
     DIR/.job/claims/             who has taken over which partition of a lost part
 
 Every file is there whole or not at all. A partition counts as done when its marker is there and
-names a shard that is. `errors.jsonl` is put together from the parts each time, so a rerun can never
-repeat a line in it. How files come into being is another matter in a directory
-(`directory_journal.py`) than in a store (`store_journal.py`).
+names a shard that is. `errors.jsonl` and `filtered.jsonl` are put together from the parts each
+time, so a rerun can never repeat a line in them. How files come into being is another matter in a
+directory (`directory_journal.py`) than in a store (`store_journal.py`).
 """
 
 import contextlib
@@ -28,14 +29,22 @@ from dvse.errors import ConfigError, ResumeError, StorageError
 from dvse.remote.remote_path import Location
 from dvse.storage.atomic_file import temporary_name, write_atomically
 from dvse.storage.shard import DONE_FOLDER, PATTERN
-from pipelines.job.done_marker import DoneMarker, ErrorLine, read_marker, to_json_bytes
+from pipelines.job.done_marker import (
+    DoneMarker,
+    ErrorLine,
+    FilteredLine,
+    Line,
+    read_lines,
+    read_marker,
+    to_json_bytes,
+)
 from pipelines.job.occupation import Occupation
 from pipelines.sources.entry import Entry
 
 FORMAT = "dvse-job"
-FORMAT_VERSION = 2
-# Version 1 had no holes and no boundaries in its listing; all else is the same.
-_READABLE = (1, 2)
+FORMAT_VERSION = 3
+# Version 1 had no holes and no boundaries in its listing, version 2 no filters.
+_READABLE = (1, 2, 3)
 
 
 class Journal(ABC):
@@ -98,16 +107,16 @@ class Journal(ABC):
         self,
         marker: DoneMarker,
         shard: memoryview,
-        errors: Sequence[ErrorLine],
+        lines: Sequence[Line],
         *,
         before: DoneMarker | None = None,
     ) -> DoneMarker:
-        """Make a partition durable: its shard, then its error lines, then its marker.
+        """Make a partition durable: its shard, then the other inputs' lines, then its marker.
 
         Args:
             marker: of the partition; what it says of the files is filled in.
             shard: the bytes of the shard.
-            errors: its error lines.
+            lines: of its inputs that have no row, in input order.
             before: the marker whose place it takes, where the partition was done before.
 
         Returns:
@@ -205,26 +214,39 @@ class Journal(ABC):
         return self._marker(partition).exists()
 
     def errors(self, marker: DoneMarker) -> list[ErrorLine]:
-        """Return the error lines of a finished partition."""
-        if not marker.num_errors:
+        """Return the lines of the inputs of a finished partition that failed."""
+        return [line for line in self.lines(marker) if isinstance(line, ErrorLine)]
+
+    def filtered(self, marker: DoneMarker) -> list[FilteredLine]:
+        """Return the lines of the inputs of a finished partition that a filter refused."""
+        return [line for line in self.lines(marker) if isinstance(line, FilteredLine)]
+
+    def lines(self, marker: DoneMarker) -> list[Line]:
+        """Return the lines of the inputs of a finished partition that have no row."""
+        if not marker.num_errors and not marker.num_filtered:
             return []
         try:
-            lines = self._error_part(marker).read_bytes().splitlines()
+            return read_lines(self._error_part(marker).read_bytes())
         except FileNotFoundError:
             return []
-        return [ErrorLine(**json.loads(line)) for line in lines]
 
-    def assemble_errors(self, markers: Iterable[DoneMarker], pending: Sequence[ErrorLine]) -> None:
-        """Write `errors.jsonl` from the parts of finished partitions and what is pending."""
-        assembled = temporary_name(self._listings / "errors.jsonl")
-        with assembled.open("wb") as file:
+    def assemble_lines(self, markers: Iterable[DoneMarker], pending: Sequence[Line]) -> None:
+        """Write `errors.jsonl` and `filtered.jsonl` from the parts and what is pending."""
+        names = {ErrorLine: "errors.jsonl", FilteredLine: "filtered.jsonl"}
+        assembled = {kind: temporary_name(self._listings / name) for kind, name in names.items()}
+        with contextlib.ExitStack() as stack:
+            files = {k: stack.enter_context(path.open("wb")) for k, path in assembled.items()}
             for marker in sorted(markers, key=lambda marker: marker.partition):
-                if marker.num_errors:
-                    with contextlib.suppress(FileNotFoundError):
-                        file.write(self._error_part(marker).read_bytes())
+                for line in self.lines(marker):
+                    files[type(line)].write(line.to_json().encode("utf-8"))
             for line in sorted(pending, key=lambda line: line.index):
-                file.write(line.to_json().encode("utf-8"))
-        self._put(assembled, self.output / "errors.jsonl")
+                files[type(line)].write(line.to_json().encode("utf-8"))
+        for kind, name in names.items():
+            if kind is FilteredLine and not assembled[kind].stat().st_size:
+                assembled[kind].unlink()
+                (self.output / name).unlink(missing_ok=True)
+            else:
+                self._put(assembled[kind], self.output / name)
 
     def write_summary(self, document: Mapping[str, Any]) -> None:
         """Write `summary.json`."""

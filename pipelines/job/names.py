@@ -82,7 +82,7 @@ def taken_names(journal: Journal, markers: Mapping[int, DoneMarker]) -> Iterator
     for _, marker in sorted(markers.items()):
         shard = read_shard(journal.shard(marker), columns=["id"])
         yield from shard.column("id").to_pylist()
-        yield from (line.id for line in journal.errors(marker))
+        yield from (line.id for line in journal.lines(marker))
 
 
 def are_planned(path: Location, listing: Path) -> bool:
@@ -125,7 +125,7 @@ def plan_names(
 
 
 def _names_of(journal: Journal, marker: DoneMarker) -> dict[int, str]:
-    lines = {line.index: line.id for line in journal.errors(marker)}
+    lines = {line.index: line.id for line in journal.lines(marker)}
     ids = read_shard(journal.shard(marker), columns=["id"]).column("id").to_pylist()
     return lines | dict(zip(marker.row_numbers(lines), ids, strict=True))
 

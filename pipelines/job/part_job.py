@@ -48,6 +48,12 @@ class PartJob(BatchJob):
     def _run(self) -> Summary:
         part = self._config.of_part
         assert part is not None, "a job without parts is a Job"
+        if self._filters.judge.remembers:
+            raise ConfigError(
+                "--part: filters on duplicates compare an input with all before it, which other "
+                "parts are at; leave them out of --filter and run dvse filter on the finished "
+                "shards"
+            )
         heart = Heart(self._journal.beats, part)
         with self._journal.occupation.of(part) as place, heart.beating():
             run = None

@@ -28,7 +28,7 @@ from dvse.remote.remote_path import Location, RemotePath
 from dvse.storage.atomic_file import create_atomically
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import DONE_FOLDER, PATTERN, shard_name, shard_number
-from pipelines.job.done_marker import DoneMarker, ErrorLine, error_lines, read_marker
+from pipelines.job.done_marker import DoneMarker, Line, read_marker, written_lines
 from pipelines.job.journal import Journal
 from pipelines.job.store_occupation import StoreOccupation
 
@@ -76,7 +76,7 @@ class StoreJournal(Journal):
     def erase(self) -> None:
         """Delete the job: its shards, error lines and journal, and nothing else."""
         (self._store / ".job" / "job.json").unlink()
-        names = ("errors.jsonl", "summary.json")
+        names = ("errors.jsonl", "filtered.jsonl", "summary.json")
         journal = [RemotePath(o.address) for o in object_store.tree(str(self._store / ".job"))]
         for path in (*self._store.glob(PATTERN), *(self._store / n for n in names), *journal):
             path.unlink()
@@ -123,28 +123,28 @@ class StoreJournal(Journal):
             return f"{marker.shard_name}: corrupt"
         part = self._error_part(marker)
         if marker.errors_sha256 != _NO_LINES and str(part) not in self._sizes:
-            return f"error lines {part.name}: missing"
+            return f"lines of inputs without a row {part.name}: missing"
         return None
 
     def commit(
         self,
         marker: DoneMarker,
         shard: memoryview,
-        errors: Sequence[ErrorLine],
+        lines: Sequence[Line],
         *,
         before: DoneMarker | None = None,
     ) -> DoneMarker:
         """Write shard and error lines, then the marker unless another writer was faster."""
-        lines = error_lines(errors)
+        data = written_lines(lines)
         marker = replace(
             marker,
-            errors_sha256=hashlib.sha256(lines).hexdigest(),
+            errors_sha256=hashlib.sha256(data).hexdigest(),
             shard=shard_name(marker.partition, marker.sha256),
             num_bytes=len(shard),
         )
         object_store.write(str(self.shard(marker)), shard)
-        if lines:
-            object_store.write(str(self._error_part(marker)), lines)
+        if data:
+            object_store.write(str(self._error_part(marker)), data)
         if before is not None:
             # Taken back at the last moment: killed here, the partition is done again whole.
             self.forget(marker.partition)

@@ -28,16 +28,22 @@ class StoredRows:
         self._held: tuple[int, dict[int, dict[str, Any]]] = (-1, {})
 
     def get(self, number: int) -> dict[str, Any] | None:
-        """Return source, sha256 and text of an input's row, `None` where it has none (yet)."""
+        """Return source, sha256 and text of an input, `None` where it failed or is not done.
+
+        A row that a filter refused says as much as one that stayed.
+        """
         partition = number // self._size
         if partition not in self._markers:
             return None
         if self._held[0] != partition:
             marker = self._markers[partition]
             rows = read_shard(self._journal.shard(marker), _COLUMNS).to_pylist()
-            errors = self._journal.errors(marker)
-            numbers = marker.row_numbers({line.index for line in errors})
-            self._held = partition, dict(zip(numbers, rows, strict=True))
+            numbers = marker.row_numbers({line.index for line in self._journal.lines(marker)})
+            refused = {
+                line.index: {name: getattr(line, name) for name in _COLUMNS}
+                for line in self._journal.filtered(marker)
+            }
+            self._held = partition, dict(zip(numbers, rows, strict=True)) | refused
         return self._held[1].get(number)
 
     def has_any(self, numbers: range) -> bool:

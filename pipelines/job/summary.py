@@ -1,7 +1,7 @@
 """The summary of a job: what came of the inputs, in figures and as a table."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ class Summary:
     """What came of a job.
 
     Attributes:
-        num_inputs: in finished partitions, rows and errors together.
+        num_inputs: in finished partitions: rows, errors and filtered ones together.
         num_partitions: finished ones.
         by_modality: modality → [rows, ids].
         by_error: exception type → inputs.
@@ -25,6 +25,8 @@ class Summary:
         fruitless: data sets of which not one input gave a row.
         repaired: partitions whose shard was corrupt or missing and was made again.
         num_missing: partitions that are left for other parts of the job, or for another run.
+        num_filtered: inputs that a filter refused.
+        by_filter: filter → inputs that it refused, for every filter of the job.
     """
 
     num_inputs: int
@@ -41,15 +43,22 @@ class Summary:
     fruitless: tuple[str, ...] = ()
     repaired: tuple[int, ...] = ()
     num_missing: int = 0
+    num_filtered: int = 0
+    by_filter: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, markers: "Iterable[DoneMarker]", **rest: Any) -> "Summary":
-        """Add up done-markers."""
+    def of(
+        cls, markers: "Iterable[DoneMarker]", *, filters: Sequence[str] = (), **rest: Any
+    ) -> "Summary":
+        """Add up done-markers of a job with some filters."""
         markers = list(markers)
+        refused = dict.fromkeys(filters, 0)
         modality: dict[str, list[int]] = {}
         errors: Counter[str] = Counter()
         for marker in markers:
             errors.update(marker.by_error)
+            for name, count in marker.by_filter.items():
+                refused[name] = refused.get(name, 0) + count
             for name, (rows, ids) in marker.by_modality.items():
                 total = modality.setdefault(name, [0, 0])
                 total[0] += rows
@@ -62,6 +71,8 @@ class Summary:
             num_partitions=len(markers),
             by_modality={k: (v[0], v[1]) for k, v in sorted(modality.items())},
             by_error=dict(errors.most_common()),
+            num_filtered=sum(refused.values()),
+            by_filter=refused,
             **rest,
         )
 
@@ -78,6 +89,9 @@ class Summary:
         if self.num_errors:
             kinds = ", ".join(f"{count:,} {name}" for name, count in self.by_error.items())
             lines.append(f"{'errors':10}{self.num_errors:12,}  {kinds} (see errors.jsonl)")
+        if self.by_filter:
+            kinds = ", ".join(f"{count:,} {name}" for name, count in self.by_filter.items())
+            lines.append(f"{'filtered':10}{self.num_filtered:12,}  {kinds} (see filtered.jsonl)")
         rate = f", {self.new_inputs / self.work_seconds:,.1f} a second" if self.work_seconds else ""
         lines.append(
             f"{self.num_inputs:,} inputs in {self.num_partitions:,} shards; {self.new_inputs:,} "

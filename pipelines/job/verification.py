@@ -38,6 +38,7 @@ class Verification:
     Attributes:
         problems: sentences, each naming the shard; empty means that all is well.
         num_shards, num_rows, num_ids: looked at.
+        num_filtered: inputs that filters refused.
         num_sampled: inputs tokenised again, with `num_codes` ids, of which `num_differing` differ.
         num_gone: sampled inputs that could not be compared, as they have changed or are gone.
     """
@@ -45,6 +46,7 @@ class Verification:
     num_shards: int = 0
     num_rows: int = 0
     num_ids: int = 0
+    num_filtered: int = 0
     num_sampled: int = 0
     num_codes: int = 0
     num_differing: int = 0
@@ -56,7 +58,8 @@ class Verification:
         state = f"{len(self.problems)} problems" if self.problems else "all well"
         return (
             f"{self.num_shards:,} shards, {self.num_rows:,} rows, {self.num_ids:,} ids checked; "
-            f"{self.num_sampled:,} inputs tokenised again alone: {self.num_differing:,} of "
+            + (f"{self.num_filtered:,} inputs refused by filters; " if self.num_filtered else "")
+            + f"{self.num_sampled:,} inputs tokenised again alone: {self.num_differing:,} of "
             f"{self.num_codes:,} ids differ"
             + (f", {self.num_gone:,} inputs have changed or are gone" if self.num_gone else "")
             + f"; {state}"
@@ -96,7 +99,16 @@ class _Verifier:
         self._markers = self._journal.markers() if self._journal.exists() else {}
         self._problems: list[str] = []
         self._counts = dict.fromkeys(
-            ("num_rows", "num_ids", "num_sampled", "num_codes", "num_differing", "num_gone"), 0
+            (
+                "num_rows",
+                "num_ids",
+                "num_filtered",
+                "num_sampled",
+                "num_codes",
+                "num_differing",
+                "num_gone",
+            ),
+            0,
         )
 
     def run(
@@ -144,6 +156,8 @@ class _Verifier:
             is_second = shard_number(name) in self._markers
             what = "an orphan, which no done-marker names" if is_second else "not finished"
             self._problems.append(f"{name}: {what}; run dvse tokenize again to repair it")
+        for marker in self._markers.values():
+            self._check_lines(marker)
         job = self._journal.read_job()
         found, wanted = sum(m.num_inputs for m in self._markers.values()), job.get("num_inputs")
         if wanted is not None and found < wanted:
@@ -152,6 +166,22 @@ class _Verifier:
             )
         size = job["identity"]["shard_size"]
         self._problems += missing_parts(self._journal, self._markers.keys(), size)
+
+    def _check_lines(self, marker: DoneMarker) -> None:
+        """Inputs are rows, errors and filtered ones together, and no line of these is lost."""
+        name, damage = marker.shard_name, self._journal.damage(marker)
+        if damage is not None:
+            if not damage.startswith(name):
+                self._problems.append(f"{damage}; run dvse tokenize again to repair {name}")
+            return
+        lines = len(self._journal.errors(marker)), len(self._journal.filtered(marker))
+        counts = marker.num_errors, marker.num_filtered
+        if lines != counts or marker.num_rows + sum(counts) != marker.num_inputs:
+            self._problems.append(
+                f"{name}: {marker.num_inputs} inputs, of them {marker.num_rows} rows, and lines "
+                f"for {lines[0]} errors and {lines[1]} filtered ones; expected {counts}"
+            )
+        self._counts["num_filtered"] += marker.num_filtered
 
     def _check_inputs(self) -> None:
         """What the inputs hold now, where their size or time is another one."""
@@ -274,8 +304,8 @@ class _Verifier:
             if not len(mine):
                 continue
             table = read_shard(self._journal.shard(marker), ["ids", "sha256"])
-            failed = {line.index for line in self._journal.errors(marker)}
-            indexes = marker.row_numbers(failed)
+            without = {line.index for line in self._journal.lines(marker)}
+            indexes = marker.row_numbers(without)
             for row in mine.tolist():
                 chosen[indexes[row]] = self._name(marker), table.slice(row, 1).to_pylist()[0]
         return chosen

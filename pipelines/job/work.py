@@ -1,6 +1,6 @@
 """The work of a run: inputs to the engine, outcomes into partitions, partitions to the writer.
 
-    feed ─► engine ─► outcomes ─► Partition ─► writer ─► shard + marker
+    feed ─► engine ─► outcomes ─► Partition ─► filters ─► writer ─► shard + marker
 
 It knows neither how the run began nor who else works on the same job.
 """
@@ -11,9 +11,10 @@ import time
 from dvse.errors import TooManyErrorsError
 from pipelines.engines.engine import Engine, Outcome
 from pipelines.job.beginning import Begun
-from pipelines.job.done_marker import DoneMarker, ErrorLine
+from pipelines.job.done_marker import DoneMarker, Line
 from pipelines.job.feed import Feed
 from pipelines.job.journal import Journal
+from pipelines.job.judging import Judging
 from pipelines.job.partition import Partition
 from pipelines.job.progress import Progress
 from pipelines.job.stop_request import StopRequest
@@ -27,6 +28,7 @@ class Work:
         journal: where shards and markers go.
         engine: an open one.
         shard_format: columns and metadata of the shards.
+        judging: filters on rows.
         max_error_rate: share of all inputs that may fail.
         progress: told what happens.
         stop: asked whether to stop.
@@ -43,12 +45,13 @@ class Work:
         engine: Engine,
         shard_format: ShardFormat,
         *,
+        judging: Judging,
         max_error_rate: float,
         progress: Progress,
         stop: StopRequest,
     ) -> None:
         self._journal, self._engine, self._format = journal, engine, shard_format
-        self._max_error_rate = max_error_rate
+        self._judging, self._max_error_rate = judging, max_error_rate
         self._progress, self._stop = progress, stop
         self._partitions: dict[int, Partition] = {}
         self._num_errors = 0
@@ -58,13 +61,13 @@ class Work:
         self.seconds = 0.0
 
     @property
-    def pending(self) -> list[ErrorLine]:
-        """Error lines of partitions that were not finished."""
+    def pending(self) -> list[Line]:
+        """Lines of partitions that were not finished."""
         return [
             line
-            for partition in self._partitions.values()
+            for partition in (*self._partitions.values(), *self._judging.waiting)
             if partition.number not in self.done
-            for line in partition.errors
+            for line in partition.lines
         ]
 
     def run(self, feed: Feed, begun: Begun, *, total: int | None) -> None:
@@ -122,8 +125,9 @@ class Work:
 
     def _hand_over(self, partition: Partition, writer: Writer) -> None:
         if partition.is_complete:
-            writer.put(partition)
             del self._partitions[partition.number]
+            for judged in self._judging.put(partition):
+                writer.put(judged)
 
     def _check_errors(self) -> None:
         allowed = self._max_error_rate

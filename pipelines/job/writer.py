@@ -1,7 +1,7 @@
 """The writer: a thread that makes complete partitions durable while the next ones are computed.
 
-Shard first, then error lines, then the done-marker, each whole or not there. Whatever moment a job
-is killed at, a partition is either done or not.
+Shard first, then the lines of other inputs, then the done-marker, each whole or not there. Whatever
+moment a job is killed at, a partition is either done or not.
 """
 
 import hashlib
@@ -89,5 +89,5 @@ class Writer:
         )
         marker = partition.marker(hashlib.sha256(shard).hexdigest())
         self.done.append(
-            self._journal.commit(marker, shard, partition.errors, before=partition.before)
+            self._journal.commit(marker, shard, partition.lines, before=partition.before)
         )

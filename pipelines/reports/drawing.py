@@ -26,6 +26,25 @@ def wav(samples: np.ndarray, rate_hz: int) -> str:
     return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def waveform(samples: np.ndarray, *, width: int = 480, height: int = 96) -> np.ndarray:
+    """Return the lowest and highest sample of each column as a picture `uint8 [height, width, 3]`.
+
+    Full scale fills the height; digital silence is a line in the middle.
+
+    >>> waveform(np.array([1.0, -1.0]), width=1, height=5)[:, 0, 0].tolist()
+    [47, 47, 47, 47, 47]
+    """
+    picture = np.full((height, width, 3), 245, dtype=np.uint8)
+    edges = np.linspace(0, len(samples), width + 1).astype(int).tolist()
+    row = np.arange(height)
+    for column in range(width):
+        part = samples[edges[column] : max(edges[column + 1], edges[column] + 1)]
+        high, low = (float(part.max()), float(part.min())) if len(part) else (0.0, 0.0)
+        top, bottom = (round((1 - np.clip(v, -1, 1)) / 2 * (height - 1)) for v in (high, low))
+        picture[(row >= top) & (row <= bottom), column] = (47, 109, 181)
+    return picture
+
+
 def heat(levels: np.ndarray) -> np.ndarray:
     """Map values `[...]` in 0 … 1 to colours from dark to light, `uint8 [..., 3]`."""
     place = np.clip(levels, 0, 1) * (len(_HEAT) - 1)

@@ -11,6 +11,7 @@ from dvse.numerics import default_workers
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
 from dvse.storage.shard import ShardMetadata, encoding_row, shard_schema
+from pipelines.filtering.gate import Gate, GatedPreparer
 from pipelines.sources.loading import Loaded
 from pipelines.steps.step import DeviceWork, Step, StepDescription
 
@@ -22,10 +23,12 @@ class TokenizeStep(Step):
     Attributes:
         bundle: shipped name, directory or Hub id.
         threads: threads of the encoders on a CPU; by default all usable processors.
+        gate: filters that inputs have to pass before they are encoded.
     """
 
     bundle: str
     threads: int | None = None
+    gate: Gate | None = None
     name = "tokenize"
 
     def identity(self) -> dict[str, Any]:
@@ -55,24 +58,24 @@ class TokenizeStep(Step):
         """Load the tokenizer."""
         from dvse.tokenizer import load
 
-        return TokenizeWork(load(self.bundle, device=device, threads=self.threads))
+        return TokenizeWork(load(self.bundle, device=device, threads=self.threads), self.gate)
 
 
 class TokenizeWork(DeviceWork):
     """A tokenizer on a device."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, gate: Gate | None = None) -> None:
+        self.tokenizer, self._gate = tokenizer, gate
         self._id_dtype = tokenizer.vocabulary.id_dtype
 
     def describe(self) -> StepDescription:
         """Return the columns of a token shard and the fingerprints."""
-        t = self.tokenizer
+        t, gate = self.tokenizer, self._gate
         return StepDescription(
             schema=shard_schema(self._id_dtype),
             metadata=ShardMetadata.of(t).to_schema_metadata(),
             profile=t.profile.to_dict(),
-            preparer=t.preparer,
+            preparer=t.preparer if gate is None else GatedPreparer(preparer=t.preparer, gate=gate),
         )
 
     def encode(self, chunks: Sequence[Chunk]) -> list[EncodedChunk]:

@@ -13,6 +13,8 @@ import pytest
 from fake_step import FakeStep
 
 from pipelines.engines.inline import InlineEngine
+from pipelines.filtering.filters import read_filters
+from pipelines.filtering.work import FilterWork
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
 
@@ -38,9 +40,9 @@ def clean(folder, output):
     return state(output)
 
 
-def start(folder, output, workers):
+def start(folder, output, workers, *flags):
     return subprocess.Popen(
-        [sys.executable, SUPPORT / "fake_job.py", folder, output, str(workers)],
+        [sys.executable, SUPPORT / "fake_job.py", folder, output, str(workers), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -49,8 +51,8 @@ def start(folder, output, workers):
     )
 
 
-def finish(folder, output):
-    process = start(folder, output, 2)
+def finish(folder, output, *flags):
+    process = start(folder, output, 2, *flags)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 0, printed
 
@@ -67,6 +69,27 @@ def kill_when(process, condition, deadline_s=30.0):
 
 def count_markers(output):
     return len(list((output / ".job" / "done").glob("*.json")))
+
+
+def test_filters_remember_across_kills(tmp_path):
+    folder = make_folder(tmp_path / "in", 64)
+    for number in range(0, 64, 5):
+        (folder / f"p{number:04d}.png").write_bytes(b"picture %d" % (number % 3))
+    filters = tmp_path / "filters.toml"
+    filters.write_text("[exact_duplicates]\n")
+    out = tmp_path / "out"
+    for workers in (2, 3):
+        before = count_markers(out)
+        process = start(folder, out, workers, f"filters={filters}")
+        kill_when(process, lambda seen=before: count_markers(out) > seen)
+    finish(folder, out, f"filters={filters}")
+    config = JobConfig(inputs=[str(folder)], output=tmp_path / "whole", shard_size=8)
+    work = FilterWork(read_filters(filters))
+    summary = Job(config, FakeStep(), InlineEngine(), filters=work).run()
+    assert summary.num_filtered >= 10
+    assert state(out) == state(tmp_path / "whole")
+    names = [path / "filtered.jsonl" for path in (out, tmp_path / "whole")]
+    assert names[0].read_bytes() == names[1].read_bytes()
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])

@@ -2,22 +2,15 @@
 
 import json
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
+from filter_rows import read, row, run, write
 
 from dvse import TokenDataset
 from dvse.errors import ConfigError, ShardError
-from dvse.storage.shard import ShardMetadata, shard_name, shard_schema, write_shard
 from pipelines.cli import main
 from pipelines.filtering.filters import read_filters
 
 LONG = "the quick brown fox jumps over the lazy dog near the old river bank at noon today"
-
-
-def row(id, ids=(1, 2, 3), **fields):
-    empty = dict.fromkeys(shard_schema("uint16").names)
-    return empty | {"id": id, "modality": "text", "ids": np.array(ids), "num_levels": 1} | fields
 
 
 ROWS = [
@@ -71,33 +64,6 @@ EXPECTED = {
 @pytest.fixture
 def tokens(tmp_path):
     return write(tmp_path / "tokens", ROWS)
-
-
-def write(folder, shards):
-    folder.mkdir()
-    metadata = ShardMetadata(
-        bundle="b",
-        bundle_fingerprint="f",
-        vocabulary_fingerprint="v",
-        vocabulary_size=9600,
-        profile={},
-    ).to_schema_metadata()
-    for number, rows in enumerate(shards):
-        schema = shard_schema("uint16")
-        write_shard(folder / shard_name(number), rows, schema=schema, metadata=metadata)
-    return folder
-
-
-def run(tokens, out, text):
-    pytest.importorskip("datasketch")
-    path = tokens.parent / "filters.toml"
-    path.write_text(text)
-    return main(["filter", str(tokens), str(out), "--filter", str(path)])
-
-
-def read(folder, kind):
-    paths = sorted(folder.glob(f"{kind}-*.parquet"))
-    return [line for path in paths for line in pq.read_table(path).to_pylist()]
 
 
 def test_every_row_stays_as_it_was_or_says_why_it_went(tokens, tmp_path, capsys):
@@ -167,8 +133,8 @@ def test_inspect_shows_what_was_left_out(tokens, tmp_path, capsys):
     ("text", "message"),
     [
         ("", "found none"),
-        ("[loudness]\nleast = 1", "received 'loudness'"),
-        ("[length]\nleats = 1", r"\[length\] has no 'leats'; it has least, most"),
+        ("[loud]\nleast = 1", "received 'loud'"),
+        ("[length]\nleats = 1", r"unknown setting length.leats; known are least, most"),
         ("[length]\nleast = 5\nmost = 2", "rising order"),
         ("[monotony]\nmost = 2.0", r"0\.\.1"),
         ("[grid]", "expected bounds"),

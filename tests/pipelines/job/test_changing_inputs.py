@@ -497,6 +497,6 @@ def test_a_job_of_the_version_before_goes_on(tmp_path):
     folder_of(tmp_path, "g")
     run([folder], out, append=True)
     judged([folder], out, tmp_path)
-    (out / ".job" / "job.json").write_text(json.dumps(job | {"format_version": 3}))
+    (out / ".job" / "job.json").write_text(json.dumps(job | {"format_version": 4}))
     with pytest.raises(ResumeError, match="another version of DVSE"):
         run([folder], out)

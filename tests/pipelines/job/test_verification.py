@@ -12,6 +12,8 @@ import dvse
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import read_shard, write_shard
 from pipelines.engines.inline import InlineEngine
+from pipelines.filtering.filters import read_filters
+from pipelines.filtering.work import FilterWork
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
 from pipelines.job.verification import verify
@@ -202,3 +204,40 @@ def test_ids_of_a_row_are_those_of_the_front_door(shards, media, tokenizer):
     assert rows["p1.png"]["text"] == "a caption"
     assert rows["p0.png"]["ids"] == tokenizer.encode(dvse.Image(media / "p0.png")).ids.tolist()
     assert pa.types.is_uint16(read_shard(shards / "shard-000000.parquet")["ids"].type.value_type)
+
+
+def test_refused_inputs_are_counted_and_their_lines_may_not_be_lost(media, tokenizer, tmp_path):
+    out, path = tmp_path / "out", tmp_path / "filters.toml"
+    path.write_text("[resolution]\nleast_side = 32\n[length]\nleast = 5\n")
+    filters = FilterWork(read_filters(path))
+    config = JobConfig(inputs=[str(media)], output=out, shard_size=4)
+    step = TokenizeStep(bundle="tiny", threads=1, gate=filters.gate)
+    summary = Job(config, step, InlineEngine(), filters=filters).run()
+    # Pictures of 30 and 31 pixels; the caption has 4 ids.
+    assert summary.by_filter == {"resolution": 2, "length": 1}
+    found = verify(out, tokenizer=tokenizer)
+    assert (found.problems, found.num_filtered) == ((), 3)
+    assert "3 inputs refused by filters" in found.table()
+    part = out / ".job" / "errors" / "000000.jsonl"
+    part.write_text(part.read_text().replace("resolution", "taste", 1))
+    (problem,) = verify(out, tokenizer=tokenizer).problems
+    assert f"lines of inputs without a row {part.name}: corrupt" in problem
+
+
+def test_what_was_refused_is_shown_with_pictures_and_players(media, tmp_path, capsys):
+    from pipelines.cli import main
+
+    path, page = tmp_path / "filters.toml", tmp_path / "page.html"
+    path.write_text("[resolution]\nleast_side = 32\n[loudness]\nleast_dbfs = -1.0\n")
+    args = [str(media), "--output", str(tmp_path / "out"), "--filter", str(path), "--quiet"]
+    assert main(["tokenize", *args, "--workers", "1", "--threads", "1"]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "out"), "--filtered", "--html", str(page)]) == 0
+    html = page.read_text()
+    assert html.count('src="data:image/png') == 3  # two pictures and a waveform
+    assert html.count('src="data:audio/wav') == 1
+    assert "3 inputs refused by filters" in html
+    assert "a shorter side of 30 pixels, at least 32 pixels wanted" in html
+    assert "a caption" in html
+    assert main(["inspect", str(tmp_path / "out"), "--filtered", "--id", "p9.png"]) == 1
+    assert "'p9.png'" in capsys.readouterr().err

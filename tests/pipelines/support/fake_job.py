@@ -1,7 +1,7 @@
 """A job with the fake step as a process of its own: fake_job.py FOLDER OUTPUT [WORKERS [FLAG…]].
 
 Flags are `append`, `redo_changed`, `retry_errors`, `flaky` for workers whose reads fail, and
-`part=I/N`, `take_over=SECONDS`.
+`part=I/N`, `take_over=SECONDS`, `filters=FILE.toml` (on rows).
 """
 
 # ruff: noqa: E402
@@ -16,6 +16,8 @@ from flaky_reads import FlakyStep
 
 from dvse.errors import DvseError
 from pipelines.engines.local import LocalEngine
+from pipelines.filtering.filters import read_filters
+from pipelines.filtering.work import FilterWork
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
 from pipelines.job.part_job import PartJob
@@ -36,9 +38,10 @@ def main():
         take_over_s=float(values["take_over"]) if "take_over" in values else None,
         **allowed,
     )
+    filters = FilterWork(read_filters(Path(values["filters"]))) if "filters" in values else None
     job = Job if config.part is None else PartJob
     try:
-        summary = job(config, step, LocalEngine(num_workers=workers)).run()
+        summary = job(config, step, LocalEngine(num_workers=workers), filters=filters).run()
     except DvseError as error:
         print(f"{type(error).__name__}: {error}")
         return 1
