@@ -15,6 +15,7 @@ from fake_step import FakeStep
 from flaky_reads import FlakyStep
 
 from dvse.errors import DvseError
+from dvse.remote.remote_path import location
 from pipelines.engines.local import LocalEngine
 from pipelines.filtering.filters import read_filters
 from pipelines.filtering.work import FilterWork
@@ -32,7 +33,7 @@ def main():
     allowed = dict.fromkeys(flags - {"flaky", *(f"{k}={v}" for k, v in values.items())}, True)
     config = JobConfig(
         inputs=[folder],
-        output=Path(output),
+        output=location(output),
         shard_size=8,
         part=values.get("part"),
         take_over_s=float(values["take_over"]) if "take_over" in values else None,
