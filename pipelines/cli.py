@@ -42,6 +42,7 @@ COMMANDS = (
     Command(("import", "units"), "make a part of published speech units", "import_units"),
     Command(("import", "encoder"), "take in a published speech encoder", "import_encoder"),
     Command(("import", "image"), "take in a published picture tokenizer", "import_image"),
+    Command(("import", "text"), "take in a published text tokenizer", "import_text"),
     Command(("import", "codec"), "take in a published neural codec", "import_codec"),
     Command(("build-bundle",), "put trained parts together into a bundle", "build_bundle"),
     Command(("quantize",), "make a model with 8 or 4 bits a weight", "quantize"),

@@ -17,6 +17,8 @@ import numpy as np
 from dvse.errors import ConfigError
 
 _ZERO_CROSSINGS, _ROLLOFF = 6, 0.99
+RESAMPLER = f"torchaudio's Hann-windowed sinc, {_ZERO_CROSSINGS} zero crossings, rolloff {_ROLLOFF}"
+"""What parts record: another resampler gives other units."""
 _MAX_TABLE = 1 << 20
 _BLOCK_S = 0.5
 

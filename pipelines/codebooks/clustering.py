@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from dvse.codebook import Codebook
 from dvse.errors import TrainingError
 from pipelines.codebooks.kmeans import (
     ArrayFeatures,
+    CodebookFit,
     Features,
     FeatureStore,
     FeatureStoreWriter,
@@ -29,7 +31,7 @@ from pipelines.codebooks.kmeans import (
     train_codebook,
 )
 from pipelines.codebooks.kmeans.feature_store import MANIFEST
-from pipelines.codebooks.settings import Clustering
+from pipelines.codebooks.settings import Clustering, KMeansSettings
 from pipelines.codebooks.usage import count_codes
 from pipelines.runs.processes import Processes
 
@@ -54,6 +56,7 @@ def cluster(
     *,
     dim: int,
     about: Mapping[str, Any],
+    kept: Tensor | None = None,
 ) -> Units:
     """Fit a codebook to this process's frames.
 
@@ -62,8 +65,10 @@ def cluster(
         output: folder for kept features and checkpoints.
         dim: width of a frame.
         about: what the frames are of; kept features of something else are refused.
+        kept: centroids `[num_levels, K0, dim]` that stay the first of each level.
 
     Raises:
+        ConfigError: kept centroids that do not fit, or with another mode than lloyd.
         TrainingError: fewer different frames than codes, frames that are not finite, a mode that
             needs more memory than there is, a checkpoint or kept features of something else, or a
             full disk.
@@ -91,22 +96,33 @@ def cluster(
         clustering.mode,
         needed / 1e6,
     )
-    fit = train_codebook(features, clustering.kmeans, fitter=fitter, checkpoints=checkpoints)
+    fit = train_codebook(
+        features, clustering.kmeans, fitter=fitter, kept=kept, checkpoints=checkpoints
+    )
+    num_rows = processes.place(features.num_rows)[1]
+    return Units(
+        codebook=fit.codebook, figures=_figures(fit, features, num_rows, clustering.kmeans)
+    )
+
+
+def _figures(
+    fit: CodebookFit, features: Features, num_rows: int, kmeans: KMeansSettings
+) -> dict[str, Any]:
     figures: dict[str, Any] = {
-        "clustered_frames": processes.place(features.num_rows)[1],
+        "clustered_frames": num_rows,
         "mean_squared_distance": round(fit.mean_squared_distance, 6),
     }
     codes = np.concatenate(
         [fit.codebook.encode(block).cpu().numpy() for block in features.blocks(65_536)]
     )
-    for level in range(clustering.kmeans.num_levels):
-        used = count_codes(codes[:, level], clustering.kmeans.num_codes)
+    for level in range(kmeans.num_levels):
+        used = count_codes(codes[:, level], kmeans.num_codes)
         suffix = f"_level_{level}" if level else ""
         figures |= {
             f"clustered_codes_used{suffix}": round(used.share_used, 4),
             f"clustered_perplexity{suffix}": round(used.perplexity, 1),
         }
-    return Units(codebook=fit.codebook, figures=figures)
+    return figures
 
 
 def remove_progress(output: Path) -> None:

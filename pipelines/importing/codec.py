@@ -13,6 +13,7 @@ import torch
 
 from dvse.audio.codec import ARCHITECTURES, Codec, CodecConfig, classes
 from dvse.audio.codec_tokenizer import CodecTokenizer
+from dvse.audio.resampling import RESAMPLER
 from dvse.audio.sample_chunks import SampleChunks
 from dvse.errors import BundleNotFoundError, ConfigError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
@@ -46,24 +47,14 @@ def import_codec(
     """
     source = Path(source)
     with new_folder(output, "the part") as folder:
-        config = read_json(source / "config.json")
-        if not config:
-            raise BundleNotFoundError(
-                f"{source}: expected a directory of transformers with a config.json"
-            )
-        architecture = config.get("model_type")
-        if architecture not in ARCHITECTURES:
-            raise WeightsFormatError(
-                f"{source}: expected a codec among {', '.join(ARCHITECTURES)}, received "
-                f"{architecture!r}"
-            )
+        config = _config_in(source)
         if num_levels is None or chunk_s is None:
             raise ConfigError(
                 f"{source}: codes also depend on what its files do not say; say --num-levels N "
                 "(residual levels to use) and --chunk-s S (longer recordings are cut there; "
                 "shorter ones are encoded whole, as published)"
             )
-        codec = _codec(source, architecture, config, num_levels)
+        codec = _codec(source, config, num_levels)
         frames = max(1, round(chunk_s * codec.sample_rate_hz / codec.grid.stride))
         tokenizer = CodecTokenizer(
             codec=codec, windowing=SampleChunks(chunk_samples=frames * codec.grid.stride)
@@ -76,16 +67,38 @@ def import_codec(
             spec=tokenizer.spec(),
             provenance={
                 "command": "dvse import codec",
-                "family": architecture,
+                "family": codec.config.architecture,
                 "weights": {"file": weights.name, "sha256": file_sha256(weights)},
+                "settings": {
+                    "num_levels": num_levels,
+                    "chunk_s": frames * codec.grid.stride / codec.sample_rate_hz,
+                    "overlap_s": 0.0,
+                    "sample_rate_hz": codec.sample_rate_hz,
+                    "resampler": RESAMPLER,
+                },
                 "licence": licence,
             },
         ).save()
     return Part.load(output, modality="audio")
 
 
-def _codec(source: Path, architecture: str, config: Mapping[str, Any], num_levels: int) -> Codec:
+def _config_in(source: Path) -> dict[str, Any]:
+    config = read_json(source / "config.json")
+    if not config:
+        raise BundleNotFoundError(
+            f"{source}: expected a directory of transformers with a config.json"
+        )
+    if config.get("model_type") not in ARCHITECTURES:
+        raise WeightsFormatError(
+            f"{source}: expected a codec among {', '.join(ARCHITECTURES)}, received "
+            f"{config.get('model_type')!r}"
+        )
+    return config
+
+
+def _codec(source: Path, config: Mapping[str, Any], num_levels: int) -> Codec:
     _weights_in(source)
+    architecture = config["model_type"]
     _, model_class = classes(architecture)
     try:
         model, info = model_class.from_pretrained(

@@ -6,8 +6,6 @@ the input is normalised) comes from the settings in the checkpoint, or has to be
 
 import ast
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,8 @@ from torch import Tensor
 from dvse.errors import ConfigError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
 from pipelines.importing.checkpoint import Checkpoint, read_checkpoint
+from pipelines.importing.new_folder import new_folder
 from pipelines.importing.speech_layouts import to_transformers
-from pipelines.runs.storage import cannot_write
 
 _POSITION_WEIGHT = "encoder.pos_conv_embed.conv.parametrizations.weight.original1"
 _STRIDES = {10: 5, 3: 2, 2: 2}  # of every published encoder of the family, by kernel
@@ -58,8 +56,6 @@ def import_encoder(
         TrainingError: the disk is full.
     """
     facts = facts or EncoderFacts()
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"{output}: expected a new or empty directory")
     if source.is_dir():
         checkpoint = read_checkpoint(_weights_in(source))
         config, facts = _recorded_config(source), _recorded_facts(source, facts)
@@ -70,10 +66,8 @@ def import_encoder(
     if config is None:
         config = _config_of(source, tensors, checkpoint, facts)
     model = _filled(source, config, tensors)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        model.save_pretrained(draft)
+    with new_folder(output, "the encoder") as folder:
+        model.save_pretrained(folder)
         preprocessor = {
             "feature_extractor_type": "Wav2Vec2FeatureExtractor",
             "do_normalize": facts.normalize,
@@ -82,16 +76,9 @@ def import_encoder(
             "return_attention_mask": config["feat_extract_norm"] == "layer",
             "sampling_rate": sample_rate_hz,
         }
-        (draft / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
-        provenance = {**checkpoint.provenance, "weights_sha256": file_sha256(_weights_in(draft))}
-        (draft / "imported.json").write_text(json.dumps(provenance, indent=2) + "\n")
-        if output.exists():
-            output.rmdir()
-        draft.replace(output)
-    except OSError as error:
-        raise cannot_write(output, "the encoder", error) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
+        provenance = {**checkpoint.provenance, "weights_sha256": file_sha256(_weights_in(folder))}
+        (folder / "imported.json").write_text(json.dumps(provenance, indent=2) + "\n")
     return output
 
 

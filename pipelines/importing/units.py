@@ -5,9 +5,8 @@ a `Convention` says all of them at once, as one published code base has them.
 """
 
 import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from dvse.audio.encoder import AudioEncoder, recorded_normalization
 from dvse.audio.hub_weights import HubWeights, weights_sha256
+from dvse.audio.resampling import RESAMPLER
 from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.codebook import Codebook
@@ -22,7 +22,7 @@ from dvse.errors import ConfigError, WeightsFormatError
 from dvse.storage.part import Part
 from pipelines.importing.centroids import Centroids, read_centroids
 from pipelines.importing.encoder import EncoderFacts, import_encoder
-from pipelines.runs.storage import cannot_write
+from pipelines.importing.new_folder import new_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,35 +97,35 @@ def import_units(
             width than the layer.
         TrainingError: the disk is full.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"{output}: expected a new or empty directory")
     said = _merged(settings or UnitSettings(), convention)
-    book = read_centroids(Path(centroids))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
+    with new_folder(output, "the part") as folder:
+        book = read_centroids(Path(centroids))
         source, name = encoder, str(encoder)
         if Path(encoder).is_file():
-            name = Path(encoder).name
-            source = _imported(Path(encoder), draft / "encoder", facts, said, sample_rate_hz)
+            name, imported = Path(encoder).name, folder / "imported"
+            source = _imported(Path(encoder), imported, facts, said, sample_rate_hz)
         said = _settled(source, said, where=name, layer=layer, revision=revision)
         tokenizer = _tokenizer(
             source, book, said, layer=layer, revision=revision, sample_rate_hz=sample_rate_hz
         )
+        shutil.rmtree(folder / "imported", ignore_errors=True)
+        tokenizer.save_files(folder)
         made_of = {
             "name": Path(name).name if Path(name).exists() else name,
             "revision": revision,
             "weights_sha256": weights_sha256(tokenizer.encoder.model),
         }
-        about: dict[str, Any] = {"convention": convention, "centroids": dict(book.provenance)}
-        about |= {"encoder": made_of, "layer": layer, "licence": licence}
-        _write(tokenizer, draft / "part", output, about)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and not error.errno:
-            raise
-        raise cannot_write(output, "the part", error) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        provenance = {
+            "command": "dvse import units",
+            "convention": convention,
+            "centroids": dict(book.provenance),
+            "encoder": made_of,
+            "layer": layer,
+            "licence": licence,
+            "settings": _recorded(said, sample_rate_hz),
+        }
+        spec = tokenizer.spec()
+        Part(modality="audio", folder=folder, spec=spec, provenance=provenance).save()
     return Part.load(output, modality="audio")
 
 
@@ -142,15 +142,14 @@ def _imported(
     return import_encoder(checkpoint, folder, facts=facts, sample_rate_hz=sample_rate_hz)
 
 
-def _write(tokenizer: AudioTokenizer, folder: Path, output: Path, about: Mapping[str, Any]) -> None:
-    """Write the part in `folder`, then let it take the place of `output`."""
-    provenance = {"command": "dvse import units", **about}
-    part = Part(modality="audio", folder=folder, spec=tokenizer.spec(), provenance=provenance)
-    tokenizer.save_files(folder)
-    part.save()
-    if output.exists():
-        output.rmdir()
-    folder.replace(output)
+def _recorded(said: UnitSettings, sample_rate_hz: int) -> dict[str, Any]:
+    """Return everything that decides units, also what `spec` leaves out as a default."""
+    return {
+        **asdict(said),
+        "overlap_s": 0.0,
+        "sample_rate_hz": sample_rate_hz,
+        "resampler": RESAMPLER,
+    }
 
 
 def _merged(settings: UnitSettings, convention: str | None) -> UnitSettings:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dvse.audio.resampling import RESAMPLER
+
 Lines = Iterator[tuple[str, str]]
 
-RESAMPLER = "torchaudio's Hann-windowed sinc, 6 zero crossings, rolloff 0.99"
 _CODEBOOK = "codebook.safetensors"
 
 
@@ -26,7 +27,10 @@ def deciding_lines(
         provenance: where it is from.
     """
     if modality == "audio":
-        lines = _codec(spec) if spec.get("kind") == "codec" else _units(spec)
+        settings = provenance.get("settings")
+        recorded = settings.get("resampler") if isinstance(settings, Mapping) else None
+        describe = _codec if spec.get("kind") == "codec" else _units
+        lines = describe(spec, recorded or RESAMPLER)
     elif modality == "image":
         lines = _image(spec)
     else:
@@ -35,12 +39,12 @@ def deciding_lines(
         yield f"{label:18}{value}"
 
 
-def _units(spec: Mapping[str, Any]) -> Lines:
+def _units(spec: Mapping[str, Any], resampler: str) -> Lines:
     encoder, rate = dict(spec["encoder"]), spec["sample_rate_hz"]
     floor = encoder.get("variance_floor", 1e-7)
     yield "encoder", f"{encoder.pop('architecture')}, layer {encoder.pop('layer')}"
     yield "sample rate", f"{rate} Hz, one channel (the mean of several)"
-    yield "resampler", RESAMPLER
+    yield "resampler", resampler
     yield "normalisation", _normalisation(encoder.pop("normalize"), floor)
     yield (
         "final norm",
@@ -75,14 +79,14 @@ def _cuts(windows: Mapping[str, Any], rate: int) -> str:
     )
 
 
-def _codec(spec: Mapping[str, Any]) -> Lines:
+def _codec(spec: Mapping[str, Any], resampler: str) -> Lines:
     codec = dict(spec["codec"])
     rate = codec.get("config", {}).get("sampling_rate")
     yield "codec", f"{codec['architecture']}"
     yield "levels", f"{codec['num_levels']}, the first of those that it has"
     if rate is not None:
         yield "sample rate", f"{rate} Hz, one channel (the mean of several)"
-    yield "resampler", RESAMPLER
+    yield "resampler", resampler
     yield "normalisation", "none"
     yield "padding", "the last frame is filled up with silence"
     samples = spec["windows"]["chunk_samples"]

@@ -1,7 +1,7 @@
 """From features to a codebook: level by level, in the mode that was asked for and that fits."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from pipelines.codebooks.kmeans.centred import CentredFeatures, offset_of
 from pipelines.codebooks.kmeans.faiss_lloyd import FaissLloyd
 from pipelines.codebooks.kmeans.features import Features, ResidualFeatures
 from pipelines.codebooks.kmeans.fitter import KMeansFit, KMeansFitter
+from pipelines.codebooks.kmeans.growing_lloyd import growing
 from pipelines.codebooks.kmeans.initialization import sample_of
 from pipelines.codebooks.kmeans.lloyd import TorchLloyd
 from pipelines.codebooks.kmeans.mini_batch import MiniBatch
@@ -63,6 +64,7 @@ def train_codebook(
     settings: KMeansSettings,
     *,
     fitter: KMeansFitter | None = None,
+    kept: Tensor | None = None,
     checkpoints: Path | None = None,
 ) -> CodebookFit:
     """Fit residual levels of centroids to features.
@@ -71,10 +73,12 @@ def train_codebook(
         features: this process's rows.
         settings: numbers of codes and levels, passes, seed.
         fitter: the mode; torch Lloyd on the CPU by default.
+        kept: centroids `[num_levels, K0, dim]` that stay the first of each level, bit for bit.
         checkpoints: folder for progress, a file a level; a killed run that is started again goes
             on from there and ends with the same centroids. Delete it when the codebook is saved.
 
     Raises:
+        ConfigError: kept centroids of another shape, or with another mode than Lloyd's.
         TrainingError: see `KMeansFitter.fit`, or a mode that needs more memory than there is.
 
     >>> import numpy as np
@@ -85,14 +89,10 @@ def train_codebook(
     ([[0.0, 0.0], [0.0, 4.0], [4.0, 0.0]], 0.0)
     """
     fitter = fitter or TorchLloyd()
+    if kept is not None:
+        _check_kept(kept, features, settings)
     check_memory(fitter, features, settings)
-    if checkpoints is not None:
-        try:
-            checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(
-                f"{checkpoints}: cannot be written; {error.strerror}; choose another folder"
-            ) from error
+    _make_folder(checkpoints)
     offset = Processes().from_first(offset_of(sample_of(features, settings).cpu()))
     if offset.any():
         features = CentredFeatures(features, offset)
@@ -101,7 +101,8 @@ def train_codebook(
     rest = features
     for level in range(settings.num_levels):
         path = None if checkpoints is None else checkpoints / f"level-{level}.ckpt"
-        fit = fitter.fit(rest, settings, checkpoint=path)
+        mine = fitter if kept is None else growing(fitter, kept[level] - offset * (level == 0))
+        fit = mine.fit(rest, settings, checkpoint=path)
         if level == 0:  # what fp32 keeps of it where the features lie is what is measured
             fit = replace(fit, centroids=(fit.centroids + offset) - offset)
         fits.append(fit)
@@ -113,7 +114,7 @@ def train_codebook(
             )
     fits[0] = replace(fits[0], centroids=fits[0].centroids + offset)
     return CodebookFit(
-        codebook=Codebook(torch.stack([fit.centroids for fit in fits])),
+        codebook=_joined(fits, kept),
         levels=tuple(fits),
         mean_squared_distance=found.inertia / features.num_rows,
     )
@@ -152,6 +153,37 @@ def check_memory(
         f"{features.num_rows} vectors of width {features.dim} and {settings.num_codes} codes, "
         f"there are {_gigabytes(limit)}; {advice}"
     )
+
+
+def _joined(fits: Sequence[KMeansFit], kept: Tensor | None) -> Codebook:
+    centroids = torch.stack([fit.centroids for fit in fits])
+    if kept is not None:
+        centroids[:, : kept.shape[1]] = kept.cpu()  # to the last bit
+    return Codebook(centroids)
+
+
+def _make_folder(checkpoints: Path | None) -> None:
+    if checkpoints is None:
+        return
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"{checkpoints}: cannot be written; {error.strerror}; choose another folder"
+        ) from error
+
+
+def _check_kept(kept: Tensor, features: Features, settings: KMeansSettings) -> None:
+    num_levels, num_kept, dim = kept.shape
+    if dim != features.dim or num_levels != settings.num_levels:
+        raise ConfigError(
+            f"expected kept centroids of {settings.num_levels} levels and {features.dim} channels, "
+            f"received {num_levels} and {dim}; say --num-levels {num_levels}"
+        )
+    if settings.num_codes <= num_kept:
+        raise ConfigError(
+            f"expected more codes than the {num_kept} that are kept, received {settings.num_codes}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,8 +108,16 @@ def check_sample(sample: Tensor, num_codes: int, *, total: int) -> None:
         )
 
 
-def kmeans_plus_plus(sample: Tensor, num_codes: int, *, seed: int) -> Tensor:
+def kmeans_plus_plus(
+    sample: Tensor, num_codes: int, *, seed: int, drawn: Tensor | None = None
+) -> Tensor:
     """Return `num_codes` rows of `sample` `[n, dim]`, drawn by k-means++.
+
+    Args:
+        sample: rows to draw from.
+        num_codes: how many.
+        seed: of the draws.
+        drawn: centroids `[K0, dim]` that count as drawn already; they are not returned.
 
     Raises:
         TrainingError: fewer different rows than codes.
@@ -119,10 +127,15 @@ def kmeans_plus_plus(sample: Tensor, num_codes: int, *, seed: int) -> Tensor:
     [0.0, 9.0]
     """
     rng = np.random.default_rng(seed)
-    centred = sample - sample.mean(0)
+    mean = sample.mean(0)
+    centred = sample - mean
     energies = centred.square().sum(1)
-    chosen = [int(rng.integers(len(sample)))]
-    distances = _squared_distances(centred, energies, chosen)
+    if drawn is None:
+        chosen = [int(rng.integers(len(sample)))]
+        distances = _squared_distances(centred, energies, centred[chosen])
+    else:
+        chosen = []
+        distances = _squared_distances(centred, energies, drawn - mean)
     while len(chosen) < num_codes:
         weights = distances.double().cpu().numpy()
         count = min(max(1, num_codes // _ROUNDS), num_codes - len(chosen), (weights > 0).sum())
@@ -130,10 +143,11 @@ def kmeans_plus_plus(sample: Tensor, num_codes: int, *, seed: int) -> Tensor:
             raise TrainingError(
                 f"expected at least {num_codes} different vectors, received {len(chosen)}"
             )
-        drawn = rng.choice(len(sample), size=count, replace=False, p=weights / weights.sum())
-        chosen += drawn.tolist()
-        distances = torch.minimum(distances, _squared_distances(centred, energies, drawn))
-        distances[drawn] = 0
+        more = rng.choice(len(sample), size=count, replace=False, p=weights / weights.sum())
+        chosen += more.tolist()
+        others = centred[torch.as_tensor(more, device=sample.device)]
+        distances = torch.minimum(distances, _squared_distances(centred, energies, others))
+        distances[more] = 0
     return sample[chosen].clone()
 
 
@@ -175,9 +189,8 @@ def split_for_empty(centroids: Tensor, counts: Tensor, inertias: Tensor, *, seed
     return Reseeded(centroids, len(empty))
 
 
-def _squared_distances(rows: Tensor, energies: Tensor, chosen: "list[int] | np.ndarray") -> Tensor:
-    """Return the distance of each row from the nearest of some rows."""
-    others = rows[torch.as_tensor(chosen, device=rows.device)]
+def _squared_distances(rows: Tensor, energies: Tensor, others: Tensor) -> Tensor:
+    """Return the distance of each row from the nearest of others."""
     scores = torch.addmm(others.square().sum(1), rows, others.t(), alpha=-2.0)
     return (scores.amin(1) + energies).clamp_(min=0)
 

@@ -62,7 +62,7 @@ class TorchLloyd(KMeansFitter):
         product: Product = "float32",
         warm_up: tuple[tuple[int, int], ...] = WARM_UP,
     ) -> None:
-        self.device, self._product, self._warm_up = device_of_process(device), product, warm_up
+        self.device, self.product, self.warm_up = device_of_process(device), product, warm_up
         self.identity: Mapping[str, Any] = {
             "mode": self.name,
             "product": product,
@@ -74,7 +74,7 @@ class TorchLloyd(KMeansFitter):
         row = 4 * features.dim
         sample = min(features.num_rows, SAMPLE_ROWS_A_CODE * settings.num_codes) * row
         held = 0 if features.in_memory else min(_HELD_BYTES, features.num_rows * row)
-        if features.in_memory and self._warm_up:
+        if features.in_memory and self.warm_up:
             held = min(_HELD_BYTES, features.num_rows * row // 2)
         return 3 * sample + held + settings.num_codes * row * 10 + 32_000_000
 
@@ -113,7 +113,7 @@ class TorchLloyd(KMeansFitter):
     def _pass(
         self, part: Features, state: "_State", settings: KMeansSettings, processes: Processes
     ) -> None:
-        sums = PartialSums(state.centroids, product=self._product)
+        sums = PartialSums(state.centroids, product=self.product)
         for block in part.blocks(sums.block_rows):
             sums.add(block.to(self.device, non_blocking=True))
         sums.set_state(processes.add_up(sums.state()))
@@ -124,8 +124,9 @@ class TorchLloyd(KMeansFitter):
                 "input"
             )
         seed = settings.seed + 1000 * len(state.history)
-        reseeded = split_for_empty(sums.means(), sums.counts, sums.inertias(), seed=seed)
-        state.centroids = reseeded.centroids
+        counts = self.claimed(sums.counts)
+        reseeded = split_for_empty(sums.means(), counts, sums.inertias(), seed=seed)
+        state.centroids = self.settle(reseeded.centroids)
         state.num_reseeded += reseeded.num_empty
         state.history.append(inertia / num_rows)
         state.passes_made += 1
@@ -167,7 +168,19 @@ class TorchLloyd(KMeansFitter):
         sample = processes.together(features.take(rows - start).cpu())
         more = with_all_different(sample, features, settings)[len(sample) :]
         sample = torch.cat([sample, processes.together(more)]).to(self.device)
-        return _State(centroids=first_centroids(sample, settings, total=total))
+        return _State(centroids=self.begin_with(sample, settings, total=total))
+
+    def begin_with(self, sample: Tensor, settings: KMeansSettings, *, total: int) -> Tensor:
+        """Return the centroids to begin with, out of a `sample` of `total` rows."""
+        return first_centroids(sample, settings, total=total)
+
+    def claimed(self, counts: Tensor) -> Tensor:
+        """Return the rows of each cluster; one with none is given new ones."""
+        return counts
+
+    def settle(self, centroids: Tensor) -> Tensor:
+        """Return the centroids after a pass; what must not move goes back to its place here."""
+        return centroids
 
     def _identity(
         self, features: Features, settings: KMeansSettings, processes: Processes, total: int
@@ -177,7 +190,7 @@ class TorchLloyd(KMeansFitter):
 
     def _stages(self, total: int, settings: KMeansSettings) -> list[tuple[int, int]]:
         enough = _ROWS_A_CODE * settings.num_codes
-        warm_up = [(group, n) for group, n in self._warm_up if total // group >= enough]
+        warm_up = [(group, n) for group, n in self.warm_up if total // group >= enough]
         return [*warm_up, (1, settings.num_passes)]
 
     def _part(self, features: Features, group: int, *, seed: int, start: int) -> Features:

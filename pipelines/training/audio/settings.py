@@ -59,6 +59,19 @@ class UnitRecipe:
     threads: int = setting(1, "part of what makes a run repeatable")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExtensionRecipe:
+    """Everything that decides what `extend_units` makes of a part and recordings."""
+
+    data: tuple[Path, ...] = setting(help="recordings or folders of them", many="words")
+    extend: Path = setting(
+        help="an audio part whose units stay; --num-codes counts them and the new ones",
+        metavar="PART",
+    )
+    clustering: Clustering = _clustering()
+    threads: int = setting(1, "part of what makes a run repeatable")
+
+
 def _small_shape() -> Mapping[str, Any]:
     from pipelines.training.audio.encoder import tiny_encoder_config
 

@@ -88,7 +88,7 @@ def _clustered(
     made_here = not output.exists()
     try:
         return cluster(
-            lambda: _file_features(draft, files[processes.rank :: processes.count]),
+            lambda: file_features(draft, files[processes.rank :: processes.count]),
             output,
             recipe.clustering,
             dim=draft.encoder.dim,
@@ -103,7 +103,7 @@ def _clustered(
     except TrainingError:
         # Kept features and checkpoints stay for the next try; folders without any do not.
         if made_here:
-            _remove_empty_folders(output)
+            remove_empty_folders(output)
         raise
 
 
@@ -127,7 +127,12 @@ def audio_files(paths: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
-def _file_features(draft: AudioTokenizer, files: Sequence[Path]) -> Iterator[np.ndarray]:
+def file_features(draft: AudioTokenizer, files: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Yield the features `fp32 [frames, dim]` of recordings; the log says what cannot be read.
+
+    Raises:
+        TrainingError: none of them can be read.
+    """
     failed = 0
     for path in tqdm(files, desc="features", unit="file", disable=None):
         try:
@@ -140,7 +145,8 @@ def _file_features(draft: AudioTokenizer, files: Sequence[Path]) -> Iterator[np.
         raise TrainingError(f"none of {failed} recordings could be read; see the messages above")
 
 
-def _remove_empty_folders(folder: Path) -> None:
+def remove_empty_folders(folder: Path) -> None:
+    """Delete the folders of a run that failed, as far as nothing lies in them."""
     for inner in sorted(folder.rglob("*"), reverse=True):
         if inner.is_dir() and not any(inner.iterdir()):
             inner.rmdir()

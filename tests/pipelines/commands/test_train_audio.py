@@ -137,7 +137,7 @@ def test_kept_features_are_read_once_and_only_for_what_they_are_of(
     assert main(sampled) == 0
     assert centroids(output) == centroids(tmp_path / "sampled"), "all frames fit into the sample"
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.training.audio.units._file_features", lambda *args: 1 / 0)
+        patched.setattr("pipelines.training.audio.units.file_features", lambda *args: 1 / 0)
         first = centroids(output)
         assert main(words) == 0
         assert centroids(output) == first

@@ -130,6 +130,14 @@ def test_the_command_and_what_it_records(encoder, kmeans, tmp_path, capsys):
     assert part.spec["encoder"]["normalize"] is False
     assert part.provenance["centroids"]["sklearn_version"]
     assert part.provenance["licence"] == "MIT"
+    settings = part.provenance["settings"]
+    assert settings["chunk_s"] == 100.0 and settings["overlap_s"] == 0.0
+    assert settings["normalize"] is False and settings["merge_repeats"] is True
+    assert settings["resampler"].startswith("torchaudio's Hann-windowed sinc, 6 zero crossings")
+    assert main(["inspect", str(tmp_path / "part")]) == 0
+    shown = capsys.readouterr().out
+    for wanted in (settings["resampler"], "none", "100 s, without overlap", "textlesslib", "MIT"):
+        assert wanted in shown
 
 
 def test_what_is_open_is_refused_until_it_is_said(encoder, kmeans, tmp_path):
