@@ -47,6 +47,7 @@ COMMANDS = (
     Command(("build-bundle",), "put trained parts together into a bundle", "build_bundle"),
     Command(("quantize",), "make a model with 8 or 4 bits a weight", "quantize"),
     Command(("serve",), "answer over HTTP, as OpenAI's API does", "serve"),
+    Command(("edge",), "answer with a small model here that asks a large one elsewhere", "edge"),
     Command(("evaluate",), "judge a bundle: figures, a page, a gate", "evaluate"),
     Command(("model-card",), "say what a decoder weighs and where it fits", "model_card"),
 )

@@ -77,6 +77,11 @@ class LegalTokens:
         pieces = [text.piece_bytes(token_id) for token_id in range(text.size)]
         return cls(tokenizer.vocabulary, vocab_size, pieces=pieces)
 
+    @property
+    def vocab_size(self) -> int:
+        """Ids that the decoder scores."""
+        return self.allowed.shape[1]
+
     def phase(self, generated: Iterable[int], *, thinking: bool) -> Phase:
         """Return the phase after the generated ids of one answer."""
         phase = Phase.OPENING if thinking else Phase.FIRST

@@ -3,6 +3,8 @@
 import argparse
 import os
 import time
+from importlib import import_module
+from types import ModuleType
 
 from pipelines.commands.fields import add_flags, from_flags
 from pipelines.server.settings import ServerSettings
@@ -28,38 +30,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
+    started = time.perf_counter()
+    process = import_server()
+    key = os.environ.get("DVSE_API_KEY")
+    args.api_key = args.api_key or ([key] if key else None)
+    settings = from_flags(ServerSettings, args)
+    process.set_up_logging()
+    num_processes = settings.loading.tensor_parallel
+    if num_processes > 1 and "RANK" not in os.environ:
+        process.start_processes(num_processes, args.words)
+    if int(os.environ.get("RANK", "0")) > 0:
+        return process.follow_until_stopped(settings.loading)
+    if settings.engine == "ray":
+        from pipelines.server.ray_serve import serve_replicas
+
+        return serve_replicas(settings)
+    import_libraries()
+    return process.serve(settings, imported_in_s=time.perf_counter() - started)
+
+
+def import_server() -> ModuleType:
+    """Return `pipelines.server.process`.
+
+    Raises:
+        MissingExtraError: the extra `serve` is not installed.
+    """
     from dvse.errors import MissingExtraError
 
-    started = time.perf_counter()
     try:
-        from pipelines.server.process import (
-            follow_until_stopped,
-            serve,
-            set_up_logging,
-            start_processes,
-        )
+        return import_module("pipelines.server.process")
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in ("dvse", "model", "pipelines"):
             raise
         raise MissingExtraError.for_extra(str(error.name), "serve") from None
 
-    key = os.environ.get("DVSE_API_KEY")
-    args.api_key = args.api_key or ([key] if key else None)
-    settings = from_flags(ServerSettings, args)
-    set_up_logging()
-    num_processes = settings.loading.tensor_parallel
-    if num_processes > 1 and "RANK" not in os.environ:
-        start_processes(num_processes, args.words)
-    if int(os.environ.get("RANK", "0")) > 0:
-        return follow_until_stopped(settings.loading)
-    if settings.engine == "ray":
-        from pipelines.server.ray_serve import serve_replicas
 
-        return serve_replicas(settings)
-    _import_libraries()
-    return serve(settings, imported_in_s=time.perf_counter() - started)
-
-
-def _import_libraries() -> None:
+def import_libraries() -> None:
     """What loading a model will need, so that its time is told apart."""
     import model.modeling_dvse  # noqa: F401

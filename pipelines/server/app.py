@@ -29,13 +29,24 @@ from pipelines.server.routes import (
     responses,
     tokens,
     transcription,
+    verify,
 )
 from pipelines.server.served_model import ServedModel
 from pipelines.server.settings import ServerSettings
 from pipelines.server.shelf import Shelf, ShelfEntry
 
 _LOG = logging.getLogger("dvse.serve")
-_ROUTERS = (models, chat, responses, completions, embeddings, transcription, multimodal, tokens)
+_ROUTERS = (
+    models,
+    chat,
+    responses,
+    completions,
+    embeddings,
+    transcription,
+    multimodal,
+    tokens,
+    verify,
+)
 
 
 def create_app(
@@ -98,7 +109,7 @@ def _add_routes(app: FastAPI, settings: ServerSettings) -> list[Any]:
     """Add the endpoints and return their routes."""
     bearer = HTTPBearer(auto_error=False, description="a key of --api-key; checked at the door")
     keyed = [Security(bearer)] if settings.api_keys else []
-    open_to_all = (health.router, realtime.router, playground.router)
+    open_to_all = (health.router, realtime.router, verify.socket_router, playground.router)
     for module in _ROUTERS:
         app.include_router(module.router, dependencies=keyed)
     for router in open_to_all:

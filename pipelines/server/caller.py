@@ -4,7 +4,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 _KEY = "dvse_record"
@@ -47,7 +48,7 @@ def record_of(scope: Scope) -> RequestRecord:
     return found
 
 
-async def caller_of(request: Request) -> Caller:
+async def caller_of(request: HTTPConnection) -> Caller:
     """Return who asks."""
     key = request.headers.get("authorization", "")
     who = key or (request.client.host if request.client else "")

@@ -9,7 +9,9 @@ from dvse.errors import BundleFormatError, ConfigError
 from dvse.storage.finding import SHIPPED
 from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.answering.model_directory import LoadedModel, check_belong, find_model, load_model
-from pipelines.server.batching.continuous_batcher import BatchingConfig, ContinuousBatcher
+from pipelines.server.batching.config import BatchingConfig
+from pipelines.server.batching.continuous_batcher import ContinuousBatcher
+from pipelines.server.batching.drafter import Drafter, ModelDrafter
 from pipelines.server.batching.runner import LocalRunner, Runner
 from pipelines.server.served_model import ServedModel
 from pipelines.server.settings import LoadingConfig
@@ -62,21 +64,55 @@ def _load_served(config: LoadingConfig) -> ServedModel:
         sum(p.numel() for p in loaded.model.parameters()) / 1e6,
         batching.cache_tokens,
     )
+    drafter = _drafter(config, loaded, batching) if config.draft is not None else None
     if runner.is_steady:
         _LOG.info("an answer never depends on the batch: steps of %d rows", runner.row_block)
     else:
         _LOG.warning("this device rounds by batch size: near ties may depend on the batch")
-    return served(loaded, leading, batching)
+    return served(loaded, leading, batching, drafter)
 
 
-def served(loaded: LoadedModel, runner: Runner, batching: BatchingConfig) -> ServedModel:
+def served(
+    loaded: LoadedModel,
+    runner: Runner,
+    batching: BatchingConfig,
+    drafter: Drafter | None = None,
+) -> ServedModel:
     """Put the parts together; the batcher is not started yet."""
     config = loaded.model.config
     legal = LegalTokens.of(loaded.tokenizer, config.vocab_size)
     batcher = ContinuousBatcher(
-        runner, legal=legal, context=config.max_position_embeddings, config=batching
+        runner,
+        legal=legal,
+        context=config.max_position_embeddings,
+        config=batching,
+        drafter=drafter,
     )
     return ServedModel(tokenizer=loaded.tokenizer, legal=legal, batcher=batcher)
+
+
+def _drafter(config: LoadingConfig, loaded: LoadedModel, batching: BatchingConfig) -> Drafter:
+    """Load the model that guesses; its cache is as long as the other's.
+
+    Raises:
+        ConfigError: it reads ids of another bundle.
+    """
+    assert config.draft is not None
+    small = load_model(config.draft, device=config.device, threads=_ENCODER_THREADS)
+    if small.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
+        raise ConfigError(
+            f"--draft {config.draft}: expected a model of the same bundle as {config.model}, whose "
+            f"fingerprint is {loaded.tokenizer.fingerprint[:12]}, received one of "
+            f"{small.tokenizer.fingerprint[:12]}"
+        )
+    decoder = small.model.config
+    _LOG.info("%s guesses %d tokens at a time", small.name, config.draft_tokens)
+    return ModelDrafter(
+        LocalRunner(small.model, cache_tokens=batching.cache_tokens),
+        legal=LegalTokens(small.tokenizer.vocabulary, vocab_size=decoder.vocab_size),
+        cache_tokens=batching.cache_tokens,
+        num_tokens=config.draft_tokens,
+    )
 
 
 def follow_leader(config: LoadingConfig) -> None:

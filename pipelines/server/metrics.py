@@ -59,6 +59,8 @@ class Metrics:
             ("dvse_cache_tokens", "Tokens that the cache holds", "cache_tokens"),
             ("dvse_reused_tokens", "Prompt tokens that an earlier prompt had", "reused_tokens"),
             ("dvse_steps", "Forward passes", "steps"),
+            ("dvse_drafted_tokens", "Tokens that a smaller model guessed", "drafted_tokens"),
+            ("dvse_accepted_tokens", "Guessed tokens that were right", "accepted_tokens"),
         ):
             Gauge(name, text, registry=registry).set_function(_reader(stats, field))
 

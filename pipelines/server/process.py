@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ from dvse.errors import DvseError
 from pipelines.server.app import create_app, stop
 from pipelines.server.door.patient_protocol import patient_protocol
 from pipelines.server.loading import load_served, memory_of
+from pipelines.server.served_model import ServedModel
 from pipelines.server.settings import ENDPOINTS, LoadingConfig, ServerSettings
 from pipelines.server.shelf import ShelfEntry
 
@@ -37,12 +39,20 @@ class _Server(uvicorn.Server):
         await ending
 
 
-def serve(settings: ServerSettings, *, imported_in_s: float) -> int:
+def serve(
+    settings: ServerSettings,
+    *,
+    imported_in_s: float,
+    load: Callable[[], ServedModel] | None = None,
+    command: str = "dvse serve",
+) -> int:
     """Serve until a signal says stop, and return the exit code.
 
     Args:
         settings: of the app and the model; with port 0 the log says which one was free.
         imported_in_s: how long the libraries took, for the log.
+        load: makes the first model where it is not loaded as the settings say.
+        command: what a failure is reported for.
 
     Raises:
         OSError: the address is not ours, or taken.
@@ -74,7 +84,7 @@ def serve(settings: ServerSettings, *, imported_in_s: float) -> int:
     address = f"{settings.listening.scheme}://{name}:{listener.getsockname()[1]}"
     _LOG.info("libraries imported in %.1f s", imported_in_s)
     app = create_app(
-        lambda: load_served(settings.loading),
+        load or (lambda: load_served(settings.loading)),
         settings,
         memory_bytes=memory_of(settings.loading),
         others=[_entry(config) for config in settings.others],
@@ -86,7 +96,7 @@ def serve(settings: ServerSettings, *, imported_in_s: float) -> int:
     if failure:
         if not isinstance(failure[0], DvseError):
             raise failure[0]
-        print(f"dvse serve: {failure[0]}", file=sys.stderr)
+        print(f"{command}: {failure[0]}", file=sys.stderr)
         return 1
     return 0 if server.started else 1
 

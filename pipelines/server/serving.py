@@ -24,6 +24,7 @@ class Serving:
     settings: ServerSettings
     encoder: PromptEncoder
     generator: Generator
+    outbox: Outbox
     remote: RemoteMedia | None
 
     @classmethod
@@ -48,6 +49,7 @@ class Serving:
             settings=settings,
             encoder=encoder,
             generator=Generator(model, settings, encoder, metrics, outbox),
+            outbox=outbox,
             remote=remote,
         )
 

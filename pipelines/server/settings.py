@@ -17,6 +17,8 @@ ENDPOINTS = (
     "POST /v1/multimodal/completions",
     "POST /v1/tokenize",
     "POST /v1/detokenize",
+    "POST /v1/verify",
+    "WS /v1/verify",
     "WS /v1/realtime/tokens",
     "GET /health",
     "GET /ready",
@@ -64,9 +66,18 @@ class LoadingConfig:
     tensor_parallel: int = setting(
         1, "split the decoder over N processes; starts them with torchrun"
     )
+    draft: str | None = setting(
+        None,
+        "a smaller model of the same bundle that guesses what the model then checks: the same "
+        "answers in fewer steps",
+        metavar="MODEL",
+    )
+    draft_tokens: int = setting(4, "tokens of a guess")
     limits: BatchingLimits = section(BatchingLimits())
 
     def __post_init__(self) -> None:
+        if self.draft_tokens < 1:
+            raise ConfigError(f"expected draft_tokens of at least 1, received {self.draft_tokens}")
         if self.tensor_parallel < 1:
             raise ConfigError(
                 f"expected tensor_parallel of at least 1, received {self.tensor_parallel}"
@@ -210,7 +221,7 @@ class ServerSettings:
     @property
     def others(self) -> tuple[LoadingConfig, ...]:
         """How the other models are loaded: like the first."""
-        return tuple(replace(self.loading, model=model) for model in self.other_models)
+        return tuple(replace(self.loading, model=model, draft=None) for model in self.other_models)
 
     @property
     def name(self) -> str:

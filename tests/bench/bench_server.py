@@ -41,7 +41,7 @@ def rows() -> Iterator[Row]:
 
 def throughput() -> Iterator[Row]:
     """32 clients against `generate` at batch 32, in turn; and one against one."""
-    with _model() as folder, _serving(folder) as server:
+    with _model() as folder, serving(folder) as server:
         model = DvseForCausalLM.from_pretrained(folder).eval()
         tokenizer = dvse.load("tiny")
         for clients, name, bar in ((32, "throughput_32", ">= 0.8"), (1, "latency_1", "<= 1.3")):
@@ -91,7 +91,7 @@ def throughput() -> Iterator[Row]:
 
 def first_token() -> Iterator[Row]:
     """Streaming clients that ask again and again: time to the first token, and all tokens."""
-    with _model() as folder, _serving(folder) as server:
+    with _model() as folder, serving(folder) as server:
         for clients in (1, 16, 32):
             prompts = [_prompt(i) for i in range(clients * 4)]
             asyncio.run(_load(server, prompts[:clients], stream=True))
@@ -117,7 +117,7 @@ def transformers_serve() -> Iterator[Row]:
     prompts = [_prompt(i) for i in range(clients)]
     length = len(dvse.load("tiny").encode(list(_row(prompts[0]))))
     with _model() as folder:
-        with _serving(folder) as server:
+        with serving(folder) as server:
             ours = [asyncio.run(_load(server, prompts)) for _ in range(_ROUNDS + 1)]
         glm = folder.with_name("glm")
         _save_as_glm(folder, glm)
@@ -143,7 +143,7 @@ def transformers_serve() -> Iterator[Row]:
 
 def memory() -> Iterator[Row]:
     """Resident memory after ten thousand requests, against after the first thousand."""
-    with _model() as folder, _serving(folder) as server:
+    with _model() as folder, serving(folder) as server:
         sizes = []
         for thousand in range(10):
             prompts = [_prompt(1000 * thousand + i) for i in range(1000)]
@@ -163,7 +163,7 @@ def memory() -> Iterator[Row]:
 
 def hang_up() -> Iterator[Row]:
     """Half of 32 streaming clients hang up at once: how soon their places are free."""
-    with _model() as folder, _serving(folder) as server:
+    with _model() as folder, serving(folder) as server:
         seconds = [asyncio.run(_hang_up(server)) for _ in range(5)]
     yield Row(
         name="server.slots_back",
@@ -178,7 +178,7 @@ def start() -> Iterator[Row]:
     found = []
     with _model() as folder:
         for _ in range(5):
-            with _serving(folder) as server:
+            with serving(folder) as server:
                 found.append(server.ready_s)
     for index, name, bar in ((0, "ready_after_imports", "<= 5"), (1, "imports", None)):
         yield Row(name=f"server.{name}", ours=median(pair[index] for pair in found), bar=bar)
@@ -223,7 +223,8 @@ def _model() -> Iterator[Path]:
 
 
 @contextmanager
-def _serving(folder: Path) -> Iterator[_Address]:
+def serving(folder: Path | str) -> Iterator[_Address]:
+    """Run a server of a model, and yield where it is."""
     command = [sys.executable, "-m", "pipelines.cli", "serve", "--model", str(folder)]
     command += ["--port", "0", "--served-model-name", "m", "--max-queue", "1000"]
     with _running(command, r"ready in ([\d.]+) s after ([\d.]+) s.* at http://([\d.]+):(\d+)") as (

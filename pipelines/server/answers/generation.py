@@ -12,7 +12,7 @@ from pipelines.server.answers.answer_form import AnswerForm
 from pipelines.server.answers.answer_stream import AnswerStream, Outbox
 from pipelines.server.answers.constraints import Constraints
 from pipelines.server.answers.prompt_encoder import PromptEncoder
-from pipelines.server.batching.batcher import FinishReason, GenerationRequest, Sampling, Token
+from pipelines.server.batching.batcher import FinishReason, GenerationRequest, Token
 from pipelines.server.batching.constraint import Constraint
 from pipelines.server.caller import Caller
 from pipelines.server.errors import ApiError
@@ -190,30 +190,13 @@ class Generator:
         """The request of one answer; each draws numbers of its own."""
         wanted = fields.max_completion_tokens or fields.max_tokens
         seed = None if fields.seed is None else fields.seed + index
+        sampling = fields.sampling(
+            default_temperature=_DEFAULT_TEMPERATURE, vocab_size=self._model.legal.vocab_size
+        )
         return GenerationRequest(
             prompt_ids=prompt.ids.tolist(),
             max_new_tokens=wanted or self._settings.default_max_tokens,
             thinking=fields.may_think,
-            sampling=replace(self._sampling(fields), seed=seed),
+            sampling=replace(sampling, seed=seed),
             constraint=constraint,
         )
-
-    def _sampling(self, fields: GenerationFields) -> Sampling:
-        bias = tuple((int(token), value) for token, value in (fields.logit_bias or {}).items())
-        size = self._model.legal.allowed.shape[1]
-        if any(token >= size for token, _ in bias):
-            raise ApiError(400, f"logit_bias: expected ids below {size}", param="logit_bias")
-        return Sampling(
-            temperature=_or_else(fields.temperature, _DEFAULT_TEMPERATURE),
-            top_p=_or_else(fields.top_p, 1.0),
-            top_k=max(fields.top_k or 0, 0),
-            min_p=fields.min_p or 0.0,
-            repetition_penalty=_or_else(fields.repetition_penalty, 1.0),
-            frequency_penalty=fields.frequency_penalty or 0.0,
-            presence_penalty=fields.presence_penalty or 0.0,
-            logit_bias=bias,
-        )
-
-
-def _or_else(value: float | None, default: float) -> float:
-    return default if value is None else value

@@ -68,6 +68,10 @@ class GenerationRequest:
         num_logprobs: likeliest tokens listed beside each token, `None` for no log-probabilities.
         constraint: what the answer's text may be, `None` for anything.
         client: requests of one client wait for each other, not for those of others.
+        begun: how many of the prompt's last ids are the beginning of this very answer.
+        draft: a guess at the first tokens, made elsewhere.
+        is_drafted: the guesses come from elsewhere: after each, the answer waits for the next one,
+            see `Batcher.offer`.
     """
 
     prompt_ids: Sequence[int]
@@ -77,6 +81,9 @@ class GenerationRequest:
     num_logprobs: int | None = None
     constraint: Constraint | None = None
     client: str = ""
+    begun: int = 0
+    draft: tuple[int, ...] = ()
+    is_drafted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +116,10 @@ class Sink(ABC):
     def fail(self, error: BatcherError) -> None:
         """Learn that the answer was given up."""
 
+    def settle(self) -> None:
+        """Learn that a guess is used up, and the answer waits for the next."""
+        return
+
 
 @dataclass(frozen=True, kw_only=True)
 class BatcherStats:
@@ -119,6 +130,7 @@ class BatcherStats:
         cached_tokens: tokens that hold a place in the cache, of `cache_tokens`.
         reused_tokens: prompt tokens that were copied from an earlier prompt, since the start.
         steps: forward passes since the start.
+        drafted_tokens: tokens that were guessed, `accepted_tokens` of them rightly.
     """
 
     running: int
@@ -127,6 +139,8 @@ class BatcherStats:
     cache_tokens: int
     reused_tokens: int
     steps: int
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @classmethod
     def sum(cls, parts: "Sequence[BatcherStats]") -> "BatcherStats":
@@ -179,6 +193,13 @@ class Batcher(ABC):
     @abstractmethod
     def cancel(self, number: int) -> None:
         """Drop a request: its place is free before the next step. Unknown numbers are ignored."""
+
+    @abstractmethod
+    def offer(self, number: int, draft: Sequence[int]) -> None:
+        """Guess the next tokens of an answer that waits for it; unknown numbers are ignored.
+
+        The answer takes those that it would have said, and one token more.
+        """
 
     @abstractmethod
     def stats(self) -> BatcherStats:

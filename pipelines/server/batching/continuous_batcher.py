@@ -9,8 +9,9 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
@@ -26,6 +27,8 @@ from pipelines.server.batching.batcher import (
     Sink,
     Token,
 )
+from pipelines.server.batching.config import BatchingConfig
+from pipelines.server.batching.drafter import Drafter
 from pipelines.server.batching.fair_queue import FairQueue
 from pipelines.server.batching.pooled_row import PooledRow
 from pipelines.server.batching.prefix_pages import PrefixPages
@@ -39,32 +42,6 @@ from pipelines.server.torch_threads import compute_with_all_cores
 _LOG = logging.getLogger("dvse.serve")
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchingConfig:
-    """Sizes of a `ContinuousBatcher`.
-
-    Attributes:
-        max_running: answers in the batch.
-        max_waiting: requests in the queue.
-        cache_tokens: tokens whose keys and values are kept, for all answers together.
-        prefix_pages: pages of `chunk` tokens kept for prompts that begin alike.
-        chunk: tokens of a prompt that are computed together.
-        step_tokens: tokens of a step, beyond which no further part of a prompt joins.
-    """
-
-    max_running: int = 32
-    max_waiting: int = 128
-    cache_tokens: int = 32_768
-    prefix_pages: int = 128
-    chunk: int = 64
-    step_tokens: int = 256
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens of the cache, pages included."""
-        return self.cache_tokens + self.prefix_pages * self.chunk
-
-
 class ContinuousBatcher(Batcher):
     """One step after another: a token of every answer under way, then parts of prompts.
 
@@ -73,13 +50,21 @@ class ContinuousBatcher(Batcher):
         legal: which tokens an answer may consist of.
         context: most tokens of a prompt and its answer together.
         config: sizes.
+        drafter: guesses tokens that the runner then only has to check; `None` for no guesses.
     """
 
     def __init__(
-        self, runner: Runner, *, legal: LegalTokens, context: int, config: BatchingConfig
+        self,
+        runner: Runner,
+        *,
+        legal: LegalTokens,
+        context: int,
+        config: BatchingConfig,
+        drafter: Drafter | None = None,
     ) -> None:
         self.context = min(context, config.cache_tokens)
         self._runner, self._legal, self._config = runner, legal, config
+        self._drafter = drafter
         self._sampler = Sampler(legal, device=runner.device)
         first = LocalRunner.NUM_SCRATCH
         pages_size = config.prefix_pages * config.chunk
@@ -92,9 +77,11 @@ class ContinuousBatcher(Batcher):
         self._prefilling: deque[Sequence] = deque()
         self._pooling: deque[PooledRow] = deque()
         self._cancelled: set[int] = set()
+        self._offers: dict[int, tuple[int, ...]] = {}
         self._lock = threading.Condition()
         self._stop_at: float | None = None
         self._number = self._steps = self._reused = 0
+        self._drafted = self._accepted = 0
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._failure: Exception | None = None
 
@@ -157,6 +144,12 @@ class ContinuousBatcher(Batcher):
             self._cancelled.add(number)
             self._lock.notify()
 
+    def offer(self, number: int, draft: Iterable[int]) -> None:
+        """See `Batcher.offer`."""
+        with self._lock:
+            self._offers[number] = tuple(draft)
+            self._lock.notify()
+
     def stats(self) -> BatcherStats:
         """Count what runs, waits and is cached."""
         with self._lock:
@@ -167,6 +160,8 @@ class ContinuousBatcher(Batcher):
                 cache_tokens=self._config.cache_tokens,
                 reused_tokens=self._reused,
                 steps=self._steps,
+                drafted_tokens=self._drafted,
+                accepted_tokens=self._accepted,
             )
 
     def stop(self, deadline_s: float) -> None:
@@ -197,12 +192,13 @@ class ContinuousBatcher(Batcher):
         with self._lock:
             while True:
                 self._drop_cancelled()
+                self._take_offers()
                 if self._stop_at is not None:
                     self._fail_waiting()
                     if not self._running or time.monotonic() > self._stop_at:
                         break
                 self._admit()
-                if self._running or self._pooling:
+                if self._pooling or any(s.is_asked for s in self._running):
                     return True
                 self._lock.wait()
         self._fail_all(BatcherStoppedError("the server stopped before the answer was complete"))
@@ -215,6 +211,15 @@ class ContinuousBatcher(Batcher):
         for sequence in [s for s in self._running if s.number in self._cancelled]:
             self._leave(sequence)
         self._cancelled.clear()
+
+    def _take_offers(self) -> None:
+        """Let those go on whose next guess has come."""
+        for sequence in self._running:
+            if not sequence.is_asked and sequence.number in self._offers:
+                sequence.draft.extend(self._offers.pop(sequence.number))
+                sequence.is_asked = True
+        numbers = {s.number for s in self._running}
+        self._offers = {n: draft for n, draft in self._offers.items() if n in numbers}
 
     def _admit(self) -> None:
         while len(self._waiting) and len(self._running) < self._config.max_running:
@@ -252,10 +257,12 @@ class ContinuousBatcher(Batcher):
         """One token of each answer under way, then parts of prompts, one of each in turn."""
         plan = StepPlan()
         kept: list[Sequence] = []
-        for sequence in self._running:
-            if sequence.is_decoding:
-                sequence.add_token(plan)
-                kept.append(sequence)
+        decoding = [s for s in self._running if s.is_decoding and s.is_asked]
+        if self._drafter is not None:
+            self._drafter.draft(s for s in decoding if not s.request.is_drafted)
+        for sequence in decoding:
+            self._drafted += sequence.add_token(plan) - 1
+            kept.append(sequence)
         passed: deque[Sequence] = deque()
         while len(plan.ids) < self._config.step_tokens and (self._prefilling or passed):
             if not self._prefilling:
@@ -283,33 +290,56 @@ class ContinuousBatcher(Batcher):
         self._reused += sequence.computed
 
     def _take(self, logits: torch.Tensor, sequences: list[Sequence]) -> None:
-        """Give each answer its token; those that end leave."""
+        """Give each answer its token, and those after it that were guessed; those that end leave.
+
+        Args:
+            logits: of each answer's row, and of the rows of its guess behind it.
+        """
         self._steps += 1
-        if not sequences:
-            return
         copies: list[Copy] = []
-        tokens = self._sampler.choose(logits, [s.chooser for s in sequences])
-        for sequence, token in zip(sequences, tokens, strict=True):
-            if not sequence.generated:
-                copies += [
-                    Copy(
-                        source=sequence.start + position,
-                        target=place,
-                        length=self._pages.page_size,
-                    )
-                    for position, place in self._pages.add(sequence.prompt)
-                ]
-            if token is None:
-                self._give_up(sequence)
-                continue
-            sequence.last = token.id
-            sequence.generated += 1
-            sequence.chooser.push(token.id)
-            if self._hand_over(sequence, token):
-                with self._lock:
-                    self._leave(sequence)
+        rows = accumulate((1 + s.num_guessed for s in sequences), initial=0)
+        turn = list(zip(rows, sequences, strict=False))
+        while turn:
+            chosen = logits if len(turn) == len(logits) else logits[[row for row, _ in turn]]
+            tokens = self._sampler.choose(chosen, [s.chooser for _, s in turn])
+            going_on = []
+            for (row, sequence), token in zip(turn, tokens, strict=True):
+                if not sequence.generated:
+                    copies += self._pages_of(sequence)
+                if self._say(sequence, token):
+                    going_on.append((row + 1, sequence))
+            self._accepted += len(going_on)
+            turn = going_on
+        self._settle(sequences)
         if copies:
             self._runner.step(StepPlan(copies=copies))
+
+    def _pages_of(self, sequence: Sequence) -> list[Copy]:
+        """What of a prompt that is computed is kept for others."""
+        return [
+            Copy(source=sequence.start + position, target=place, length=self._pages.page_size)
+            for position, place in self._pages.add(sequence.prompt)
+        ]
+
+    def _say(self, sequence: Sequence, token: Token | None) -> bool:
+        """Add a token to an answer; return whether the step has computed what follows it."""
+        if token is None:
+            self._give_up(sequence)
+            return False
+        is_computed = sequence.push(token.id)
+        if self._hand_over(sequence, token):
+            with self._lock:
+                self._leave(sequence)
+            return False
+        return is_computed
+
+    def _settle(self, sequences: list[Sequence]) -> None:
+        """Let those wait whose guess, from elsewhere, is used up: their last token is their own."""
+        for sequence in sequences:
+            is_waiting = sequence.request.is_drafted and not sequence.was_guessed
+            if is_waiting and sequence in self._running:
+                sequence.is_asked = False
+                sequence.sink.settle()
 
     def _hand_over(self, sequence: Sequence, token: Token) -> bool:
         """Give an answer its token and return whether it has ended."""
@@ -332,14 +362,18 @@ class ContinuousBatcher(Batcher):
 
     def _leave(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
+        if self._drafter is not None:
+            self._drafter.forget(sequence.number)
         if sequence in self._prefilling:
             self._prefilling.remove(sequence)
         self._spans.give_back(sequence.start, sequence.length)
 
     def _fail_waiting(self) -> None:
-        for sequence in self._waiting:
+        for sequence in [*self._waiting, *(s for s in self._running if not s.is_asked)]:
             sequence.sink.fail(BatcherStoppedError("the server is stopping; try another one"))
         self._waiting.remove(lambda sequence: True)
+        for sequence in [s for s in self._running if not s.is_asked]:
+            self._leave(sequence)
 
     def _fail_all(self, error: BatcherError) -> None:
         with self._lock:

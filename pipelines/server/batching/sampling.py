@@ -34,6 +34,8 @@ class Chooser:
         self.character = WHOLE
         self.penalties = Penalties.of(request.sampling, request.prompt_ids)
         self._random = random.Random(request.sampling.seed)
+        for token_id in request.prompt_ids[len(request.prompt_ids) - request.begun :]:
+            self.push(token_id)
 
     def draw(self) -> float:
         """Return the next number in 0 … 1."""

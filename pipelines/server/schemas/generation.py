@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from pipelines.server.schemas.base import ModelName, RequestModel
+from pipelines.server.schemas.sampling import SamplingFields
 
 _NO_THOUGHT = ("none", "minimal")
 _MOST_STOPS = 64
@@ -117,7 +118,7 @@ class NoOps(RequestModel):
     add_generation_prompt: Literal[True] | None = None
 
 
-class GenerationFields(Hints, NoOps):
+class GenerationFields(Hints, NoOps, SamplingFields):
     """Fields that every endpoint with an answer understands.
 
     `enable_thinking` lets the model think before it answers; `return_reasoning` returns what it
@@ -125,21 +126,9 @@ class GenerationFields(Hints, NoOps):
     """
 
     model: ModelName
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, ge=0, le=1)
-    top_k: int | None = Field(default=None, ge=-1, description="-1 and 0: all")
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
-    logit_bias: (
-        dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Annotated[float, Field(ge=-100, le=100)]]
-        | None
-    ) = Field(default=None, max_length=10_000)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     stop: StopStrings | None = None
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     n: int | None = Field(default=None, ge=1, le=16)
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -9,7 +9,8 @@ from batcher_handle import Handle
 
 from dvse.vocabulary import Vocabulary
 from pipelines.answering.legal_tokens import LegalTokens
-from pipelines.server.batching.continuous_batcher import BatchingConfig, ContinuousBatcher
+from pipelines.server.batching.config import BatchingConfig
+from pipelines.server.batching.continuous_batcher import ContinuousBatcher
 from pipelines.server.batching.runner import LocalRunner
 from pipelines.server.batching.tensor_parallel import LeadingRunner, follow, load_split
 

@@ -7,7 +7,8 @@ from batcher_handle import Handle
 from dvse.vocabulary import Vocabulary
 from model import DvseConfig, DvseForCausalLM
 from pipelines.answering.legal_tokens import LegalTokens
-from pipelines.server.batching.continuous_batcher import BatchingConfig, ContinuousBatcher
+from pipelines.server.batching.config import BatchingConfig
+from pipelines.server.batching.continuous_batcher import ContinuousBatcher
 from pipelines.server.batching.runner import LocalRunner
 
 VOCABULARY = Vocabulary.create(text_size=200)
@@ -30,10 +31,13 @@ def decoder_fields():
 
 @pytest.fixture
 def make_engine(decoder_fields):
-    """Call it with fields of `BatchingConfig`, and `decoder=` fields of the model."""
+    """Call it with fields of `BatchingConfig`, and `decoder=` fields of the model.
+
+    `drafter(model, legal, config)` makes one.
+    """
     batchers = []
 
-    def make(*, decoder=None, endless=True, start=True, **fields):
+    def make(*, decoder=None, endless=True, start=True, drafter=None, **fields):
         torch.manual_seed(0)
         config = DvseConfig(**{**decoder_fields, **(decoder or {})})
         model = DvseForCausalLM(config).eval()
@@ -44,7 +48,11 @@ def make_engine(decoder_fields):
         batching = BatchingConfig(**{**sizes, **fields})
         runner = LocalRunner(model, cache_tokens=batching.total_tokens)
         batcher = ContinuousBatcher(
-            runner, legal=legal, context=config.max_position_embeddings, config=batching
+            runner,
+            legal=legal,
+            context=config.max_position_embeddings,
+            config=batching,
+            drafter=drafter and drafter(model, legal, batching),
         )
         if start:
             batcher.start()

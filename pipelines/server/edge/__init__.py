@@ -1,0 +1,1 @@
+"""A small model here, a large one elsewhere: only ids travel between them."""
