@@ -14,6 +14,7 @@ import numpy as np
 from dvse.chunk import Chunk
 from dvse.errors import ConfigError
 from dvse.items import Item
+from dvse.precision import Precision
 
 if TYPE_CHECKING:
     from dvse.codebook import Codebook
@@ -108,7 +109,14 @@ class MediaTokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def from_spec(cls, spec: Mapping[str, Any], folder: Path, *, device: str = "cpu") -> Self:
+    def from_spec(
+        cls,
+        spec: Mapping[str, Any],
+        folder: Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+    ) -> Self:
         """Load from a description and the folder that holds its files.
 
         Raises:

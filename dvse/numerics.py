@@ -14,6 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from dvse.errors import ConfigError
+from dvse.precision import Precision, check_precision
 from dvse.waiting_threads import waiting_asleep
 
 _LIBRARIES = (
@@ -30,11 +31,11 @@ _LIBRARIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class NumericsProfile:
-    """Device kind, dtype, threads, processor features and library versions.
+    """Device kind, precision, threads, processor features and library versions.
 
     Attributes:
         device: `cpu` or `cuda`.
-        dtype: what encoders compute in, `float32`.
+        precision: what encoders compute in, see `dvse.precision`.
         threads: intra-op threads of one encoder.
         processor: instruction set on a CPU (`x86_64 AVX2`), name of the GPU on CUDA.
         versions: installed versions of the libraries that compute.
@@ -45,30 +46,40 @@ class NumericsProfile:
     """
 
     device: str
-    dtype: str
+    precision: str
     threads: int
     processor: str
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def current(cls, *, device: str = "cpu", threads: int | None = None) -> "NumericsProfile":
+    def current(
+        cls,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: Precision = "float32",
+    ) -> "NumericsProfile":
         """Return the profile of this machine.
 
         Args:
             device: `cpu`, `cuda` or `cuda:N`.
             threads: intra-op threads; by default the processors this process may use.
+            precision: what encoders compute in.
 
         Raises:
-            ConfigError: no such device here, or fewer than one thread.
+            ConfigError: no such device here, fewer than one thread, or a precision that the device
+                cannot compute.
         """
         threads = _usable_processors() if threads is None else threads
         if threads < 1:
             raise ConfigError(f"expected at least 1 thread, received {threads}")
+        processor = _processor(device)
+        check_precision(precision, device)
         return cls(
             device=device.partition(":")[0],
-            dtype="float32",
+            precision=precision,
             threads=threads,
-            processor=_processor(device),
+            processor=processor,
             versions={name: metadata.version(name) for name in _LIBRARIES},
         )
 
@@ -76,20 +87,21 @@ class NumericsProfile:
     def pinned(self) -> Iterator[None]:
         """Compute under this profile, whatever the caller has set, and put that back afterwards.
 
-        Its threads, full fp32 products (no TF32, no autocast), convolutions that are chosen by
-        shape and not by a race between algorithms, no gradients. Threads wait as in the processes
-        of a job, see `dvse.waiting_threads`.
+        Its threads, full fp32 products (no TF32 unless it is the profile's precision, no autocast),
+        convolutions that are chosen by shape and not by a race between algorithms, no gradients.
+        Threads wait as in the processes of a job, see `dvse.waiting_threads`.
         """
         import torch
 
         precision = torch.get_float32_matmul_precision()
         try:
-            torch.set_float32_matmul_precision("highest")
+            torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
             threads = self.threads if self.device == "cpu" else 1
             with (
                 waiting_asleep(threads, _usable_processors()),
                 use_threads(self.threads),
-                exact_convolutions(),
+                exact_convolutions(self.precision),
+                _sums_in_fp32(),
                 torch.autocast(self.device, enabled=False),
                 torch.inference_mode(),
             ):
@@ -118,20 +130,46 @@ class NumericsProfile:
             ConfigError: missing or unknown fields.
         """
         try:
-            return cls(**document)
+            return cls(**todays_names(document))
         except TypeError as error:
             raise ConfigError(f"not a numerics profile: {error}") from None
 
 
+def todays_names(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON form of a profile with the names of today; `precision` was `dtype` once.
+
+    >>> todays_names({"device": "cpu", "dtype": "float32"})
+    {'device': 'cpu', 'precision': 'float32'}
+    """
+    return {"precision" if name == "dtype" else name: value for name, value in document.items()}
+
+
 @contextmanager
-def exact_convolutions() -> Iterator[None]:
-    """On CUDA: no TF32 and no race for the fastest kernel, which could change between runs."""
+def exact_convolutions(precision: str = "float32") -> Iterator[None]:
+    """On CUDA: no race for the fastest kernel, which could change between runs; TF32 if asked."""
     import torch
 
     with torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=precision == "tf32"
     ):
         yield
+
+
+@contextmanager
+def _sums_in_fp32() -> Iterator[None]:
+    """On CUDA: products of 16 bits are never summed in 16 bits, whatever the caller has set."""
+    import torch
+
+    products = torch.backends.cuda.matmul
+    names = ("allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction")
+    before = [getattr(products, name) for name in names]
+    try:
+        for name in names:
+            setattr(products, name, False)
+        yield
+    finally:
+        for name, value in zip(names, before, strict=True):
+            setattr(products, name, value)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from dvse.errors import BundleIntegrityError
+from dvse.precision import Precision
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import SHIPPED
 
@@ -30,22 +31,26 @@ class Origin:
     Attributes:
         source: shipped name or absolute path.
         fingerprint: of the bundle, as it was when it was loaded.
-        device, threads: as `dvse.load` takes them.
+        device, threads, precision: as `dvse.load` takes them.
     """
 
     source: str
     fingerprint: str
     device: str
     threads: int
+    precision: Precision = "float32"
 
     @classmethod
-    def of(cls, bundle: Bundle, *, device: str, threads: int) -> Self:
+    def of(
+        cls, bundle: Bundle, *, device: str, threads: int, precision: Precision = "float32"
+    ) -> Self:
         """Describe a tokenizer that is made from an opened bundle."""
         return cls(
             source=source_of(bundle.folder),
             fingerprint=bundle.fingerprint,
             device=device,
             threads=threads,
+            precision=precision,
         )
 
     def check(self, fingerprint: str) -> None:

@@ -21,6 +21,7 @@ from dvse.grammar import Grammar
 from dvse.items import Item, as_sequence
 from dvse.numerics import NumericsProfile, use_threads
 from dvse.origin import Origin
+from dvse.precision import Precision
 from dvse.preparers import Preparers
 from dvse.row_encoding import encode_rows
 from dvse.storage.bundle import Bundle, Section, install_bundle, write_bundle
@@ -43,6 +44,7 @@ def load(
     *,
     device: str = "cpu",
     threads: int | None = None,
+    precision: Precision = "float32",
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> "Tokenizer":
@@ -51,19 +53,19 @@ def load(
     Args:
         name: a shipped name (`tiny`), a bundle or model directory, or a Hugging Face Hub id.
         device: `cpu`, `cuda` or `cuda:N`; where the encoders run.
-        threads: threads of the encoders on a CPU, part of the numerics profile; by default the
-            processors this process may use.
+        threads, precision: of the encoders, part of the numerics profile; by default the processors
+            this process may use (on a CPU), and fp32, see `dvse.precision`.
         revision, token: branch, tag or commit of a Hub id, and the right to read it.
 
     Raises:
         BundleError: it is not there, not whole, of another version, or holds a pickle.
-        ConfigError: no such device.
+        ConfigError: no such device, or a precision that it cannot compute.
 
     >>> load("tiny").vocabulary.num_codes("image")
     1024
     """
     bundle = Bundle.open(find_bundle(name, revision=revision, token=token))
-    profile = NumericsProfile.current(device=device, threads=threads)
+    profile = NumericsProfile.current(device=device, threads=threads, precision=precision)
     # Loading is hundreds of tiny operations: waking more threads for each takes ten times as long.
     with use_threads(1):
         return Tokenizer.from_bundle(bundle, device=device, profile=profile)
@@ -75,7 +77,9 @@ def load_again(origin: Origin) -> "Tokenizer":
     Raises:
         BundleError: it is not there any more, or another one is.
     """
-    tokenizer = load(origin.source, device=origin.device, threads=origin.threads)
+    tokenizer = load(
+        origin.source, device=origin.device, threads=origin.threads, precision=origin.precision
+    )
     origin.check(tokenizer.fingerprint)
     return tokenizer
 
@@ -93,8 +97,7 @@ class Tokenizer:
         grammar: which id may follow which.
         profile: device kind, dtype, threads and versions under which the encoders compute.
         preparer: the half for decode workers, without weights.
-        origin: where it came from. It is what a pickle holds: a tokenizer that was loaded can be
-            sent to other processes, which load it again.
+        origin: where it came from: all that a pickle of one that was loaded holds.
 
     >>> from dvse import Text
     >>> tokenizer = load("tiny")
@@ -146,23 +149,24 @@ class Tokenizer:
     def from_bundle(
         cls, bundle: Bundle, *, device: str = "cpu", profile: NumericsProfile | None = None
     ) -> "Tokenizer":
-        """Build the tokenizers of an opened bundle on a device.
+        """Build the tokenizers of an opened bundle on a device, in the profile's precision.
 
         Raises:
             BundleFormatError: a spec that its modality cannot read, or a codebook of another size
                 than the vocabulary's block.
         """
         specs = {modality: section.spec for modality, section in bundle.sections.items()}
+        profile = profile or NumericsProfile.current(device=device)
+        where: dict[str, Any] = {"device": device, "precision": profile.precision}
         image = audio = None
         if "image" in specs:
             from dvse.image.tokenizer import ImageTokenizer
 
-            image = ImageTokenizer.from_spec(specs["image"], bundle.folder / "image", device=device)
+            image = ImageTokenizer.from_spec(specs["image"], bundle.folder / "image", **where)
         if "audio" in specs:
             from dvse.audio.loading import load_audio_tokenizer
 
-            audio = load_audio_tokenizer(specs["audio"], bundle.folder / "audio", device=device)
-        profile = profile or NumericsProfile.current(device=device)
+            audio = load_audio_tokenizer(specs["audio"], bundle.folder / "audio", **where)
         return cls(
             text=load_text_tokenizer(specs["text"], bundle.folder / "text"),
             image=image,
@@ -173,7 +177,7 @@ class Tokenizer:
             fingerprint=bundle.fingerprint,
             sections=bundle.sections,
             card=bundle.card,
-            origin=Origin.of(bundle, device=device, threads=profile.threads),
+            origin=Origin.of(bundle, threads=profile.threads, **where),
         )
 
     def __call__(
@@ -237,10 +241,9 @@ class Tokenizer:
         )
 
     def encode_chunks(self, chunks: Sequence[Chunk]) -> list[EncodedChunk]:
-        """Return the codes of chunks of any rows, in order.
+        """Return the codes of chunks of any rows, in order, computed under `profile`.
 
-        Computes under `profile`. What comes together is a matter of speed and never changes a
-        code. Chunks that `preparer` made raise no error.
+        What comes together never changes a code. Chunks that `preparer` made raise no error.
         """
         codes: dict[int, np.ndarray] = {}
         for modality, media in (("image", self.image), ("audio", self.audio)):
@@ -356,7 +359,7 @@ class Tokenizer:
         """Write the bundle to a directory, in place of a bundle that lies there, and return it.
 
         Raises:
-            ConfigError: the directory holds something else already.
+            ConfigError: the directory holds something else already, or the weights were rounded.
         """
         parts = {"text": self.text, "image": self.image, "audio": self.audio}
         with TemporaryDirectory() as temporary:

@@ -14,6 +14,7 @@ from dvse.audio.tokenizer import AudioTokenizer
 from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError, IdRangeError
 from dvse.numerics import exact_convolutions
+from dvse.precision import Precision
 from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
 
@@ -107,12 +108,24 @@ class CodecTokenizer(AudioTokenizer):
         write_module(self.codec.model, folder / _FILE)
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any], folder: Path, *, device: str = "cpu") -> Self:
+    def from_spec(
+        cls,
+        spec: Mapping[str, Any],
+        folder: Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+    ) -> Self:
         """Load what `spec` and `save_files` left.
 
         Raises:
+            ConfigError: another precision than fp32, in which its codebooks are compared.
             BundleFormatError: a missing, unknown or ill-typed field, or files that do not fit.
         """
+        if precision != "float32":
+            raise ConfigError(
+                f"the codec of this bundle computes in float32 only, received precision {precision}"
+            )
         if set(spec) != _SPEC_FIELDS:
             raise BundleFormatError(
                 f"audio: expected fields {sorted(_SPEC_FIELDS)}, received {sorted(spec)}"

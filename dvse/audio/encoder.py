@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from dvse.audio.wav2vec2 import Wav2Vec2Encoder, Wav2Vec2Sizes
 from dvse.audio.windows import FrameGrid
 from dvse.errors import BundleNotFoundError, ConfigError
+from dvse.precision import computing_dtype
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+NormalizeOver: TypeAlias = Literal["window", "recording"]
 
 # Each is a configuration and a model of transformers: `HubertConfig`, `HubertModel`.
 _ARCHITECTURES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
@@ -33,8 +36,10 @@ class EncoderConfig:
         architecture: `wav2vec2`, `hubert` or `wavlm`.
         layer: 0 … num_hidden_layers, as in transformers' `hidden_states[layer]`: 0 is what enters
             the first layer, the highest is `last_hidden_state`.
-        normalize: scale each window to mean 0 and variance 1 first (`do_normalize` of the
-            published feature extractors).
+        normalize: scale samples to mean 0 and variance 1 first (`do_normalize` of the published
+            feature extractors).
+        normalize_over: `window`, each for itself; or `recording`, the whole of it before it is cut,
+            as published extractors do (`dvse.audio.scaling`). Only long recordings differ.
         config: fields of the transformers config that differ from its defaults.
         variance_floor: added to the variance when normalising: 1e-7 in transformers' feature
             extractors, 1e-5 in fairseq (torch's `layer_norm`).
@@ -48,6 +53,7 @@ class EncoderConfig:
     config: Mapping[str, Any] = field(default_factory=dict)
     variance_floor: float = 1e-7
     final_norm: bool = True
+    normalize_over: NormalizeOver = "window"
 
     def __post_init__(self) -> None:
         if self.architecture not in _ARCHITECTURES:
@@ -64,6 +70,13 @@ class EncoderConfig:
                 f"expected final_norm as true or false and a variance_floor in 0..1, received "
                 f"{self.final_norm!r} and {self.variance_floor!r}"
             )
+        if self.normalize_over not in get_args(NormalizeOver):
+            raise ConfigError(
+                f"expected normalize_over as {' or '.join(get_args(NormalizeOver))}, received "
+                f"{self.normalize_over!r}"
+            )
+        if self.normalize_over == "recording" and not self.normalize:
+            raise ConfigError("normalize_over recording needs normalize; nothing is scaled without")
 
     def build_frozen(self) -> "PreTrainedModel | Wav2Vec2Encoder":
         """Return a model for weights that are read next, and only to run; without transformers.
@@ -135,11 +148,13 @@ class AudioEncoder(nn.Module):
         normalize: bool | None = None,
         variance_floor: float = 1e-7,
         final_norm: bool = True,
+        normalize_over: NormalizeOver = "window",
     ) -> "AudioEncoder":
         """Load a published encoder from a directory of transformers or by its Hub name.
 
         Whether to normalise comes from its `preprocessor_config.json` (no such file: no), unless it
-        is said; for the other two see `EncoderConfig`.
+        is said; for the others see `EncoderConfig`. An encoder that does not normalise ignores what
+        it would do it over.
 
         Raises:
             BundleNotFoundError: it is not there and cannot be fetched.
@@ -178,6 +193,7 @@ class AudioEncoder(nn.Module):
             normalize=normalize,
             variance_floor=variance_floor,
             final_norm=final_norm,
+            normalize_over=normalize_over if normalize else "window",
         )
 
     @classmethod
@@ -189,6 +205,7 @@ class AudioEncoder(nn.Module):
         normalize: bool,
         variance_floor: float = 1e-7,
         final_norm: bool = True,
+        normalize_over: NormalizeOver = "window",
     ) -> "AudioEncoder":
         """Wrap a model of transformers, which is cut off in place.
 
@@ -205,6 +222,7 @@ class AudioEncoder(nn.Module):
             config=fields,
             variance_floor=variance_floor,
             final_norm=final_norm,
+            normalize_over=normalize_over,
         )
         depth = model.config.num_hidden_layers
         return cls(config, _cut(model, layer, depth, final_norm=final_norm))
@@ -220,11 +238,14 @@ class AudioEncoder(nn.Module):
         return FrameGrid.of(self.model.config.conv_kernel, self.model.config.conv_stride)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Return features fp32 `[B, frames, dim]` of samples fp32 `[B, n]`, no padding in them."""
-        if self.config.normalize:
+        """Return features fp32 `[B, frames, dim]` of samples fp32 `[B, n]`, no padding in them.
+
+        What is scaled as a whole recording comes scaled, see `dvse.audio.preparer`.
+        """
+        if self.config.normalize and self.config.normalize_over == "window":
             variance, mean = torch.var_mean(samples, dim=-1, correction=0, keepdim=True)
             samples = (samples - mean) / torch.sqrt(variance + self.config.variance_floor)
-        return self.model(samples).last_hidden_state
+        return self.model(samples.to(computing_dtype(self.model))).last_hidden_state.float()
 
 
 def _classes(architecture: str) -> tuple[Any, Any]:

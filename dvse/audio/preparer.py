@@ -11,9 +11,10 @@ import numpy as np
 from dvse.audio.decoding import Recording, opened
 from dvse.audio.resampling import resample_stream
 from dvse.audio.sample_chunks import SampleChunks
+from dvse.audio.scaling import RecordingScale
 from dvse.audio.windows import FrameGrid, Window, Windowing
 from dvse.chunk import Chunk
-from dvse.errors import ConfigError, InputError, ItemTypeError, TooShortError
+from dvse.errors import ConfigError, DecodeError, InputError, ItemTypeError, TooShortError
 from dvse.items import Audio, Item
 from dvse.media_tokenizer import Preparer
 
@@ -28,6 +29,8 @@ class AudioPreparer(Preparer):
         windowing: how long recordings are cut.
         max_duration_s: longer recordings are refused.
         pad_samples: zeros before and after, at the encoder's rate (slamkit pads 40: 50 Hz exactly).
+        scale_floor: scale the whole recording to mean 0 and variance 1 before it is cut, with this
+            added to the variance; it is read twice then. `None` leaves samples as they are.
 
     >>> preparer = AudioPreparer(
     ...     sample_rate_hz=8000,
@@ -44,6 +47,7 @@ class AudioPreparer(Preparer):
     windowing: Windowing | SampleChunks
     max_duration_s: float = 86_400.0
     pad_samples: int = 0
+    scale_floor: float | None = None
 
     def __post_init__(self) -> None:
         if not 1_000 <= self.sample_rate_hz <= 200_000 or not self.max_duration_s > 0:
@@ -63,10 +67,26 @@ class AudioPreparer(Preparer):
         """
         if not isinstance(item, Audio):
             raise ItemTypeError(f"expected dvse.Audio, received {type(item).__name__}")
+        scale = None
+        if self.scale_floor is not None:
+            with opened(item, max_duration_s=self.max_duration_s) as recording:
+                samples = self._samples(recording.blocks, recording.sample_rate_hz)
+                scale = RecordingScale.of(samples, variance_floor=self.scale_floor)
         with opened(item, max_duration_s=self.max_duration_s) as recording:
-            yield from self._chunks(recording, part)
+            yield from self._chunks(recording, part, scale)
 
-    def _chunks(self, recording: Recording, part: int) -> Iterator[Chunk]:
+    def _samples(self, blocks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
+        """What the encoder's frames lie over: resampled, silence at both ends."""
+        silence = np.zeros(self.pad_samples, np.float32)
+        if self.pad_samples:
+            yield silence
+        yield from resample_stream(blocks, rate_hz, self.sample_rate_hz)
+        if self.pad_samples:
+            yield silence
+
+    def _chunks(
+        self, recording: Recording, part: int, scale: RecordingScale | None
+    ) -> Iterator[Chunk]:
         rate_hz, num_samples = recording.sample_rate_hz, 0
 
         def counted() -> Iterator[np.ndarray]:
@@ -75,11 +95,13 @@ class AudioPreparer(Preparer):
                 num_samples += len(block)
                 yield block
 
-        resampled = self._padded(resample_stream(counted(), rate_hz, self.sample_rate_hz))
+        samples: Iterable[np.ndarray] = self._samples(counted(), rate_hz)
+        if scale is not None:
+            samples = _scaled(samples, scale, recording.name)
         told_s = 0.0
         waiting: Window | None = None
         try:
-            for window in self.windowing.cut(resampled, self.grid):
+            for window in self.windowing.cut(samples, self.grid):
                 if waiting is not None:
                     kept = waiting.keep[1] - waiting.keep[0]
                     duration_s = kept * self.grid.stride / self.sample_rate_hz
@@ -97,13 +119,17 @@ class AudioPreparer(Preparer):
         assert waiting is not None
         yield _chunk(waiting, num_samples / rate_hz - told_s, part)
 
-    def _padded(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        silence = np.zeros(self.pad_samples, np.float32)
-        if self.pad_samples:
-            yield silence
-        yield from blocks
-        if self.pad_samples:
-            yield silence
+
+def _scaled(blocks: Iterable[np.ndarray], scale: RecordingScale, name: str) -> Iterator[np.ndarray]:
+    num_samples = 0
+    for block in scale.apply(blocks):
+        num_samples += len(block)
+        yield block
+    if num_samples != scale.num_samples:
+        raise DecodeError(
+            f"{name}: had {scale.num_samples} samples when it was measured and {num_samples} when "
+            "it was read; it is being written, try again when it is finished"
+        )
 
 
 def _chunk(window: Window, duration_s: float, part: int) -> Chunk:

@@ -26,6 +26,7 @@ from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
+from dvse.precision import Precision, cast_weights, refuse_cast_weights
 from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
 
@@ -43,6 +44,7 @@ _SPEC_FIELDS = {
     "weights",
 }
 _LATER_FIELDS = {"pad_samples"}  # written only where they are set
+_LATER_ENCODER_FIELDS = ("variance_floor", "final_norm", "normalize_over")
 
 
 class AudioTokenizer(MediaTokenizer):
@@ -56,6 +58,8 @@ class AudioTokenizer(MediaTokenizer):
         max_duration_s: longer recordings are refused.
         pad_samples: zeros before and after a recording, at the encoder's rate.
         hub_weights: where the encoder's weights come from, if they are not saved with it.
+        device: where it computes.
+        precision: what the encoder computes in; its weights are cast in place.
 
     Raises:
         ConfigError: widths that do not fit together, or a setting outside its range.
@@ -73,13 +77,16 @@ class AudioTokenizer(MediaTokenizer):
         pad_samples: int = 0,
         hub_weights: HubWeights | None = None,
         device: str = "cpu",
+        precision: Precision = "float32",
     ) -> None:
         if codebook is not None and codebook.dim != encoder.dim:
             raise ConfigError(
                 f"the encoder gives {encoder.dim} channels, the codebook takes {codebook.dim}"
             )
         self.device = torch.device(device)
+        self.precision: Precision = precision
         self.encoder: Any = encoder.to(self.device)
+        cast_weights(self.encoder, precision)
         self.codebook = None if codebook is None else codebook.to(self.device)
         self.num_codes = 0 if codebook is None else codebook.num_codes
         self.num_levels = 0 if codebook is None else codebook.num_levels
@@ -91,6 +98,7 @@ class AudioTokenizer(MediaTokenizer):
             windowing=windowing,
             max_duration_s=max_duration_s,
             pad_samples=pad_samples,
+            scale_floor=_scale_floor(encoder.config),
         )
 
     @property
@@ -140,16 +148,26 @@ class AudioTokenizer(MediaTokenizer):
 
     def with_codebook(self, codebook: Codebook) -> "AudioTokenizer":
         """Return a tokenizer with another codebook, all else as it is; a draft gets its first."""
+        return self._with(codebook, self._preparer.windowing)
+
+    def with_windowing(self, windowing: Windowing | SampleChunks) -> "AudioTokenizer":
+        """Return a tokenizer that cuts long recordings another way, all else as it is."""
+        return self._with(self.codebook, windowing)
+
+    def _with(
+        self, codebook: Codebook | None, windowing: Windowing | SampleChunks
+    ) -> "AudioTokenizer":
         return AudioTokenizer(
             encoder=self.encoder,
             codebook=codebook,
             sample_rate_hz=self.sample_rate_hz,
-            windowing=self._preparer.windowing,
+            windowing=windowing,
             merge_repeats=self.merge_repeats,
             max_duration_s=self._preparer.max_duration_s,
             pad_samples=self._preparer.pad_samples,
             hub_weights=self.hub_weights,
             device=str(self.device),
+            precision=self.precision,
         )
 
     def merge(self, codes: np.ndarray) -> Merged:
@@ -176,7 +194,7 @@ class AudioTokenizer(MediaTokenizer):
         self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]
     ) -> list[np.ndarray]:
         results: list[np.ndarray | None] = [None] * len(chunks)
-        with torch.inference_mode(), exact_convolutions():
+        with torch.inference_mode(), exact_convolutions(self.precision):
             for positions, samples in self._batches(chunks):
                 values = function(samples.to(self.device)).cpu().numpy()
                 for row, position in enumerate(positions):
@@ -205,7 +223,7 @@ class AudioTokenizer(MediaTokenizer):
             "max_duration_s": self._preparer.max_duration_s,
             "merge_repeats": self.merge_repeats,
             "windows": write_fields(self._preparer.windowing),
-            "encoder": write_fields(self.encoder.config, omit=("variance_floor", "final_norm")),
+            "encoder": write_fields(self.encoder.config, omit=_LATER_ENCODER_FIELDS),
             "weights": None if self.hub_weights is None else write_fields(self.hub_weights),
             **({"pad_samples": pad_samples} if pad_samples else {}),
         }
@@ -214,17 +232,25 @@ class AudioTokenizer(MediaTokenizer):
         """Write the safetensors files that `from_spec` reads.
 
         Raises:
-            ConfigError: a draft.
+            ConfigError: a draft, or weights that were cast.
         """
         if self.codebook is None:
             raise ConfigError(NO_CODEBOOK)
+        refuse_cast_weights(self.precision)
         folder.mkdir(parents=True, exist_ok=True)
         if self.hub_weights is None:
             write_module(self.encoder.model, folder / _ENCODER_FILE)
         self.codebook.save(folder / _CODEBOOK_FILE)
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any], folder: Path, *, device: str = "cpu") -> Self:
+    def from_spec(
+        cls,
+        spec: Mapping[str, Any],
+        folder: Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+    ) -> Self:
         """Load what `spec` and `save_files` left.
 
         Raises:
@@ -251,9 +277,16 @@ class AudioTokenizer(MediaTokenizer):
                 merge_repeats=_number(spec, "merge_repeats", bool),
                 hub_weights=hub_weights,
                 device=device,
+                precision=precision,
             )
         except ConfigError as error:
             raise BundleFormatError(f"audio: {error}") from error
+
+
+def _scale_floor(config: Any) -> float | None:
+    if isinstance(config, EncoderConfig) and config.normalize:
+        return config.variance_floor if config.normalize_over == "recording" else None
+    return None
 
 
 def _read_windows(description: Any) -> Windowing | SampleChunks:

@@ -34,7 +34,7 @@ class UnitStream:
         num_frames: whose codes were given out.
 
     Raises:
-        InputError: a tokenizer that cuts recordings another way.
+        InputError: a tokenizer that cuts recordings another way, or scales them as a whole.
     """
 
     def __init__(
@@ -42,6 +42,12 @@ class UnitStream:
     ) -> None:
         if not isinstance(preparer.windowing, Windowing):
             raise InputError("this tokenizer cuts recordings into chunks and cannot be streamed")
+        if preparer.scale_floor is not None:
+            raise InputError(
+                "this tokenizer scales a recording by the mean and variance of the whole of it, "
+                "which a stream does not know yet; tokenise the finished recording, or use one "
+                "that scales each window"
+            )
         self._tokenizer, self._preparer = tokenizer, preparer
         self._grid, self._windowing = preparer.grid, preparer.windowing
         self._resampler = StreamResampler(sample_rate_hz, preparer.sample_rate_hz)

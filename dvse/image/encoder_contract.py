@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from dvse.precision import computing_dtype
+
 
 class PictureEncoder(nn.Module):
     """`uint8 [N, H, W, 3]` to features `fp32 [N, rows, columns, dim]`.
@@ -47,5 +49,7 @@ class PictureEncoder(nn.Module):
         """Return the features of pictures that `normalize` has brought to `fp32 [N, 3, H, W]`."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the features of each place of the grid."""
-        return self.features(self.normalize(pixels))
+        """Return the features of each place of the grid, fp32 whatever precision weights have."""
+        dtype = computing_dtype(self)
+        features = self.features(self.normalize(pixels).to(dtype))
+        return features if dtype == torch.float32 else features.float()

@@ -106,7 +106,7 @@ class _Attention(nn.Module):
 
 def _rotate(x: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
     turned = torch.stack([-x[..., 1::2], x[..., ::2]], -1).reshape(x.shape)
-    return x * cos + turned * sin
+    return (x * cos + turned * sin).to(x.dtype)  # angles stay fp32
 
 
 def rotary_vit(name: str, options: Mapping[str, Any], *, layer: int) -> RotaryViT | None:

@@ -35,6 +35,7 @@ from dvse.image.quantizer_files import describe_quantizer, load_quantizer, save_
 from dvse.image.vq_models import VqDecoder
 from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
+from dvse.precision import Precision, cast_weights, refuse_cast_weights
 from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
 
@@ -56,6 +57,9 @@ class ImageTokenizer(MediaTokenizer):
         decoder: pixels of quantized features; `None` where there is no way back.
         geometry: the size pictures are brought to; its patches are the encoder's.
         hub_weights: where the encoder's weights come from, if they are not saved with it.
+        device: where it computes.
+        precision: what the encoder computes in; its weights are cast in place. Quantizer and
+            decoder stay fp32.
 
     Raises:
         ConfigError: patch sizes or widths that do not fit together.
@@ -71,12 +75,15 @@ class ImageTokenizer(MediaTokenizer):
         limits: DecodeLimits | None = None,
         hub_weights: HubWeights | None = None,
         device: str = "cpu",
+        precision: Precision = "float32",
     ) -> None:
         _check_fit(encoder, quantizer, decoder, geometry)
         self.device = torch.device(device)
         # Pixels come as [H, W, 3]: convolutions that want channels last need no copy.
         encoder = encoder.to(memory_format=encoder.memory_format)
+        self.precision: Precision = precision
         self.encoder: PictureEncoder = encoder.eval().requires_grad_(False).to(self.device)
+        cast_weights(self.encoder, precision)
         self.quantizer = quantizer
         self.num_codes = self.num_levels = 0
         if quantizer is not None:
@@ -182,7 +189,7 @@ class ImageTokenizer(MediaTokenizer):
                 f"expected {rows}x{columns} codes of {self.num_levels} levels, received an array "
                 f"of {list(array.shape)}"
             )
-        with torch.inference_mode(), exact_convolutions():
+        with torch.inference_mode(), exact_convolutions(self.precision):
             flat = torch.from_numpy(array.astype(np.int64).reshape(-1, self.num_levels))
             features = self._quantizer().decode(flat.to(self.device))
             pixels = self.decoder(features.reshape(1, rows, columns, -1))
@@ -205,7 +212,7 @@ class ImageTokenizer(MediaTokenizer):
         for position, chunk in enumerate(chunks):
             groups.setdefault(chunk.shape, []).append(position)
         results: list[np.ndarray | None] = [None] * len(chunks)
-        with torch.inference_mode(), exact_convolutions():
+        with torch.inference_mode(), exact_convolutions(self.precision):
             for shape, positions in groups.items():
                 rows = self.batch_rows(shape)
                 for start in range(0, len(positions), rows):
@@ -238,9 +245,10 @@ class ImageTokenizer(MediaTokenizer):
         """Write the safetensors files that `from_spec` reads.
 
         Raises:
-            ConfigError: a draft.
+            ConfigError: a draft, or weights that were cast.
         """
         quantizer = self._quantizer()
+        refuse_cast_weights(self.precision)
         folder.mkdir(parents=True, exist_ok=True)
         if self.hub_weights is None:
             write_module(self.encoder, folder / _ENCODER_FILE)
@@ -249,7 +257,14 @@ class ImageTokenizer(MediaTokenizer):
             write_module(self.decoder, folder / _DECODER_FILE)
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any], folder: Path, *, device: str = "cpu") -> Self:
+    def from_spec(
+        cls,
+        spec: Mapping[str, Any],
+        folder: Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+    ) -> Self:
         """Load what `spec` and `save_files` left.
 
         Raises:
@@ -277,6 +292,7 @@ class ImageTokenizer(MediaTokenizer):
                 limits=read_fields(DecodeLimits, spec["limits"], where="image limits"),
                 hub_weights=hub_weights,
                 device=device,
+                precision=precision,
             )
         except ConfigError as error:
             raise BundleFormatError(f"image: {error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dvse.errors import ConfigError, InputError
+from dvse.precision import Precision
 from pipelines.answering.answerer import Answer, Answerer
 from pipelines.answering.caption import Caption
 from pipelines.answering.incremental_text import IncrementalText
@@ -57,6 +58,7 @@ class Captioner:
         device: str = "cpu",
         dtype: "str | torch.dtype | None" = None,
         threads: int | None = None,
+        precision: Precision = "float32",
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> "Captioner":
@@ -66,7 +68,13 @@ class Captioner:
         """
         return cls(
             load_model(
-                name, device=device, dtype=dtype, threads=threads, revision=revision, token=token
+                name,
+                device=device,
+                dtype=dtype,
+                threads=threads,
+                precision=precision,
+                revision=revision,
+                token=token,
             )
         )
 

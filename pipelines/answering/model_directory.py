@@ -4,6 +4,9 @@
     modeling_dvse.py                                       where its code is, for vLLM and others
     dvse.json, vocabulary.json, text/, image/, audio/ …     the bundle, see `dvse.storage.bundle`
 
+Of a decoder with adapters the directory holds these and names the decoder, see
+`pipelines.answering.adapters`.
+
 `dvse.load`, `AutoProcessor` and `AutoModelForCausalLM` each open it as it is, and one Hub
 repository holds it; with `trust_remote_code=True` vLLM and others do so without importing DVSE,
 by way of `modeling_dvse.py`. The decoder's config names the bundle's fingerprint, so that ids never
@@ -12,21 +15,27 @@ answers.
 """
 
 import contextlib
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvse.errors import BundleFormatError, BundleNotFoundError, ConfigError, ModelMismatchError
 from dvse.origin import source_of
+from dvse.precision import Precision
 from dvse.special_tokens import END_OF_TEXT, USER
-from dvse.storage.atomic_file import TEMPORARY_PREFIX, sync_directory
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
+from pipelines.answering.adapters import (
+    AdapterBase,
+    attach,
+    base_folder,
+    has_adapters,
+    write_adapters,
+)
 from pipelines.answering.merged_adapters import without_adapters
 from pipelines.answering.model_origin import ModelOrigin, decoder_sha256
+from pipelines.answering.whole_directory import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -63,11 +72,25 @@ class ModelFolders:
         name: what people call the model: a shipped name, a folder's name, a Hub id.
         decoder: holds `config.json`.
         bundle: holds `dvse.json`.
+        adapters: holds `adapter_config.json`, where the model is a decoder with adapters.
     """
 
     name: str
     decoder: Path
     bundle: Path
+    adapters: Path | None = None
+
+    def refuse_adapters(self, what: str) -> None:
+        """Refuse adapters where something takes a decoder alone.
+
+        Raises:
+            ConfigError: there are some.
+        """
+        if self.adapters is not None:
+            raise ConfigError(
+                f"{self.adapters}: {what} takes no adapters beside a decoder; merge them with "
+                "save_model(load_model(...).model, ..., merge=True)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +132,16 @@ def find_model(
     """Return the folders of a shipped name, a directory or a Hugging Face Hub id.
 
     Raises:
-        BundleNotFoundError: none of the three, or a bundle without a decoder.
+        BundleNotFoundError: none of the three, a bundle without a decoder, or adapters whose
+            decoder is not there.
+        ModelMismatchError: adapters whose decoder is another one now.
     """
     bundle = find_bundle(name, revision=revision, token=token, more_files=["*.safetensors"])
     inside = bundle.parent if bundle.name == "bundle" else bundle
+    if (base := AdapterBase.read(bundle)) is not None:
+        called = Path(name).resolve().name if Path(name).is_dir() else str(name)
+        below = _decoder_of(base, bundle, token=token)
+        return ModelFolders(name=called, decoder=below, bundle=bundle, adapters=bundle)
     decoder = next((f for f in (bundle, inside) if (f / _CONFIG).is_file()), None)
     if decoder is None:
         raise BundleNotFoundError(
@@ -132,6 +161,7 @@ def load_model(
     device: str = "cpu",
     dtype: "str | torch.dtype | None" = None,
     threads: int | None = None,
+    precision: Precision = "float32",
     bits: int | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -142,7 +172,7 @@ def load_model(
         name: a shipped name (`tiny`), a model directory, or a Hugging Face Hub id.
         device: `cpu`, `cuda` or `cuda:N`, for the encoders and the decoder.
         dtype: of the decoder's weights, such as `bfloat16`; by default as they are stored.
-        threads: of the encoders on a CPU, part of the numerics profile, see `dvse.load`.
+        threads, precision: of the encoders, part of the numerics profile, see `dvse.load`.
         bits: quantize the decoder's weights to 8 or 4 bits on the way in, see `model.quantize`.
         revision, token: branch, tag or commit of a Hub id, and the right to read it.
 
@@ -156,7 +186,9 @@ def load_model(
 
     wanted = _dtype(dtype)
     folders = find_model(name, revision=revision, token=token)
-    tokenizer = dvse.load(folders.bundle, device=device, threads=threads)
+    if bits is not None:
+        folders.refuse_adapters("quantizing")
+    tokenizer = dvse.load(folders.bundle, device=device, threads=threads, precision=precision)
     try:
         check_belong(DvseConfig.from_pretrained(folders.decoder), tokenizer.fingerprint, folders)
         with _no_progress_bar():
@@ -168,12 +200,14 @@ def load_model(
         raise BundleFormatError(
             f"{folders.decoder}: the decoder cannot be loaded; {error}"
         ) from error
+    if folders.adapters is not None:
+        attach(model, folders.adapters)
     return LoadedModel(
         name=folders.name,
         model=model.eval().to(device),
         tokenizer=tokenizer,
         device=device,
-        source=source_of(folders.decoder),
+        source=source_of(folders.adapters or folders.decoder),
     )
 
 
@@ -184,7 +218,11 @@ def load_again(origin: ModelOrigin) -> LoadedModel:
         BundleError: it is not there any more, or another one is.
     """
     loaded = load_model(
-        origin.source, device=origin.device, dtype=origin.dtype, threads=origin.tokenizer.threads
+        origin.source,
+        device=origin.device,
+        dtype=origin.dtype,
+        threads=origin.tokenizer.threads,
+        precision=origin.tokenizer.precision,
     )
     origin.check(loaded.tokenizer.fingerprint, loaded.model)
     return replace(loaded, name=origin.name)
@@ -205,7 +243,13 @@ def check_belong(config: "DvseConfig", fingerprint: str, folders: ModelFolders) 
         )
 
 
-def save_model(model: "DvseForCausalLM", bundle_folder: str | Path, directory: str | Path) -> Path:
+def save_model(
+    model: "DvseForCausalLM",
+    bundle_folder: str | Path,
+    directory: str | Path,
+    *,
+    merge: bool | None = None,
+) -> Path:
     """Write a model directory, in place of a model that lies there, and return it.
 
     The whole is written beside it and takes its name at the end, so a kill leaves the old model or
@@ -213,20 +257,25 @@ def save_model(model: "DvseForCausalLM", bundle_folder: str | Path, directory: s
     config with the ids at which an answer ends.
 
     Args:
-        model: the decoder. Adapters of PEFT are merged into a copy of it, so that the directory
-            opens everywhere; the model itself keeps them apart.
+        model: the decoder, with or without adapters of PEFT.
         bundle_folder: the bundle (or its shipped name) whose ids it reads; copied.
         directory: where; `bundle_folder` itself is allowed.
+        merge: what becomes of adapters. True: they are merged into a copy of the decoder, and the
+            directory opens everywhere. False: they are saved alone, and name the decoder that they
+            were put on. By default alone where there is such a decoder on disk or on the Hub, as
+            it was loaded, else merged.
 
     Raises:
         ModelMismatchError: the bundle has more ids than the decoder.
         ConfigError: `directory` is a file or holds something else already, or the model has
-            adapters that cannot be merged.
+            adapters that cannot be merged, or not be saved alone.
         BundleError: no bundle there.
     """
     directory = Path(directory).absolute()
     bundle = Bundle.open(find_bundle(bundle_folder))
-    model = without_adapters(model)
+    base = None if merge else _base(model, bundle, directory, must=merge is False)
+    if base is None:
+        model = without_adapters(model)
     num_ids = bundle.vocabulary.num_ids
     if model.config.vocab_size < num_ids:
         raise ModelMismatchError(
@@ -234,25 +283,71 @@ def save_model(model: "DvseForCausalLM", bundle_folder: str | Path, directory: s
             f"{model.config.vocab_size}; make it with vocab_size={bundle.vocabulary.size}"
         )
     _refuse_strangers(directory)
+    if base is not None:
+        return _written(directory, bundle, lambda draft: _write_adapters(model, base, draft))
     model.config.bundle_fingerprint = bundle.fingerprint
     model.config.auto_map = dict(_AUTO_MAP)
     specials = bundle.vocabulary.special_tokens
     assert model.generation_config is not None
     model.generation_config.eos_token_id = [specials[name] for name in STOP_TOKENS]
     model.generation_config.pad_token_id = specials[END_OF_TEXT]
-    draft = directory.with_name(f"{TEMPORARY_PREFIX}{directory.name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
+    return _written(directory, bundle, lambda draft: _write_decoder(model, draft))
+
+
+def _written(directory: Path, bundle: Bundle, write: Callable[[Path], None]) -> Path:
+    def whole(draft: Path) -> None:
         bundle.copy_to(draft)
         with _no_progress_bar():
-            model.save_pretrained(draft)
-        (draft / "modeling_dvse.py").write_text(_MODEL_CODE, encoding="utf-8")
-        _flush(draft)
-        _swap(draft, directory)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return directory
+            write(draft)
+
+    return write_whole(directory, whole)
+
+
+def _write_decoder(model: "DvseForCausalLM", folder: Path) -> None:
+    model.save_pretrained(folder)
+    (folder / "modeling_dvse.py").write_text(_MODEL_CODE, encoding="utf-8")
+
+
+def _write_adapters(model: Any, base: AdapterBase, folder: Path) -> None:
+    write_adapters(model, folder)
+    base.write(folder)
+
+
+def _base(model: Any, bundle: Bundle, directory: Path, *, must: bool) -> AdapterBase | None:
+    """The decoder under adapters, if it can be named; `None` also without adapters."""
+    if not has_adapters(model):
+        return None
+    if not hasattr(model, "merge_and_unload") and hasattr(model, "get_base_model"):
+        return None  # learnt prompts and their like, which merging will refuse
+    folder = base_folder(model)
+    is_named = folder is not None and model.config.bundle_fingerprint == bundle.fingerprint
+    if folder is None or not is_named or folder.absolute() == directory:
+        if must:
+            raise ConfigError(
+                "the adapters cannot be saved alone: their decoder was not loaded from a model "
+                f"directory with the bundle {bundle.name!r}, or its own weights were changed; "
+                "save that decoder first, elsewhere, or merge"
+            )
+        return None
+    return AdapterBase.of(folder, bundle.fingerprint)
+
+
+def _decoder_of(base: AdapterBase, adapters: Path, *, token: str | bool | None) -> Path:
+    """Find the decoder of adapters by its name, or beside them, and check that it is the one."""
+    found = None
+    for source in (base.source, adapters.parent / Path(base.source).name):
+        try:
+            found = find_model(source, revision=base.revision, token=token)
+            break
+        except BundleNotFoundError:
+            continue
+    if found is None:
+        raise BundleNotFoundError(
+            f"{adapters}: holds adapters of the decoder {base.source}, which is not there; put it "
+            "back, or beside the adapters"
+        )
+    base.check(found.decoder, adapters)
+    return found.decoder
 
 
 def _refuse_strangers(directory: Path) -> None:
@@ -275,24 +370,6 @@ def _no_progress_bar() -> Iterator[None]:
     finally:
         if was_on:
             logging.enable_progress_bar()
-
-
-def _flush(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_directory(folder)
-
-
-def _swap(draft: Path, directory: Path) -> None:
-    old = directory.with_name(f"{TEMPORARY_PREFIX}old-{directory.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        directory.rename(old)
-    draft.rename(directory)
-    sync_directory(directory.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _dtype(dtype: "str | torch.dtype | None") -> "str | torch.dtype":

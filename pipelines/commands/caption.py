@@ -58,8 +58,13 @@ def run(args: argparse.Namespace) -> int:
     def make_step(filters: object = None) -> "Step":
         from pipelines.steps.caption import CaptionStep
 
+        placement = from_flags(Placement, args)
         return CaptionStep(
-            model=args.model, options=options, threads=args.threads, dtype=args.dtype
+            model=args.model,
+            options=options,
+            threads=placement.threads,
+            dtype=args.dtype,
+            precision=placement.precision,
         )
 
     if args.output is None and not args.dry_run:

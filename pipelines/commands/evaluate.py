@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pipelines.commands.fields import add_flags, from_flags
 from pipelines.evaluation.settings import EvaluationSettings
@@ -17,6 +18,7 @@ EXAMPLES = """\
   dvse evaluate tiny --data ../shared/data --output runs/evaluation
   dvse evaluate tiny --data ../shared/data --output runs/captions --only captions
   dvse evaluate my-bundle --data labelled/ --gate gate.json --output runs/evaluation
+  dvse evaluate my-bundle --data labelled/ --precision bfloat16 --output runs/bfloat16
 
 data: a folder with a cifar10-train.parquet and fsdd/manifest.jsonl is understood as it is; of any
 other folder a file evaluation.json says which rows belong to which split:
@@ -58,23 +60,31 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.evaluation.evaluation import evaluate
     from pipelines.evaluation.thresholds import is_passed, read_thresholds
     from pipelines.reports.evaluation_report import write_evaluation
+    from pipelines.reports.precision_lines import precision_lines
 
     settings = from_flags(EvaluationSettings, args, codes=args.only != "captions")
-    captioner = None
+    where: Any = {"device": args.device, "precision": settings.precision}
+    exact: Any = {"device": args.device}
+    captioner, is_rounded = None, settings.precision != "float32"
+    reference: Any = None
     if args.only != "codes":
         from pipelines.answering.captioner import Captioner
 
         try:
-            captioner = Captioner.load(args.bundle, device=args.device)
+            captioner = Captioner.load(args.bundle, **where)
+            reference = Captioner.load(args.bundle, **exact) if is_rounded else None
         except BundleNotFoundError:
             if args.only == "captions":
                 raise
-    tokenizer = captioner.tokenizer if captioner else dvse.load(args.bundle, device=args.device)
+    tokenizer = captioner.tokenizer if captioner else dvse.load(args.bundle, **where)
+    if is_rounded and reference is None:
+        reference = dvse.load(args.bundle, **exact)
     found = evaluate(
         tokenizer,
         args.data,
         thresholds=read_thresholds(args.gate),
         captioner=captioner,
+        reference=reference,
         layout=args.layout,
         settings=settings,
         progress=lambda line: print(line, file=sys.stderr),
@@ -85,5 +95,7 @@ def run(args: argparse.Namespace) -> int:
         sign = "not measured" if verdict.value is None else "ok" if verdict.is_met else "MISSED"
         value = "" if verdict.value is None else f"{verdict.value:g}"
         print(f"{sign:12} {verdict.metric:44} {value:>10}  {verdict.bound}")
+    for line in precision_lines(found.metrics.get("precision", {}), settings.precision):
+        print(line)
     print(f"open {args.output / 'report.html'}")
     return 0 if is_passed(found.verdicts) else EXIT_MISSED

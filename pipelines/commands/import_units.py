@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the code whose units these are",
     )
     units.add_argument("--normalize", type=yes_or_no, metavar="yes|no", help="scale the input")
+    units.add_argument(
+        "--normalize-over",
+        choices=["recording", "window"],
+        help="the whole recording before it is cut, or each chunk for itself",
+    )
     units.add_argument("--variance-floor", type=float, metavar="X", help="1e-5 or 1e-7")
     units.add_argument(
         "--final-norm", type=yes_or_no, metavar="yes|no", help="of a pre-norm encoder's last layer"
@@ -67,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         convention=args.convention,
         settings=UnitSettings(
             normalize=args.normalize,
+            normalize_over=args.normalize_over,
             variance_floor=args.variance_floor,
             final_norm=args.final_norm,
             pad_samples=args.pad_samples,

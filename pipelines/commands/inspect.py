@@ -12,7 +12,8 @@ HELP = """\
 Show the tokens of a file or of token shards to a person, or what decides those of a part or bundle.
 
 A picture shows as its grid of codes, a recording as units with their times, a text as pieces; a
-part or bundle as its settings: layer, normalisation, padding, cuts, resampler, sizes, licence."""
+part or bundle as its settings (layer, normalisation, padding, cuts, resampler, sizes, licence) and
+the figures published with it."""
 EXAMPLES = """\
   dvse inspect cat.jpg
   dvse inspect tokens
@@ -43,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print tokens, or write the page."""
     from dvse.errors import ConfigError, MissingFileError
+    from dvse.storage.finding import SHIPPED
 
+    if not args.path.exists() and (SHIPPED / args.path / "dvse.json").is_file():
+        return _show_settings(SHIPPED / args.path)
     if not args.path.exists():
         raise MissingFileError(f"{args.path}: no such file or directory")
     if any((args.path / name).is_file() for name in ("part.json", "dvse.json")):
@@ -60,6 +64,7 @@ def _show_settings(folder: Path) -> int:
     from dvse.storage.bundle import Bundle
     from dvse.storage.part import Part
     from pipelines.reports.deciding_lines import deciding_lines
+    from pipelines.reports.figure_lines import figure_lines
 
     parts: list[tuple[str, Any, Path]] = []
     if (folder / "part.json").is_file():
@@ -74,6 +79,8 @@ def _show_settings(folder: Path) -> int:
         print(f"\n{modality}")
         for line in deciding_lines(modality, described.spec, part_folder, described.provenance):
             print(f"  {line}")
+        for line in figure_lines(described.metrics):
+            print(f"  figures  {line}")
     return 0
 
 

@@ -8,6 +8,8 @@ from dvse.errors import ConfigError
 from dvse.remote.remote_path import Location
 from pipelines.commands import job_arguments
 from pipelines.commands.answers import output_place
+from pipelines.commands.fields import from_flags
+from pipelines.engines.settings import Placement
 
 if TYPE_CHECKING:
     from pipelines.filtering.work import FilterWork
@@ -82,8 +84,13 @@ def run(args: argparse.Namespace) -> int:
     def make_step(filters: "FilterWork | None") -> "Step":
         from pipelines.steps.tokenize import TokenizeStep
 
-        gate = None if filters is None else filters.gate
-        return TokenizeStep(bundle=args.bundle, threads=args.threads, gate=gate)
+        placement = from_flags(Placement, args)
+        return TokenizeStep(
+            bundle=args.bundle,
+            threads=placement.threads,
+            precision=placement.precision,
+            gate=None if filters is None else filters.gate,
+        )
 
     def finish(summary: "Summary") -> None:
         if not args.quiet and summary.num_inputs <= _SMALL_JOB:

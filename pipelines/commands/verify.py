@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from dvse.precision import PRECISIONS
 from dvse.remote.remote_path import Location
 from pipelines.commands.answers import place
 
@@ -16,6 +17,7 @@ export (dvse export), read back and compared with the shards it was made from, i
 EXAMPLES = """\
   dvse verify tokens
   dvse verify tokens --samples 500 --bundle my-bundle
+  dvse verify tokens --against-precision float32   # of shards made in bfloat16
   dvse verify megatron --against tokens
 
 exit codes: 0 all well, 1 problems (each is a line on stderr), 2 the command line is wrong"""
@@ -38,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="inputs to tokenise again (default: %(default)s)",
     )
+    parser.add_argument(
+        "--against-precision",
+        choices=PRECISIONS,
+        help="also tokenise the sample in this precision, and print the share of codes that stay",
+    )
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: %(default)s)")
 
 
@@ -55,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         num_samples=max(args.samples, 0),
         seed=args.seed,
+        against=args.against_precision,
     )
     return _report(found)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dvse.errors import ConfigError
+from dvse.precision import Precision, check_precision
+from pipelines.runs.precision_setting import precision_setting
 from pipelines.settings import setting
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class Placement:
         "threads of the encoder on a CPU, part of the numerics profile (default: the processors "
         "here)",
     )
+    precision: Precision = precision_setting()
     time_limit_s: float = setting(
         120.0, "seconds that a decoder may take without progress", name="time_limit", metavar="S"
     )
@@ -47,6 +50,11 @@ class Placement:
             raise ConfigError(f"--workers: expected at least 0, received {self.num_workers}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"--threads: expected at least 1, received {self.threads}")
+        if self.devices[0] == "cpu":  # a card is asked by the process that computes on it
+            try:
+                check_precision(self.precision, "cpu")
+            except ConfigError as error:
+                raise ConfigError(f"--precision: {error}") from None
         if not 0 < self.time_limit_s < math.inf:
             raise ConfigError(f"--time-limit: expected above 0, received {self.time_limit_s:g}")
 

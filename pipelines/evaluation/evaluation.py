@@ -12,6 +12,7 @@ from pipelines.evaluation.data_layout import TRAIN, LabelledData, read_layout
 from pipelines.evaluation.encoded import EncodedInput, encode_inputs
 from pipelines.evaluation.image_measures import image_figures
 from pipelines.evaluation.inputs import read_inputs, read_texts
+from pipelines.evaluation.precision_effect import caption_effect, precision_figures
 from pipelines.evaluation.settings import EvaluationSettings
 from pipelines.evaluation.text_quality import text_figures
 from pipelines.evaluation.thresholds import Verdict, judge
@@ -41,6 +42,7 @@ def evaluate(
     *,
     thresholds: Mapping[str, Mapping[str, Any]],
     captioner: "Captioner | None" = None,
+    reference: "Tokenizer | Captioner | None" = None,
     layout: Path | None = None,
     settings: EvaluationSettings | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -52,21 +54,16 @@ def evaluate(
         data: folder with labelled data, see `pipelines.evaluation.data_layout`.
         thresholds: as `pipelines.evaluation.thresholds`.
         captioner: with the decoder, where a model is judged and not a bundle alone.
+        reference: the same in fp32; what fewer bits change is measured against it.
         layout: description of the data, if it does not lie beside it.
-        settings: how much is measured.
-        progress: told what is being done.
+        settings, progress: how much is measured; told what is being done.
 
     Raises:
-        TrainingError: data that cannot be read, or labels that do not match.
+        TrainingError: data that cannot be read, labels that do not match.
     """
     settings = settings or EvaluationSettings()
     sources = read_layout(data, layout)
-    metrics: dict[str, Any] = {
-        "bundle": tokenizer.name,
-        "fingerprint": tokenizer.fingerprint,
-        "settings": asdict(settings),
-        "numerics": tokenizer.profile.to_dict(),
-    }
+    metrics = _head(tokenizer, settings)
     encoded: dict[str, dict[str, list[EncodedInput]]] = {}
     for modality, measure in (("image", image_figures), ("audio", audio_figures)):
         is_there = modality in sources and getattr(tokenizer, modality) is not None
@@ -86,9 +83,29 @@ def evaluate(
         metrics |= decoder_figures(
             captioner, data, sources, limit=settings.max_inputs, progress=progress
         )
+    if reference is not None:
+        progress("the same in float32")
+        metrics["precision"] = precision_figures(tokenizer, _front_door(reference), encoded)
+    if "captions" in metrics and reference is not None and not isinstance(reference, Tokenizer):
+        metrics["precision"]["captions"] = caption_effect(
+            metrics["captions"], reference, data, sources, limit=settings.max_inputs
+        )
     verdicts = tuple(judge(metrics, thresholds))
     metrics["gate"] = [asdict(verdict) for verdict in verdicts]
     return Evaluation(metrics=metrics, verdicts=verdicts, inputs=encoded)
+
+
+def _head(tokenizer: Tokenizer, settings: EvaluationSettings) -> dict[str, Any]:
+    return {
+        "bundle": tokenizer.name,
+        "fingerprint": tokenizer.fingerprint,
+        "settings": asdict(settings),
+        "numerics": tokenizer.profile.to_dict(),
+    }
+
+
+def _front_door(judged: "Tokenizer | Captioner") -> Tokenizer:
+    return judged if isinstance(judged, Tokenizer) else judged.tokenizer
 
 
 def _encoded(

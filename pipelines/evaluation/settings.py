@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from dvse.errors import ConfigError
+from dvse.precision import Precision
+from pipelines.runs.precision_setting import precision_setting
 from pipelines.settings import setting
 
 
@@ -21,6 +23,7 @@ class EvaluationSettings:
     max_train: int = setting(4000, "inputs that maps and probes are learnt from")
     max_inputs: int = setting(1000, "inputs of each other split")
     probe: bool = setting(True, "leave the slowest part out", name="probes")
+    precision: Precision = precision_setting()
     codes: bool = True
 
     def __post_init__(self) -> None:

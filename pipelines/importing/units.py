@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dvse.audio.encoder import AudioEncoder, recorded_normalization
+from dvse.audio.encoder import AudioEncoder, NormalizeOver, recorded_normalization
 from dvse.audio.hub_weights import HubWeights, weights_sha256
 from dvse.audio.resampling import RESAMPLER
 from dvse.audio.sample_chunks import SampleChunks
@@ -30,7 +30,8 @@ class UnitSettings:
     """What decides units beside weights; `None` where nobody has said it yet.
 
     Attributes:
-        normalize: scale the input to mean 0 and variance 1, a stretch at a time.
+        normalize: scale the input to mean 0 and variance 1.
+        normalize_over: `recording`, the whole of it before it is cut; or `window`, each stretch.
         variance_floor: added to that variance.
         final_norm: the last layer of a pre-norm encoder passes its final norm.
         pad_samples: zeros before and after a recording.
@@ -39,6 +40,7 @@ class UnitSettings:
     """
 
     normalize: bool | None = None
+    normalize_over: NormalizeOver | None = None
     variance_floor: float | None = None
     final_norm: bool | None = None
     pad_samples: int | None = None
@@ -46,23 +48,20 @@ class UnitSettings:
     merge_repeats: bool | None = None
 
 
+_PUBLISHED = UnitSettings(
+    normalize_over="recording", pad_samples=0, chunk_s=100.0, merge_repeats=False
+)
 CONVENTIONS: Mapping[str, UnitSettings] = {
-    # examples/hubert/simple_kmeans: 1,600,000 samples at once; `layer_norm` with torch's epsilon;
-    # `output_layer` stops before the final norm; units as they come.
-    "fairseq": UnitSettings(
-        variance_floor=1e-5, final_norm=False, pad_samples=0, chunk_s=100.0, merge_repeats=False
-    ),
+    # examples/hubert/simple_kmeans: `layer_norm` of the file with torch's epsilon, then 1,600,000
+    # samples at once; `output_layer` stops before the final norm; units as they come.
+    "fairseq": replace(_PUBLISHED, variance_floor=1e-5, final_norm=False),
     # The same reader; its speech encoder merges repeats unless told not to.
-    "textlesslib": UnitSettings(
-        variance_floor=1e-5, final_norm=False, pad_samples=0, chunk_s=100.0, merge_repeats=True
-    ),
+    "textlesslib": replace(_PUBLISHED, variance_floor=1e-5, final_norm=False, merge_repeats=True),
     # `hidden_states[layer]` of the whole recording, scaled by the feature extractor.
-    "transformers": UnitSettings(
-        variance_floor=1e-7, final_norm=True, pad_samples=0, chunk_s=100.0, merge_repeats=False
-    ),
+    "transformers": replace(_PUBLISHED, variance_floor=1e-7, final_norm=True),
     # 40 zeros at each end make exactly 50 frames a second; repeats merged with their durations.
-    "slamkit": UnitSettings(
-        variance_floor=1e-7, final_norm=True, pad_samples=40, chunk_s=100.0, merge_repeats=True
+    "slamkit": replace(
+        _PUBLISHED, variance_floor=1e-7, final_norm=True, pad_samples=40, merge_repeats=True
     ),
 }
 """Published code bases, by what they do to a recording. Whether to normalise belongs to a model."""
@@ -174,12 +173,14 @@ def _settled(
     """Take from the encoder's own files what they say; refuse what stays open."""
     if said.normalize is None:
         said = replace(said, normalize=recorded_normalization(str(source), revision))
-    if said.normalize is False and said.variance_floor is None:
-        said = replace(said, variance_floor=1e-7)  # nothing is divided by it
+    if said.normalize is False:  # nothing is scaled, so it does not matter how
+        floor, over = said.variance_floor or 1e-7, said.normalize_over or "window"
+        said = replace(said, variance_floor=floor, normalize_over=over)
     if said.final_norm is None and not _has_final_norm(source, layer, revision):
         said = replace(said, final_norm=True)  # there is none to leave out
     options = {
         "normalize": "--normalize yes|no",
+        "normalize_over": "--normalize-over recording|window (published extractors: recording)",
         "variance_floor": "--variance-floor (1e-5 in fairseq, 1e-7 in transformers)",
         "final_norm": "--final-norm yes|no (the last layer: fairseq no, transformers yes)",
         "pad_samples": "--pad-samples (slamkit 40, others 0)",
@@ -218,6 +219,7 @@ def _tokenizer(
 ) -> AudioTokenizer:
     assert said.normalize is not None and said.final_norm is not None
     assert said.variance_floor is not None and said.chunk_s is not None
+    assert said.normalize_over is not None
     encoder = AudioEncoder.from_pretrained(
         source,
         layer=layer,
@@ -225,6 +227,7 @@ def _tokenizer(
         normalize=said.normalize,
         variance_floor=said.variance_floor,
         final_norm=said.final_norm,
+        normalize_over=said.normalize_over,
     )
     if book.vectors.shape[1] != encoder.dim:
         raise WeightsFormatError(

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from dvse.errors import ConfigError, ResumeError, StorageError
+from dvse.numerics import todays_names
 from dvse.remote.remote_path import Location
 from dvse.storage.atomic_file import temporary_name, write_atomically
 from dvse.storage.shard import DONE_FOLDER, PATTERN
@@ -166,6 +167,8 @@ class Journal(ABC):
                 f"{self.output}: another version of DVSE began this job; go on with that version, "
                 "or pass --overwrite to start again"
             )
+        if "profile" in document:
+            document["profile"] = todays_names(document["profile"])
         return document
 
     def write_new_listing(self, entries: Iterable[Entry]) -> None:

@@ -14,12 +14,14 @@ import numpy as np
 
 from dvse.errors import ConfigError, DvseError, InputError, ShardError
 from dvse.numerics import NumericsProfile
+from dvse.precision import Precision
 from dvse.remote.remote_path import Location
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import PATTERN, find_shards, read_metadata, read_shard, shard_number
 from dvse.tokenizer import Tokenizer, load
 from pipelines.job.done_marker import DoneMarker
 from pipelines.job.inputs_today import differences_today
+from pipelines.job.kept_codes import KeptCodes
 from pipelines.job.missing_parts import missing_parts
 from pipelines.job.open_journal import open_journal
 from pipelines.job.plan import Plan
@@ -37,6 +39,7 @@ class Verification:
 
     Attributes:
         problems: sentences, each naming the shard; empty means that all is well.
+        kept: lines on what another precision would change; no problem either way.
         num_shards, num_rows, num_ids: looked at.
         num_filtered: inputs that filters refused.
         num_sampled: inputs tokenised again, with `num_codes` ids, of which `num_differing` differ.
@@ -52,6 +55,7 @@ class Verification:
     num_differing: int = 0
     num_gone: int = 0
     problems: Sequence[str] = field(default_factory=tuple)
+    kept: Sequence[str] = field(default_factory=tuple)
 
     def table(self) -> str:
         """Return it as lines for people."""
@@ -63,6 +67,7 @@ class Verification:
             f"{self.num_codes:,} ids differ"
             + (f", {self.num_gone:,} inputs have changed or are gone" if self.num_gone else "")
             + f"; {state}"
+            + "".join(f"\n{line}" for line in self.kept)
         )
 
 
@@ -74,6 +79,7 @@ def verify(
     num_samples: int = 32,
     seed: int = 0,
     tokenizer: Tokenizer | None = None,
+    against: Precision | None = None,
 ) -> Verification:
     """Check a directory of token shards.
 
@@ -84,17 +90,20 @@ def verify(
         num_samples: inputs to tokenise again; 0 for none.
         seed: which ones.
         tokenizer: to use instead of loading one.
+        against: a precision; the sample is tokenised in it too, and the codes that stay counted.
 
     Raises:
         ShardError: there is no shard at all.
         BundleError: the bundle cannot be loaded.
+        ConfigError: a precision that the device cannot compute.
     """
-    return _Verifier(folder).run(bundle, device, num_samples, seed, tokenizer)
+    return _Verifier(folder, against).run(bundle, device, num_samples, seed, tokenizer)
 
 
 class _Verifier:
-    def __init__(self, folder: Location) -> None:
-        self._folder = folder
+    def __init__(self, folder: Location, against: Precision | None) -> None:
+        self._folder, self._against = folder, against
+        self._kept: tuple[str, ...] = ()
         self._journal = open_journal(folder)
         self._markers = self._journal.markers() if self._journal.exists() else {}
         self._problems: list[str] = []
@@ -143,7 +152,12 @@ class _Verifier:
         return self._result(paths)
 
     def _result(self, paths: Sequence[Location]) -> Verification:
-        return Verification(num_shards=len(paths), problems=tuple(self._problems), **self._counts)
+        return Verification(
+            num_shards=len(paths),
+            problems=tuple(self._problems),
+            kept=self._kept,
+            **self._counts,
+        )
 
     def _check_journal(self, paths: Sequence[Location]) -> None:
         if not self._journal.exists():
@@ -248,6 +262,10 @@ class _Verifier:
         options = SourceOptions(template=self._journal.read_job()["identity"].get("template"))
         plan = Plan(self._journal.listing, options, stream_lengths=self._journal.stream_lengths())
         drift = self._drift(tokenizer)
+        other, kept = None, None
+        if self._against is not None:
+            other = _in_precision(tokenizer, self._against)
+            kept = KeptCodes(self._against, tokenizer.vocabulary)
         for index, record in plan.records((i, i + 1) for i in sorted(chosen)):
             assert record is not None, "a row of an input that went away"
             shard, row = chosen[index]
@@ -259,11 +277,14 @@ class _Verifier:
                 if loaded.sha256 != row["sha256"]:
                     raise InputError("its bytes are not those that were tokenised")
                 ids = tokenizer.encode(items).ids
+                if other is not None and kept is not None:
+                    kept.add(row["ids"], other.encode(items))
             except InputError as error:
                 self._counts["num_gone"] += 1
                 self._problems.append(f"{where}: cannot be compared; {error}")
                 continue
             self._compare(where, row["ids"], ids.tolist(), tokenizer, drift)
+        self._kept = tuple(kept.lines()) if kept else ()
 
     def _compare(
         self,
@@ -322,6 +343,12 @@ class _Verifier:
         return marker.shard_name
 
 
+def _in_precision(tokenizer: Tokenizer, precision: Precision) -> Tokenizer:
+    origin = tokenizer.origin
+    assert origin is not None, "loaded by name"
+    return load(origin.source, device=origin.device, threads=origin.threads, precision=precision)
+
+
 def _rows(table: Any) -> Iterator[dict[str, Any]]:
     for batch in table.to_batches(max_chunksize=512):
         yield from batch.to_pylist()
@@ -330,7 +357,10 @@ def _rows(table: Any) -> Iterator[dict[str, Any]]:
 def _load(bundle: str, device: str | None, profile: Any) -> Tokenizer:
     try:
         return load(
-            bundle, device=device or profile["device"], threads=profile.get("threads") or None
+            bundle,
+            device=device or profile["device"],
+            threads=profile.get("threads") or None,
+            precision=profile.get("precision", "float32"),
         )
     except DvseError as error:
         error.args = (f"the bundle {bundle!r} that made the shards: {error}",)

@@ -45,7 +45,8 @@ def _units(spec: Mapping[str, Any], resampler: str) -> Lines:
     yield "encoder", f"{encoder.pop('architecture')}, layer {encoder.pop('layer')}"
     yield "sample rate", f"{rate} Hz, one channel (the mean of several)"
     yield "resampler", resampler
-    yield "normalisation", _normalisation(encoder.pop("normalize"), floor)
+    over = encoder.pop("normalize_over", "window")
+    yield "normalisation", _normalisation(encoder.pop("normalize"), over, floor)
     yield (
         "final norm",
         "yes, where the layer is the last of a pre-norm encoder"
@@ -61,12 +62,11 @@ def _units(spec: Mapping[str, Any], resampler: str) -> Lines:
     yield from _rest({**encoder, **{n: v for n, v in spec.items() if n not in known}})
 
 
-def _normalisation(normalize: Any, floor: float) -> str:
-    if normalize is False:
+def _normalisation(normalize: bool, over: str, floor: float) -> str:
+    if not normalize:
         return "none"
-    if normalize is True:
-        return f"each stretch to mean 0 and variance 1, epsilon {floor:g}"
-    return f"{normalize}, epsilon {floor:g}"
+    what = "the whole recording" if over == "recording" else "each stretch"
+    return f"{what} to mean 0 and variance 1, epsilon {floor:g}"
 
 
 def _cuts(windows: Mapping[str, Any], rate: int) -> str:

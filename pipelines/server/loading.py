@@ -154,7 +154,11 @@ def batching_for(
 def _load(config: LoadingConfig) -> tuple[LoadedModel, LocalRunner, BatchingConfig]:
     if config.tensor_parallel == 1:
         loaded = load_model(
-            config.model, device=config.device, dtype=config.dtype, threads=_ENCODER_THREADS
+            config.model,
+            device=config.device,
+            dtype=config.dtype,
+            threads=_ENCODER_THREADS,
+            precision=config.precision,
         )
     else:
         loaded = _load_share(config)
@@ -169,6 +173,7 @@ def _load_share(config: LoadingConfig) -> LoadedModel:
     from pipelines.server.batching.tensor_parallel import load_split
 
     folders = find_model(config.model)
+    folders.refuse_adapters("--tensor-parallel")
     try:
         model = load_split(
             str(folders.decoder),
@@ -178,7 +183,9 @@ def _load_share(config: LoadingConfig) -> LoadedModel:
     except (ModelError, OSError) as error:
         raise BundleFormatError(f"{folders.decoder}: cannot be loaded; {error}") from error
     device = str(model.device)
-    tokenizer = dvse.load(folders.bundle, device=device, threads=_ENCODER_THREADS)
+    tokenizer = dvse.load(
+        folders.bundle, device=device, threads=_ENCODER_THREADS, precision=config.precision
+    )
     check_belong(model.config, tokenizer.fingerprint, folders)
     return LoadedModel(name=folders.name, model=model, tokenizer=tokenizer, device=device)
 

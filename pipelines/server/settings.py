@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from dvse.errors import ConfigError
+from dvse.precision import Precision
+from pipelines.runs.precision_setting import precision_setting
 from pipelines.settings import section, setting
 
 ENDPOINTS = (
@@ -63,6 +65,7 @@ class LoadingConfig:
     dtype: str | None = setting(
         None, "of the weights, such as bfloat16 (default: as they are stored)"
     )
+    precision: Precision = precision_setting()
     tensor_parallel: int = setting(
         1, "split the decoder over N processes; starts them with torchrun"
     )

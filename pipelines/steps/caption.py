@@ -9,7 +9,6 @@
 Knows what a row of captions is; batches and constraints are the answerer's.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +18,9 @@ from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import Encoding
 from dvse.errors import InputError
 from dvse.items import Item, Special
+from dvse.precision import Precision
 from dvse.preparers import Preparers
-from dvse.storage.file_hash import file_sha256
+from dvse.storage.file_hash import files_sha256
 from pipelines.answering.model_directory import ModelFolders, find_model
 from pipelines.answering.prompts import conversation_row, prompt_row, too_long
 from pipelines.answering.settings import CaptionOptions
@@ -67,12 +67,14 @@ class CaptionStep(Step):
         options: what is asked and how.
         threads: of the encoders on a CPU; by default all usable processors.
         dtype: of the decoder's weights; by default as they are stored.
+        precision: what the encoders compute in.
     """
 
     model: str
     options: CaptionOptions
     threads: int | None = None
     dtype: str | None = None
+    precision: Precision = "float32"
     name = "caption"
 
     def identity(self) -> dict[str, Any]:
@@ -95,11 +97,19 @@ class CaptionStep(Step):
         """Load the model."""
         from pipelines.answering.model_directory import load_model
 
-        loaded = load_model(self.model, device=device, dtype=self.dtype, threads=self.threads)
+        loaded = load_model(
+            self.model,
+            device=device,
+            dtype=self.dtype,
+            threads=self.threads,
+            precision=self.precision,
+        )
         return CaptionWork(loaded, self.options)
 
     def _tokenize(self, folders: ModelFolders) -> TokenizeStep:
-        return TokenizeStep(bundle=str(folders.bundle), threads=self.threads)
+        return TokenizeStep(
+            bundle=str(folders.bundle), threads=self.threads, precision=self.precision
+        )
 
 
 class CaptionWork(DeviceWork):
@@ -195,7 +205,9 @@ def caption_schema() -> "pa.Schema":
 
 
 def _decoder_sha256(folders: ModelFolders) -> str:
-    """Hash of the decoder's files by name and content."""
+    """Hash of the decoder's files, adapters among them, by name and content."""
     paths = [folders.decoder / "config.json", *sorted(folders.decoder.glob("*.safetensors"))]
-    digests = "".join(f"{path.name} {file_sha256(path)}\n" for path in paths)
-    return hashlib.sha256(digests.encode()).hexdigest()
+    if folders.adapters is not None:
+        paths += [folders.adapters / "adapter_config.json"]
+        paths += sorted(folders.adapters.glob("adapter_model*.safetensors"))
+    return files_sha256(paths)

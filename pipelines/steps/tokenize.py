@@ -8,6 +8,7 @@ from typing import Any
 
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.numerics import default_workers
+from dvse.precision import Precision
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
 from dvse.storage.shard import ShardMetadata, encoding_row, shard_schema
@@ -23,11 +24,13 @@ class TokenizeStep(Step):
     Attributes:
         bundle: shipped name, directory or Hub id.
         threads: threads of the encoders on a CPU; by default all usable processors.
+        precision: what the encoders compute in.
         gate: filters that inputs have to pass before they are encoded.
     """
 
     bundle: str
     threads: int | None = None
+    precision: Precision = "float32"
     gate: Gate | None = None
     name = "tokenize"
 
@@ -47,9 +50,10 @@ class TokenizeStep(Step):
         return {"bundle_given": str(folder.absolute()) if folder.is_dir() else self.bundle}
 
     def quick_profile(self, device: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
-        """Return device kind, threads and library versions (importing torch takes seconds)."""
+        """Return device kind, precision, threads and versions (importing torch takes seconds)."""
         return {
             "device": device.partition(":")[0],
+            "precision": self.precision,
             "threads": default_workers() if self.threads is None else self.threads,
             "versions": {name: _version(name) for name in recorded.get("versions", {})},
         }
@@ -58,7 +62,8 @@ class TokenizeStep(Step):
         """Load the tokenizer."""
         from dvse.tokenizer import load
 
-        return TokenizeWork(load(self.bundle, device=device, threads=self.threads), self.gate)
+        tokenizer = load(self.bundle, device=device, threads=self.threads, precision=self.precision)
+        return TokenizeWork(tokenizer, self.gate)
 
 
 class TokenizeWork(DeviceWork):

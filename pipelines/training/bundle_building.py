@@ -16,6 +16,7 @@ from dvse.storage.part import Part
 from dvse.text.loading import load_text_tokenizer
 from dvse.tokenizer import Tokenizer
 from dvse.vocabulary import Vocabulary
+from pipelines.training.bundle_card import with_figures
 
 # What a file's ids depend on beside the codebook; of the spec everything but what turns codes
 # back into pixels.
@@ -41,10 +42,10 @@ def build_bundle(
         base: a bundle to grow: its ids keep their meaning, new codes are appended.
         allow_new_encoder: let a part bring another encoder under the codes of the base, as
             `dvse train image --start` makes one: files get other ids that mean the same.
-        card: Markdown: data, licences, what it is for and what not.
+        card: Markdown: data, licences, purpose. Figures of long recordings are added.
 
     Raises:
-        ConfigError: no text part, text given for a base, or `output` is not empty.
+        ConfigError: no text part, text given for a base, or `output` not empty.
         VocabularyError: a codebook that is not the one it replaces and more codes behind, or
             another encoder under it that was not allowed.
     """
@@ -78,7 +79,7 @@ def build_bundle(
             name=name or output.name,
             vocabulary=_vocabulary(old.vocabulary if old else None, tokenizers),
             sections=sections,
-            card=card or (old.card if old else ""),
+            card=with_figures(card or (old.card if old else ""), sections),
         )
         Tokenizer.from_bundle(written)
         install_bundle(draft, output)

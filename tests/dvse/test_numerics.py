@@ -24,7 +24,7 @@ def settings() -> tuple:
 
 def test_the_profile_of_this_machine():
     profile = NumericsProfile.current(threads=3)
-    assert (profile.device, profile.dtype, profile.threads) == ("cpu", "float32", 3)
+    assert (profile.device, profile.precision, profile.threads) == ("cpu", "float32", 3)
     assert profile.versions["torch"] == torch.__version__.partition("+")[0] or (
         profile.versions["torch"] == torch.__version__
     )
@@ -36,6 +36,13 @@ def test_json_round_trip():
     again = NumericsProfile.from_dict(json.loads(json.dumps(profile.to_dict())))
     assert again == profile
     assert again.differences(profile) == []
+
+
+def test_a_profile_of_before_is_read():
+    profile = NumericsProfile.current(threads=2)
+    document = profile.to_dict()
+    document["dtype"] = document.pop("precision")
+    assert NumericsProfile.from_dict(document) == profile
 
 
 @pytest.mark.parametrize("document", [{}, {"device": "cpu"}, {"surprise": 1}])

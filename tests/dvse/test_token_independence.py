@@ -20,9 +20,10 @@ from dvse.audio.encoder import AudioEncoder
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.audio.windows import Windowing
 from dvse.codebook import Codebook
+from dvse.errors import ConfigError
 from dvse.items import Audio, Image, Item, Text
 from dvse.numerics import NumericsProfile
-from dvse.tokenizer import Tokenizer
+from dvse.tokenizer import Tokenizer, load
 
 SIZES = [(32, 32), (32, 32), (48, 32), (33, 47), (64, 64), (20, 100), (128, 90), (7, 7)]
 PICTURE_FORMATS = ["png", "jpeg", "webp", "bmp", "gif", "tiff"]
@@ -83,6 +84,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Item]:
     items += [sound_file(folder, n, rng) for n in range(60)]
     items += [Text("".join(rng.choice(WORDS, rng.integers(0, 60)))) for _ in range(60)]
     return [items[i] for i in rng.permutation(len(items))]
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def tiny(request: pytest.FixtureRequest) -> Tokenizer:
+    """In each precision that this processor can compute."""
+    try:
+        return load("tiny", threads=1, precision=request.param)
+    except ConfigError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from pipelines.training.audio.encoder_loop import train_unit_encoder
 from pipelines.training.audio.part import write_audio_part
 from pipelines.training.audio.settings import DigitUnitRecipe
 from pipelines.training.audio.unit_figures import evaluate_units
+from pipelines.training.audio.window_share import window_figures
 from pipelines.training.parts import hash_files
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,13 @@ def train_digit_units(recipe: DigitUnitRecipe, output: Path) -> Part:
         checkpoint=output / CHECKPOINT_FILE,
     )
     round_to_half(model)
-    encoder = AudioEncoder.of(model, layer=recipe.units.layer, normalize=True)
+    encoder = AudioEncoder.of(
+        model,
+        layer=recipe.units.layer,
+        normalize=True,
+        normalize_over="recording" if recipe.units.normalize == "recording" else "window",
+        variance_floor=recipe.units.variance_floor,
+    )
     draft = draft_tokenizer(encoder, rate_hz, recipe.units, None)
     rng = np.random.default_rng(seed)
     sequences = [
@@ -78,6 +85,7 @@ def train_digit_units(recipe: DigitUnitRecipe, output: Path) -> Part:
     clips = _mixed([*splits["train"], *sequences], synthetic, small.synthetic_share)
     tokenizer, figures = _fitted(draft, _clip_features(draft, clips), recipe.clustering)
     figures |= evaluate_units(tokenizer, splits)
+    figures |= window_figures(tokenizer, (clip.samples for clip in splits["unknown"]))
     provenance = _provenance(recipe, data, begun)
     return write_audio_part(tokenizer, output, metrics=figures, provenance=provenance)
 

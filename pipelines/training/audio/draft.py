@@ -4,6 +4,7 @@ from typing import Any
 
 from dvse.audio.encoder import AudioEncoder
 from dvse.audio.hub_weights import HubWeights
+from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.audio.windows import Windowing
 from dvse.storage.part import Part
@@ -25,15 +26,23 @@ def draft_tokenizer(
     hub_weights: HubWeights | None,
 ) -> AudioTokenizer:
     """Return a tokenizer without a codebook: what it embeds is clustered into one."""
-    frame_s = encoder.grid.stride / sample_rate_hz
     return AudioTokenizer(
         encoder=encoder,
         codebook=None,
         sample_rate_hz=sample_rate_hz,
-        windowing=Windowing(
-            window_frames=round(settings.window_s / frame_s),
-            hop_frames=round(settings.hop_s / frame_s),
-        ),
+        windowing=_windowing(settings, sample_rate_hz, encoder.grid.stride),
         merge_repeats=settings.merge_repeats,
         hub_weights=hub_weights,
+    )
+
+
+def _windowing(
+    settings: UnitFeatures, sample_rate_hz: int, stride: int
+) -> Windowing | SampleChunks:
+    if settings.chunk_s is not None:
+        return SampleChunks(chunk_samples=round(settings.chunk_s * sample_rate_hz))
+    frame_s = stride / sample_rate_hz
+    return Windowing(
+        window_frames=round(settings.window_s / frame_s),
+        hop_frames=round(settings.hop_s / frame_s),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dvse.audio.encoder import AudioEncoder
+from dvse.audio.encoder import AudioEncoder, EncoderConfig
 from dvse.audio.hub_weights import HubWeights, weights_sha256
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.errors import InputError, TrainingError
@@ -17,7 +17,8 @@ from pipelines.codebooks.clustering import Units, cluster, remove_progress
 from pipelines.runs.processes import Processes
 from pipelines.training.audio.draft import draft_tokenizer
 from pipelines.training.audio.part import write_audio_part
-from pipelines.training.audio.settings import UnitRecipe
+from pipelines.training.audio.settings import UnitFeatures, UnitRecipe
+from pipelines.training.audio.window_share import read_recordings, window_figures
 from pipelines.training.parts import hash_files
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ def train_units(recipe: UnitRecipe, output: Path) -> Part:
     metrics = {**units.figures, "files": len(files)}
     if Processes().rank:
         return Part(modality="audio", folder=output, spec=tokenizer.spec(), metrics=metrics)
+    logger.info("measuring how much units depend on the cut of long recordings")
+    metrics |= window_figures(tokenizer, read_recordings(tokenizer, files))
     kmeans, wanted = recipe.clustering.kmeans, recipe.encoder
     provenance = {
         "command": f"dvse train audio --encoder {Path(wanted.name).name} "
@@ -60,9 +63,14 @@ def train_units(recipe: UnitRecipe, output: Path) -> Part:
 
 
 def _draft(recipe: UnitRecipe) -> AudioTokenizer:
-    wanted = recipe.encoder
+    wanted, scaling = recipe.encoder, recipe.units.normalize
     encoder = AudioEncoder.from_pretrained(
-        wanted.name, layer=recipe.units.layer, revision=wanted.revision
+        wanted.name,
+        layer=recipe.units.layer,
+        revision=wanted.revision,
+        normalize=None if scaling == "encoder" else scaling != "none",
+        normalize_over="window" if scaling == "window" else "recording",
+        variance_floor=recipe.units.variance_floor,
     )
     hub_weights = None
     if not Path(wanted.name).is_dir():
@@ -97,7 +105,8 @@ def _clustered(
                 "layer": recipe.units.layer,
                 "data": data_sha256,
                 "sample_rate_hz": recipe.encoder.sample_rate_hz,
-                "windows": [recipe.units.window_s, recipe.units.hop_s],
+                "windows": _cut(recipe.units),
+                "normalize": _scaling(draft.encoder.config),
             },
         )
     except TrainingError:
@@ -105,6 +114,15 @@ def _clustered(
         if made_here:
             remove_empty_folders(output)
         raise
+
+
+def _cut(units: UnitFeatures) -> list[float]:
+    return [units.window_s, units.hop_s] if units.chunk_s is None else [units.chunk_s]
+
+
+def _scaling(config: EncoderConfig) -> str:
+    floor = f"{config.variance_floor:g}"
+    return f"over each {config.normalize_over}, floor {floor}" if config.normalize else "none"
 
 
 def audio_files(paths: Sequence[Path]) -> list[Path]:

@@ -86,6 +86,7 @@ def quantize_model(
             "quantized model by; --write-anyway goes without"
         )
     folders = find_model(name)
+    folders.refuse_adapters("quantizing")
     group_size = settings.group_size
     before = load_model(name)
     if group_size is None:

@@ -5,16 +5,19 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torchaudio
 from sklearn.cluster import KMeans
 from torch.nn import functional as F
-from transformers import HubertConfig, HubertModel
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+from dvse.audio import preparer as preparer_module
 from dvse.audio.encoder import AudioEncoder
 from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.tokenizer import AudioTokenizer
+from dvse.audio.unit_stream import UnitStream
 from dvse.audio.windows import FrameGrid, Windowing
 from dvse.codebook import Codebook
-from dvse.errors import BundleFormatError, ConfigError, TooShortError
+from dvse.errors import BundleFormatError, ConfigError, DecodeError, InputError, TooShortError
 from dvse.items import Audio
 
 RATE = 16_000
@@ -125,6 +128,82 @@ def test_the_variance_floor_of_fairseq():
     assert torch.allclose(found, wanted, atol=1e-5)
     plain = AudioEncoder.of(copy.deepcopy(model), layer=1, normalize=True)
     assert not torch.allclose(plain(torch.from_numpy(samples)[None]), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate_hz", [RATE, 44_100])
+def test_a_whole_recording_is_scaled_before_it_is_cut(rate_hz):
+    """As transformers' feature extractor does, then fairseq's reader with its chunks."""
+    model, chunk = hubert(pre_norm=True), 2 * RATE
+    times = np.arange(int(7.3 * rate_hz)) / rate_hz
+    loudness, mean = np.where(times < 3, 0.02, 0.5), np.where(times < 3, 0.2, -0.1)
+    samples = (loudness * np.sin(2 * np.pi * 300 * times) + mean).astype(np.float32)
+    samples += 0.01 * np.random.default_rng(0).standard_normal(len(times)).astype(np.float32)
+    at_rate = torch.from_numpy(samples)
+    if rate_hz != RATE:
+        at_rate = torchaudio.functional.resample(at_rate, rate_hz, RATE)
+    scaled = Wav2Vec2FeatureExtractor(do_normalize=True)(
+        at_rate.numpy(), sampling_rate=RATE, return_tensors="pt"
+    ).input_values
+    with torch.inference_mode():
+        features = [
+            model(scaled[:, start : start + chunk], output_hidden_states=True)
+            .hidden_states[2][0]
+            .numpy()
+            for start in range(0, scaled.shape[1], chunk)
+        ]
+    kmeans = fit(np.concatenate(features))
+    wanted = kmeans.predict(np.concatenate(features))
+
+    def found(over):
+        encoder = AudioEncoder.of(
+            copy.deepcopy(model), layer=2, normalize=True, normalize_over=over
+        )
+        plan = SampleChunks(chunk_samples=chunk)
+        tokenizer = tokenizer_of(encoder, kmeans, windowing=plan)
+        chunks = list(tokenizer.preparer.prepare(Audio(samples, sample_rate_hz=rate_hz)))
+        return np.concatenate([codes[:, 0] for codes in tokenizer.encode(chunks)])
+
+    assert (found("recording") == wanted).all()
+    assert (found("window") != wanted).any()
+
+
+def test_a_recording_scaled_as_a_whole_is_no_stream_and_does_not_change_meanwhile(monkeypatch):
+    encoder = AudioEncoder.of(
+        hubert(pre_norm=False), layer=2, normalize=True, normalize_over="recording"
+    )
+    plan = Windowing(window_frames=50, hop_frames=40)
+    book = Codebook(torch.randn(1, 4, 32))
+    tokenizer = AudioTokenizer(encoder=encoder, codebook=book, sample_rate_hz=RATE, windowing=plan)
+    with pytest.raises(InputError, match="does not know yet; tokenise the finished recording"):
+        UnitStream(tokenizer, tokenizer.preparer, RATE)
+    growing = iter([sound(1.0), sound(2.0)])
+    real = preparer_module.opened
+    monkeypatch.setattr(
+        preparer_module, "opened", lambda item, **how: real(Audio(next(growing), RATE), **how)
+    )
+    with pytest.raises(DecodeError, match="16000 samples when it was measured and 32000"):
+        units(tokenizer, sound(1.0))
+
+
+def test_scaling_is_written_into_a_part_and_needs_normalize(tmp_path):
+    config = hubert(pre_norm=False)
+    encoder = AudioEncoder.of(config, layer=2, normalize=True, normalize_over="recording")
+    tokenizer = AudioTokenizer(
+        encoder=encoder,
+        codebook=Codebook(torch.randn(1, 4, 32)),
+        sample_rate_hz=RATE,
+        windowing=Windowing(window_frames=50, hop_frames=40),
+    )
+    tokenizer.save_files(tmp_path)
+    spec = tokenizer.spec()
+    assert spec["encoder"]["normalize_over"] == "recording"
+    loaded = AudioTokenizer.from_spec(spec, tmp_path)
+    assert loaded.spec() == spec
+    assert (units(loaded, sound(3)) == units(tokenizer, sound(3))).all()
+    for change in ({"normalize": False}, {"normalize_over": "file"}):
+        bad = {**spec, "encoder": {**spec["encoder"], **change}}
+        with pytest.raises(BundleFormatError, match="normalize_over"):
+            AudioTokenizer.from_spec(bad, tmp_path)
 
 
 def test_settings_survive_saving_and_defaults_are_not_written(tmp_path):

@@ -1,5 +1,6 @@
 """`dvse train audio` leaves a part that a bundle can be built from, or says why not."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -78,6 +79,31 @@ def test_units_of_a_published_encoder(
     assert tokenizer.encode([chunk])[0].shape == (93, 1)
 
 
+def test_cut_and_scaling_of_a_part_are_said_and_their_effect_is_published(
+    encoder: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cut = ["--chunk-s", "0.5", "--normalize", "window", "--variance-floor", "1e-5"]
+    assert main(command(encoder, recordings, tmp_path / "part", *cut)) == 0
+    part = Part.load(tmp_path / "part")
+    assert part.spec["windows"] == {"chunk_samples": 8000}
+    assert part.spec["encoder"]["variance_floor"] == 1e-5
+    figures = part.metrics["long_recordings"]
+    assert 0 <= figures["window_share"] <= 1 and figures["units"] > 50
+    assert "joined" not in figures["how"]
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "part")]) == 0
+    text = capsys.readouterr().out
+    assert f"window_share {figures['window_share']}" in text and "after each 0.5 s" in text
+    assert main(command(encoder, recordings, tmp_path / "published")) == 0
+    spec = Part.load(tmp_path / "published").spec
+    assert spec["encoder"]["normalize_over"] == "recording", "its files ask for scaling"
+    for bad in (["--chunk-s", "0"], ["--variance-floor", "2"], ["--normalize", "file"]):
+        with contextlib.suppress(SystemExit):
+            assert main(command(encoder, recordings, tmp_path / "x", *bad)) == 2
+        assert bad[0] in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
 def recipe_of(
     encoder: Path, data: Path, *, layer: int = 1, num_codes: int = 8, max_features: int = 100_000
 ) -> UnitRecipe:
@@ -143,7 +169,7 @@ def test_kept_features_are_read_once_and_only_for_what_they_are_of(
         assert centroids(output) == first
     capsys.readouterr()
     assert main([*words, "--window-s", "2", "--hop-s", "1.5"]) == 1
-    assert "were kept with windows = [30.0, 25.0], now it is [2.0, 1.5]" in capsys.readouterr().err
+    assert "were kept with windows = [30.0, 29.0], now it is [2.0, 1.5]" in capsys.readouterr().err
     assert main([*words, "--layer", "2"]) == 1
     assert "were kept with encoder" in capsys.readouterr().err
 

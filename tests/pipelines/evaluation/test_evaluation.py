@@ -9,8 +9,10 @@ import pytest
 import soundfile
 
 import dvse
-from dvse.errors import TrainingError
+from dvse.errors import ConfigError, TrainingError
+from dvse.precision import check_precision
 from dvse.storage.finding import SHIPPED
+from pipelines.cli import main
 from pipelines.evaluation.evaluation import evaluate
 from pipelines.evaluation.settings import EvaluationSettings
 from pipelines.reports.evaluation_report import write_evaluation
@@ -124,3 +126,22 @@ def test_what_cannot_be_judged(tokenizer, data, tmp_path):
     with pytest.raises(TrainingError, match="expected a description with train"):
         judge_with({"image": {**image, "splits": {}}})
     assert not (tmp_path / "out").exists()
+
+
+def test_fewer_bits_are_held_against_float32(data, tmp_path, capsys):
+    try:
+        check_precision("bfloat16", "cpu")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    words = ["evaluate", "tiny", "--data", str(data), "--output", str(tmp_path), "--only", "codes"]
+    assert main([*words, "--no-probes", "--precision", "bfloat16"]) in (0, 3)
+    text = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["numerics"]["precision"] == "bfloat16"
+    for modality, split in (("image", "validation"), ("audio", "unknown")):
+        found = metrics["precision"][modality][split]
+        assert 0.5 < found["codes_kept"] <= 1 and found["codes"] > 100
+        share = f"{100 * found['codes_kept']:.2f} % of {found['codes']:,} codes stay"
+        assert f"bfloat16 against float32: {modality}, {split}: {share}" in text
+    here, exact = (metrics["precision"]["audio"]["unknown"][k] for k in ("here", "float32"))
+    assert here["frames"] == exact["frames"] > 0

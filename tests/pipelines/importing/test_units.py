@@ -95,6 +95,34 @@ def test_no_unit_differs(encoder, recordings, kmeans, tmp_path, normalize, conve
         assert found.tolist() == kmeans.predict(features).tolist()
 
 
+def test_a_long_recording_is_scaled_as_a_whole_and_then_cut(encoder, kmeans, tmp_path):
+    """fairseq's reader: `layer_norm` of the file, then chunks; here of 2 s."""
+    joblib.dump(kmeans, tmp_path / "km.bin")
+    part = import_units(
+        tmp_path / "part",
+        centroids=tmp_path / "km.bin",
+        encoder=encoder,
+        layer=2,
+        convention="fairseq",
+        settings=UnitSettings(normalize=True, chunk_s=2.0),
+    )
+    rng = np.random.default_rng(0)
+    loud = np.repeat([0.02, 0.6, 0.1], RATE * 2)[: 5 * RATE + 777]
+    soundfile.write(tmp_path / "long.wav", loud * rng.standard_normal(len(loud)) * 0.5, RATE)
+    samples = torch.from_numpy(soundfile.read(tmp_path / "long.wav", dtype="float32")[0])
+    samples = F.layer_norm(samples, samples.shape)
+    model = HubertModel.from_pretrained(encoder).eval()
+    with torch.inference_mode():
+        features = [
+            model(chunk[None], output_hidden_states=True).hidden_states[2][0].numpy()
+            for chunk in samples.split(2 * RATE)
+        ]
+    tokenizer = AudioTokenizer.from_spec(part.spec, part.folder)
+    chunks = list(tokenizer.preparer.prepare(Audio(tmp_path / "long.wav")))
+    found = np.concatenate([codes[:, 0] for codes in tokenizer.encode(chunks)])
+    assert found.tolist() == kmeans.predict(np.concatenate(features)).tolist()
+
+
 def test_every_kind_of_file_gives_the_same_centroids(encoder, kmeans, tmp_path):
     wanted = kmeans.cluster_centers_
     np.save(tmp_path / "c.npy", wanted)

@@ -7,10 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import dvse
+from dvse.errors import ConfigError
+from dvse.precision import check_precision
 from dvse.storage.file_hash import file_sha256
-from dvse.storage.shard import read_shard, write_shard
+from dvse.storage.shard import read_metadata, read_shard, write_shard
+from pipelines.cli import main
 from pipelines.engines.inline import InlineEngine
 from pipelines.filtering.filters import read_filters
 from pipelines.filtering.work import FilterWork
@@ -241,3 +245,58 @@ def test_what_was_refused_is_shown_with_pictures_and_players(media, tmp_path, ca
     assert "a caption" in html
     assert main(["inspect", str(tmp_path / "out"), "--filtered", "--id", "p9.png"]) == 1
     assert "'p9.png'" in capsys.readouterr().err
+
+
+def test_a_precision_is_recorded_refused_when_another_is_asked_for_and_held_against_float32(
+    media, tmp_path, capsys
+):
+    try:
+        check_precision("bfloat16", "cpu")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    output = tmp_path / "tokens"
+    words = ["tokenize", str(media), "--output", str(output), "--quiet", "--workers", "0"]
+    words += ["--threads", "1"]
+    assert main([*words, "--precision", "bfloat16"]) == 0
+    first = next(iter(sorted(output.glob("*.parquet"))))
+    assert read_metadata(first).profile["precision"] == "bfloat16"
+    capsys.readouterr()
+    assert main(words) == 4
+    assert "precision: bfloat16 before, float32 now" in capsys.readouterr().err
+    assert main([*words, "--precision", "bfloat16"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(output), "--against-precision", "float32"]) == 0
+    text = capsys.readouterr().out
+    assert "0 of" in text and "all well" in text
+    exact = dvse.load("tiny", threads=1)
+    rounded = dvse.load("tiny", threads=1, precision="bfloat16")
+    for modality, pattern in (("image", "p*.png"), ("audio", "w.wav")):
+        kept = total = 0
+        for path in sorted(media.glob(pattern)):
+            item = getattr(dvse, modality.title())(path)
+            a, b = exact.encode(item).ids[1:-1], rounded.encode(item).ids[1:-1]
+            codes = slice(2, None) if modality == "image" else slice(None)  # behind the grid
+            kept, total = kept + int((a[codes] == b[codes]).sum()), total + len(a[codes])
+        line = f"against float32: {100 * kept / total:.2f} % of {total:,} {modality} codes stay"
+        assert line in text
+        assert 0.5 < kept / total
+
+
+def test_a_job_of_before_goes_on_though_its_profile_has_another_name_for_precision(media, tmp_path):
+    output = tmp_path / "tokens"
+    tokenize([media], output)
+    found = next(output.rglob("job.json"))
+    document = json.loads(found.read_text())
+    document["profile"]["dtype"] = document["profile"].pop("precision")
+    found.write_text(json.dumps(document))
+    (output / "shard-000000.parquet").unlink()  # something is left to do
+    tokenize([media], output)
+    assert (output / "shard-000000.parquet").exists()
+
+
+def test_a_precision_that_the_processor_does_not_have_writes_nothing(media, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+    words = ["tokenize", str(media), "--output", str(tmp_path / "tokens")]
+    for precision in ("bfloat16", "tf32"):
+        assert main([*words, "--precision", precision]) == 2
+    assert not (tmp_path / "tokens").exists()

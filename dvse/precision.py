@@ -1,0 +1,142 @@
+"""In how many bits an encoder computes, and whether a device can.
+
+    float32    as stored, products exact to 24 bits
+    tf32       fp32 weights, products rounded to 11 bits on the way in; CUDA cards from Ampere on
+    bfloat16   weights and activations of 16 bits, 8 of them significant; sums in fp32
+    float16    as well, 11 of them significant, but nothing beyond 65,504
+
+Weights are really cast: under autocast frozen ones would be cast again in every call. Samples are
+scaled and pixels normalised in fp32 before, features are fp32 again after, and the nearest code is
+searched in fp32 always.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from dvse.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Precision: TypeAlias = Literal["float32", "tf32", "bfloat16", "float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+# A CPU feature of torch's names that makes a precision worth asking for: without one of these torch
+# computes it all the same, several times slower than fp32.
+_CPU_FEATURES = {
+    "bfloat16": ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
+    "float16": ("avx512_fp16", "amx_fp16", "fp16_arith"),
+}
+_CUDA_CAPABILITY = {"float32": 0, "float16": 7, "tf32": 8, "bfloat16": 8}
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Refuse what a device cannot do, or could only do slower than fp32.
+
+    Raises:
+        ConfigError: in one sentence; also an unknown precision.
+
+    >>> check_precision("tf32", "cpu")
+    Traceback (most recent call last):
+        ...
+    dvse.errors.ConfigError: tf32 is computed by CUDA cards only; on cpu use float32 or bfloat16
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"expected a precision among {', '.join(PRECISIONS)}, received {precision!r}"
+        )
+    if precision == "float32":
+        return
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind == "cpu":
+        if precision == "tf32":
+            raise ConfigError("tf32 is computed by CUDA cards only; on cpu use float32 or bfloat16")
+        found = torch.cpu.get_capabilities()
+        if not any(found.get(name, False) for name in _CPU_FEATURES[precision]):
+            raise ConfigError(
+                f"this processor has no instructions for {precision} "
+                f"({' or '.join(_CPU_FEATURES[precision])}), so it would be slower than float32; "
+                "use float32"
+            )
+        return
+    if int(index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {device}: torch finds no such card here; use cpu")
+    major, minor = torch.cuda.get_device_capability(int(index or 0))
+    if major < _CUDA_CAPABILITY[precision]:
+        raise ConfigError(
+            f"{torch.cuda.get_device_name(int(index or 0))} (compute capability {major}.{minor}) "
+            f"cannot compute {precision}, which needs {_CUDA_CAPABILITY[precision]}.0; use float32"
+        )
+
+
+def weights_dtype(precision: str) -> "torch.dtype":
+    """Return the dtype of an encoder's weights.
+
+    >>> weights_dtype("tf32"), weights_dtype("bfloat16")
+    (torch.float32, torch.bfloat16)
+    """
+    import torch
+
+    found = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    return found.get(precision, torch.float32)
+
+
+def cast_weights(module: "nn.Module", precision: str) -> None:
+    """Cast the weights of an encoder in place, once: parameters, and buffers beside them.
+
+    A weight that is computed from two others (weight norm) is computed now, in fp32, and cast.
+    Tables of angles, buffers of modules without parameters, stay fp32; so does batch norm as a
+    whole, whose stored statistics torch takes in no other way.
+
+    Raises:
+        ConfigError: a weight beyond the range of float16.
+    """
+    import torch
+    from torch.nn.utils import parametrize
+
+    dtype = weights_dtype(precision)
+    if dtype == torch.float32:
+        return
+    with torch.no_grad():
+        for inner in list(module.modules()):
+            for name in list(getattr(inner, "parametrizations", {})):
+                computed = getattr(inner, name).clone()
+                parametrize.remove_parametrizations(inner, name)
+                delattr(inner, name)
+                inner.register_parameter(name, torch.nn.Parameter(computed, requires_grad=False))
+        for inner in module.modules():
+            if isinstance(inner, torch.nn.modules.batchnorm._BatchNorm):
+                continue
+            weights = dict(inner.named_parameters(recurse=False))
+            beside = dict(inner.named_buffers(recurse=False)) if weights else {}
+            for name, weight in (weights | beside).items():
+                if not weight.is_floating_point():
+                    continue
+                cast = weight.to(dtype)
+                if not torch.isfinite(cast).all():
+                    raise ConfigError(f"weight {name} is beyond the range of {precision}")
+                weight.data = cast
+
+
+def computing_dtype(module: "nn.Module") -> Any:
+    """Return the dtype in which a module's weights are, fp32 where it has none.
+
+    >>> from torch import nn
+    >>> computing_dtype(nn.Linear(2, 2).half())
+    torch.float16
+    """
+    import torch
+
+    return next((p.dtype for p in module.parameters()), torch.float32)
+
+
+def refuse_cast_weights(precision: str) -> None:
+    """Refuse to save weights that were rounded.
+
+    Raises:
+        ConfigError: they are not those that were loaded.
+    """
+    if precision in ("bfloat16", "float16"):
+        raise ConfigError(f"its weights were rounded to {precision}; load it in float32 to save it")
