@@ -34,6 +34,7 @@ COMMANDS = (
     Command(("inspect",), "show the tokens of a file or shard to a person", "inspect"),
     Command(("export",), "write token shards as a trainer's files", "export"),
     Command(("filter",), "leave rows of token shards out, and say why", "filter"),
+    Command(("compose",), "make new rows of finished tokens by templates", "compose"),
     Command(("mix",), "say what a mixture of token shards will hold", "mix"),
     Command(("train", "text"), "train a SentencePiece model", "train_text"),
     Command(("train", "image"), "train an image tokenizer", "train_image"),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dvse.errors import ConfigError, MissingExtraError, ShardError
-from dvse.storage.shard import PATTERN, read_shard
 from pipelines.filtering.row_filter import Refusal, RowFilter
 from pipelines.settings import setting
 
@@ -31,6 +30,8 @@ class ExactDuplicates(RowFilter):
     _against_sha256: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if self.against:
+            from dvse.storage.shard import PATTERN, read_shard  # needs pyarrow, a --help does not
         for folder in self.against:
             paths = sorted(Path(folder).glob(PATTERN))
             if not paths:
