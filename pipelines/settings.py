@@ -13,6 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dvse.errors import ConfigError
+from dvse.remote.remote_path import RemotePath, location
 
 T = TypeVar("T")
 Many = Literal["commas", "words", "again"]
@@ -197,17 +198,20 @@ def _default(one: Any) -> Any:
 
 def _kind(hint: Any) -> tuple[Any, bool, tuple[Any, ...]]:
     """Return the type of a value (or element), whether there are many, and the choices."""
-    if get_origin(hint) in (Union, UnionType):
-        hint = next(one for one in get_args(hint) if one is not NoneType)
     is_many = get_origin(hint) is tuple
     if is_many:
         hint = get_args(hint)[0]
+    if get_origin(hint) in (Union, UnionType):
+        kinds = [one for one in get_args(hint) if one is not NoneType]
+        hint = location if RemotePath in kinds else kinds[0]
+        if not is_many and get_origin(hint) is tuple:
+            return _kind(hint)
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     return (type(choices[0]) if choices else hint), is_many, choices
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
+    if isinstance(value, Path | RemotePath):
         return value.name
     if isinstance(value, tuple):
         return [_plain(one) for one in value]

@@ -133,6 +133,13 @@ class RemotePath:
         for found in object_store.children(self.address):
             yield RemotePath(found.address, found)
 
+    def rglob(self, pattern: str) -> Iterator["RemotePath"]:
+        """Yield all objects below it that have a name like `pattern`, sorted by address."""
+        for found in object_store.tree(self.address):
+            path = RemotePath(found.address, found)
+            if fnmatch.fnmatchcase(path.name, pattern):
+                yield path
+
     def glob(self, pattern: str) -> Iterator["RemotePath"]:
         """Yield what lies directly in it and has a name like `pattern`, sorted."""
         for path in self.iterdir():

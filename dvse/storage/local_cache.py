@@ -5,13 +5,16 @@ mapped stays readable there.
 """
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dvse.errors import ConfigError
-from dvse.storage.atomic_file import TEMPORARY_PREFIX, write_atomically
+from dvse.remote import object_store
+from dvse.remote.remote_path import Location
+from dvse.storage.atomic_file import TEMPORARY_PREFIX, temporary_name, write_atomically
 
 _LOCKS = ".locks"
 
@@ -70,6 +73,31 @@ class LocalCache:
             self._make_room(self.max_bytes - size)
             for name, data in files.items():
                 write_atomically(self.folder / name, data)
+
+    def fetched(self, place: Location) -> Path:
+        """Return a file of this machine with the bytes of a place: itself, if it is one.
+
+        What does not fit into the bound is kept all the same, for whoever asks needs it.
+
+        Raises:
+            MissingFileError: it is not there.
+            StorageError: the store does not answer, or the disk is full.
+        """
+        if isinstance(place, Path):
+            return place
+        found = place.info()
+        key = hashlib.sha256(f"{found.address}\0{found.size}\0{found.version}".encode())
+        name = f"{key.hexdigest()[:32]}{place.suffix}"
+        with self.one_at_a_time(name):
+            if (path := self.find(name)) is not None:
+                return path
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(max(self.max_bytes - found.size, 0))
+            path = self.folder / name
+            temporary = temporary_name(path)
+            object_store.download(found.address, str(temporary))
+            temporary.replace(path)
+            return path
 
     @contextlib.contextmanager
     def one_at_a_time(self, name: str) -> Iterator[None]:

@@ -31,6 +31,7 @@ from pipelines.codebooks.kmeans import (
     train_codebook,
 )
 from pipelines.codebooks.kmeans.feature_store import MANIFEST
+from pipelines.codebooks.kmeans.features import RowSubset
 from pipelines.codebooks.settings import Clustering, KMeansSettings
 from pipelines.codebooks.usage import count_codes
 from pipelines.runs.processes import Processes
@@ -76,7 +77,10 @@ def cluster(
     processes, fitter = Processes(), _fitter(clustering)
     checkpoints = output / CHECKPOINTS_FOLDER
     features: Features
-    if clustering.keep_features:
+    if clustering.features is not None:
+        features = _share(_checked(FeatureStore.open(clustering.features), about), processes)
+        num_seen = features.num_rows
+    elif clustering.keep_features:
         features = _stored(frames, _store_folder(output, processes), dim=dim, about=about)
         num_seen = features.num_rows
     else:
@@ -150,13 +154,30 @@ def _stored(
             for block in frames():
                 writer.add(block)
         return FeatureStore.open(folder)
-    store = FeatureStore.open(folder)
+    store = _checked(FeatureStore.open(folder), about)
+    logger.info("%s: %d frames kept by an earlier run", folder, store.num_rows)
+    return store
+
+
+def _share(features: FeatureStore, processes: Processes) -> Features:
+    """The rows of this process, in one piece."""
+    if processes.count == 1:
+        return features
+    ends = [features.num_rows * rank // processes.count for rank in range(processes.count + 1)]
+    return RowSubset(features, np.arange(ends[processes.rank], ends[processes.rank + 1]))
+
+
+def _checked(store: FeatureStore, about: Mapping[str, Any]) -> FeatureStore:
+    """The store, if its features are what is meant.
+
+    Raises:
+        TrainingError: they are of something else.
+    """
     for name in sorted({*about, *store.about}):
         if store.about.get(name) != about.get(name):
             raise TrainingError(
-                f"{folder}: these features were kept with {name} = {store.about.get(name)!r}, now "
-                f"it is {about.get(name)!r}; give the same settings, delete the folder, or choose "
-                "another --output"
+                f"{store.name}: these features were kept with {name} = "
+                f"{store.about.get(name)!r}, now it is {about.get(name)!r}; give the same "
+                "settings, delete the folder, or choose another --output"
             )
-    logger.info("%s: %d frames kept by an earlier run", folder, store.num_rows)
     return store

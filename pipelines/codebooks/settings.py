@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from dvse.errors import ConfigError
+from dvse.remote.remote_path import Location
 from pipelines.settings import section, setting
 
 Initialization = Literal["kmeans++", "reservoir"]
@@ -69,11 +70,20 @@ class Clustering:
         False,
         "spill all features to OUTPUT/features, and use them again when the command is repeated",
     )
+    features: Location | None = setting(
+        None,
+        "features that an earlier run kept of the same recordings, here or in a store, instead of "
+        "encoding; several processes share them",
+        metavar="DIR",
+    )
     device: str = setting("cpu", "of mode lloyd: cpu, cuda or cuda:N")
     bf16: bool = setting(False, "of mode lloyd: products in bfloat16, sums exact")
 
     def __post_init__(self) -> None:
-        if self.max_features < self.kmeans.num_codes and not self.keep_features:
+        if self.keep_features and self.features is not None:
+            raise ConfigError("--keep-features makes features, --features has them; choose one")
+        is_sample = not self.keep_features and self.features is None
+        if self.max_features < self.kmeans.num_codes and is_sample:
             raise ConfigError(
                 f"expected a sample of at least {self.kmeans.num_codes} frames, one a code, "
                 f"received {self.max_features}"

@@ -10,11 +10,13 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dvse.remote.remote_path import location
+from pipelines.commands.answers import place
 from pipelines.settings import Setting, make, settings_of
 
 T = TypeVar("T")
 
-_METAVARS = {int: "N", float: "F", Path: "PATH"}
+_METAVARS = {int: "N", float: "F", Path: "PATH", location: "PATH"}
 
 
 def add_flags(parser: argparse.ArgumentParser, *classes: type, **labelled: type) -> None:
@@ -70,7 +72,9 @@ def _add(group: Any, name: str, found: Mapping[str, Setting], *, num_classes: in
         flag = f"no-{flag}" if one.default else flag
         group.add_argument(f"--{flag}", dest=name, action=word, default=None, help=about)
         return
-    how: dict[str, Any] = {"type": one.type, "choices": one.choices or None}
+    # A place that is refused says why; argparse would hide it.
+    kind = place if one.type is location else one.type
+    how: dict[str, Any] = {"type": kind, "choices": one.choices or None}
     if one.is_many and one.many == "commas":
         how = {"type": _list_of(one.type)}
     elif one.is_many:

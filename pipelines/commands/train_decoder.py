@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from pipelines.commands.answers import place
+
 HELP = """Train a decoder on token shards and write a model directory: the decoder with its bundle.
 
 Shards come from dvse tokenize; conversations (JSONL with messages) teach answers, other rows are
@@ -16,7 +18,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="token shards")
+    parser.add_argument("--data", type=place, required=True, metavar="DIR", help="token shards")
     parser.add_argument("--bundle", default="tiny", help="that the shards were made with")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML (default: a small one)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dvse.remote.remote_path import Location
 from pipelines.runs.storage import cannot_write
 
 
@@ -21,7 +22,7 @@ def writing_part(folder: Path) -> Iterator[None]:
         raise cannot_write(folder, "the part", error) from error
 
 
-def hash_files(paths: Sequence[Path]) -> str:
+def hash_files(paths: Sequence[Location]) -> str:
     """Return a hash of the bytes of all files, in the order of their names."""
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda p: p.name):

@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dvse.errors import TrainingError
+from dvse.errors import MissingExtraError, StorageError, TrainingError
+from dvse.remote.remote_path import Location, location
 from dvse.storage.atomic_file import sync_directory, write_atomically
+from dvse.storage.local_cache import LocalCache
 from pipelines.codebooks.kmeans.features import Features
 from pipelines.runs.storage import cannot_write
 
@@ -188,21 +190,28 @@ class FeatureStore(Features):
 
     Attributes:
         about: what the writer was told of the features.
+        name: where it lies, for messages.
     """
 
-    def __init__(self, shards: list[np.ndarray], about: Mapping[str, Any]) -> None:
-        self._shards, self.about = shards, dict(about)
+    def __init__(
+        self, shards: list[np.ndarray], about: Mapping[str, Any], *, name: str = "features"
+    ) -> None:
+        self._shards, self.about, self.name = shards, dict(about), name
         self._ends = np.cumsum([len(shard) for shard in shards])
         self.num_rows, self.dim = int(self._ends[-1]), shards[0].shape[1]
 
     @classmethod
-    def open(cls, folder: Path) -> "FeatureStore":
-        """Map the store in `folder`.
+    def open(cls, folder: Location, *, cache: LocalCache | None = None) -> "FeatureStore":
+        """Map the store in `folder`; files in a store are fetched to this machine first.
+
+        Args:
+            folder: that a writer has finished.
+            cache: for what is fetched.
 
         Raises:
             TrainingError: unfinished, of another version, or files that do not fit the manifest.
         """
-        folder = Path(folder)
+        folder, cache = location(folder), cache or LocalCache()
         try:
             document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             if (document["format"], document["format_version"]) != (FORMAT, FORMAT_VERSION):
@@ -210,20 +219,24 @@ class FeatureStore(Features):
             shards = []
             for number, rows in enumerate(document["rows"]):
                 # Copy-on-write: torch wants arrays that could be written; nothing ever is.
-                shard = np.load(folder / _shard_name(number), mmap_mode="c", allow_pickle=False)
+                file = cache.fetched(folder / _shard_name(number))
+                shard = np.load(file, mmap_mode="c", allow_pickle=False)
                 if shard.shape != (rows, document["dim"]) or shard.dtype != document["dtype"]:
                     raise ValueError(f"{_shard_name(number)} has shape {shard.shape}")
                 shards.append(shard)
+        except (StorageError, MissingExtraError):
+            raise  # the store does not answer
         except FileNotFoundError as error:
+            missing = Path(str(error.filename or str(error).partition(": ")[0])).name
             raise TrainingError(
                 f"{folder}: expected finished features ({MANIFEST} and its files); "
-                f"{Path(str(error.filename)).name} is missing, extract them again"
+                f"{missing} is missing, extract them again"
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(
                 f"{folder}: these features cannot be used ({error}); extract them again"
             ) from error
-        return cls(shards, document.get("about", {}))
+        return cls(shards, document.get("about", {}), name=str(folder))
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return rows; a mapped view where they lie in one fp32 file."""

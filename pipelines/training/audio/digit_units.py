@@ -16,7 +16,9 @@ import torch
 from dvse.audio.encoder import AudioEncoder
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.codebook import Codebook
+from dvse.errors import TrainingError
 from dvse.items import Audio
+from dvse.remote.remote_path import RemotePath
 from dvse.storage.part import Part
 from dvse.storage.weights import round_to_half
 from pipelines.codebooks.kmeans import Reservoir
@@ -49,6 +51,8 @@ def train_digit_units(recipe: DigitUnitRecipe, output: Path) -> Part:
         MissingExtraError: espeak-ng is not installed.
     """
     data, small = recipe.data[0], recipe.small
+    if isinstance(data, RemotePath):
+        raise TrainingError(f"{data}: the Free Spoken Digit Dataset has to lie on this machine")
     training = replace(small.training, longest_s=recipe.units.window_s)
     rate_hz, seed = training.sample_rate_hz, recipe.clustering.kmeans.seed
     splits = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dvse.errors import ConfigError
+from dvse.remote.remote_path import Location
 from pipelines.codebooks.settings import Clustering, KMeansSettings
 from pipelines.settings import section, setting
 
@@ -76,9 +77,9 @@ class PublishedEncoder:
 class UnitRecipe:
     """Everything that decides what `train_units` makes of recordings."""
 
-    data: tuple[Path, ...] = setting(
-        help="recordings or folders of them; without --encoder the folder of the Free Spoken "
-        "Digit Dataset with its manifest.jsonl",
+    data: tuple[Location, ...] = setting(
+        help="recordings or folders of them, here or in a store; without --encoder the folder of "
+        "the Free Spoken Digit Dataset with its manifest.jsonl",
         many="words",
     )
     encoder: PublishedEncoder = section(PublishedEncoder, "units")

@@ -12,6 +12,7 @@ from dvse.audio.hub_weights import HubWeights, weights_sha256
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.errors import InputError, TrainingError
 from dvse.items import Audio
+from dvse.remote.remote_path import Location, RemotePath
 from dvse.storage.part import Part
 from pipelines.codebooks.clustering import Units, cluster, remove_progress
 from pipelines.runs.processes import Processes
@@ -83,7 +84,7 @@ def _draft(recipe: UnitRecipe) -> AudioTokenizer:
 def _clustered(
     recipe: UnitRecipe,
     draft: AudioTokenizer,
-    files: Sequence[Path],
+    files: Sequence[Location],
     output: Path,
     *,
     data_sha256: str,
@@ -125,13 +126,13 @@ def _scaling(config: EncoderConfig) -> str:
     return f"over each {config.normalize_over}, floor {floor}" if config.normalize else "none"
 
 
-def audio_files(paths: Sequence[Path]) -> list[Path]:
+def audio_files(paths: Sequence[Location]) -> list[Location]:
     """Return the audio files in files and folders, sorted.
 
     Raises:
         TrainingError: none there.
     """
-    found: set[Path] = set()
+    found: set[Location] = set()
     for path in paths:
         if path.is_dir():
             found |= {p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES}
@@ -142,10 +143,10 @@ def audio_files(paths: Sequence[Path]) -> list[Path]:
             f"expected recordings ({' '.join(AUDIO_SUFFIXES)}) in "
             f"{', '.join(map(str, paths))}, found none"
         )
-    return sorted(found)
+    return sorted(found, key=str)
 
 
-def file_features(draft: AudioTokenizer, files: Sequence[Path]) -> Iterator[np.ndarray]:
+def file_features(draft: AudioTokenizer, files: Sequence[Location]) -> Iterator[np.ndarray]:
     """Yield the features `fp32 [frames, dim]` of recordings; the log says what cannot be read.
 
     Raises:
@@ -154,7 +155,8 @@ def file_features(draft: AudioTokenizer, files: Sequence[Path]) -> Iterator[np.n
     failed = 0
     for path in tqdm(files, desc="features", unit="file", disable=None):
         try:
-            for chunk in draft.preparer.prepare(Audio(path)):
+            source = path.read_bytes() if isinstance(path, RemotePath) else path
+            for chunk in draft.preparer.prepare(Audio(source, name=str(path))):
                 yield from draft.embed([chunk])
         except InputError as error:
             failed += 1

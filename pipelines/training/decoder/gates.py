@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from dvse.dataset.token_dataset import TokenDataset
-from dvse.storage.shard import PATTERN, read_shard
+from dvse.remote.remote_path import Location
+from dvse.storage.shard import find_shards, read_shard
 from dvse.tokenizer import Tokenizer
 from model import DvseForCausalLM, calibrate_gates, fit_gates, forward_flops
 from model.evaluation import evaluating
@@ -160,9 +161,9 @@ def _load(folder: Path, **fields: Any) -> DvseForCausalLM:
     return DvseForCausalLM.from_pretrained(folder, dtype=torch.float32, **fields)
 
 
-def _documents(shards: Path, pad_id: int) -> Iterator[dict[str, torch.Tensor]]:
+def _documents(shards: Location, pad_id: int) -> Iterator[dict[str, torch.Tensor]]:
     """Yield the first rows of the first shard, a few of like length together."""
-    first = sorted(shards.glob(PATTERN))[0]
+    first = find_shards(shards)[0]
     rows = read_shard(first, columns=["ids"])["ids"][:_NUM_DOCUMENTS].to_pylist()
     rows.sort(key=len)
     for start in range(0, len(rows), _AT_ONCE):

@@ -19,7 +19,8 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from dvse.dataset.token_dataset import TokenDataset
 from dvse.errors import ConfigError, TrainingError
-from dvse.storage.shard import PATTERN, read_metadata
+from dvse.remote.remote_path import Location, location
+from dvse.storage.shard import find_shards, read_metadata
 from dvse.tokenizer import Tokenizer
 from model import DvseForCausalLM, initialize_rows, preset
 from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
@@ -85,7 +86,7 @@ def new_decoder(recipe: DecoderRecipe, tokenizer: Tokenizer) -> DvseForCausalLM:
 def train_decoder(
     decoder: DvseForCausalLM,
     tokenizer: Tokenizer,
-    shards: Path,
+    shards: Location,
     recipe: DecoderRecipe,
     folder: Path,
     *,
@@ -99,6 +100,7 @@ def train_decoder(
         ShardError: no shards there.
     """
     settings = recipe.training
+    shards = location(shards)
     _check_shards(shards, tokenizer)
     last = _checkpoint(folder, recipe, resume=resume)
     dataset = TokenDataset(
@@ -117,7 +119,7 @@ def train_decoder(
             f"{shards}: expected at least one batch of {settings.batch_size} windows of "
             f"{settings.length} ids, received {dataset.num_ids} ids; lower the batch size"
         )
-    first_shard = sorted(Path(shards).glob(PATTERN))[0]
+    first_shard = find_shards(shards)[0]
     use_cache = decoder.config.use_cache  # `Trainer` turns it off as it is made, for good
     trainer = DecoderTrainer(
         model=decoder,
@@ -172,8 +174,8 @@ def _arguments(settings: DecoderTraining, folder: Path) -> TrainingArguments:
     )
 
 
-def _check_shards(shards: Path, tokenizer: Tokenizer) -> None:
-    for path in sorted(Path(shards).glob(PATTERN)):
+def _check_shards(shards: Location, tokenizer: Tokenizer) -> None:
+    for path in find_shards(shards):
         found = read_metadata(path).bundle_fingerprint
         if found != tokenizer.fingerprint:
             raise TrainingError(

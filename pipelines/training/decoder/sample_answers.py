@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from dvse.remote.remote_path import Location
 from dvse.special_tokens import ASSISTANT
 from dvse.storage.shard import read_shard
 from dvse.tokenizer import Tokenizer
@@ -60,7 +61,7 @@ class SampleAnswers(TrainerCallback):
                 tqdm.write(f"  {sample.expected}  →  {said[i]}")
 
 
-def samples_of(shard: Path, tokenizer: Tokenizer, *, count: int) -> list[Sample]:
+def samples_of(shard: Location, tokenizer: Tokenizer, *, count: int) -> list[Sample]:
     """Return the first turns of `count` rows that answer without thinking.
 
     Rows without a loss mask are passed over: nobody asks anything there.

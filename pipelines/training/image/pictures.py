@@ -7,19 +7,20 @@ off by its numbers and never by chance.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from dvse.errors import InputError, TrainingError
+from dvse.errors import DvseError, InputError, TrainingError
 from dvse.image.geometry import SquareGeometry
 from dvse.image.preparer import ImagePreparer
 from dvse.items import Image
+from dvse.remote.remote_path import Location
+from dvse.storage.shard import opened
 from pipelines.training.image.settings import PictureData
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -66,7 +67,7 @@ def parse_rows(text: str) -> slice:
 
 
 def load_pictures(
-    path: Path,
+    path: Location,
     *,
     size: int,
     rows: slice = slice(None),
@@ -86,7 +87,8 @@ def load_pictures(
         raise TrainingError(f"{path}: no such file or folder of pictures")
     names: Sequence[Any] | None
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)[rows]
+        inside: Iterable[Location] = path.rglob("*")
+        files = sorted((p for p in inside if p.suffix.lower() in _SUFFIXES), key=_by_parts)[rows]
         sources: Sequence[Any] = [p.read_bytes() for p in files]
         names = [p.parent.name for p in files] if label_column else None
     else:
@@ -119,6 +121,10 @@ def load_pictures(
     )
 
 
+def _by_parts(path: Location) -> tuple[str, ...]:
+    return tuple(str(path).split("/"))
+
+
 def load_rows(data: PictureData, rows: str, *, num_threads: int) -> Pictures:
     """Read some rows of the pictures that settings name.
 
@@ -136,14 +142,16 @@ def load_rows(data: PictureData, rows: str, *, num_threads: int) -> Pictures:
 
 
 def _read_parquet(
-    path: Path, rows: slice, image_column: str, label_column: str | None
+    path: Location, rows: slice, image_column: str, label_column: str | None
 ) -> tuple[list[bytes], list[Any] | None]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = [image_column] + ([label_column] if label_column else [])
     try:
-        table = pq.read_table(path, columns=columns)
+        table = pq.read_table(opened(path), columns=columns)
+    except DvseError:
+        raise  # of a store, which says what is the matter
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TrainingError(f"{path}: expected Parquet with columns {columns}; {error}") from error
     start, stop, _ = rows.indices(len(table))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from dvse.errors import ConfigError
+from dvse.remote.remote_path import Location
 from pipelines.codebooks.settings import Clustering, KMeansSettings
 from pipelines.settings import section, setting
 
@@ -21,7 +22,9 @@ QuantizerKind = Literal["cosine", "ema", "simvq", "fsq"]
 class PictureData:
     """Which pictures are trained on and measured with, and at what size."""
 
-    path: Path = setting(help="Parquet file or folder of pictures", name="data")
+    path: Location = setting(
+        help="Parquet file or folder of pictures, here or in a store", name="data"
+    )
     rows: str = setting(":", "rows or files to train on", metavar="START:STOP")
     validation_rows: str | None = setting(
         None, "rows or files to measure on, never trained", metavar="START:STOP"
