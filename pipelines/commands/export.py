@@ -1,7 +1,9 @@
 """`dvse export`."""
 
 import argparse
-from pathlib import Path
+
+from dvse.remote.remote_path import Location, RemotePath
+from pipelines.commands.answers import output_place, place
 
 HELP = """\
 Write token shards as the files that a trainer reads.
@@ -19,8 +21,8 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("format", metavar="FORMAT")
-    parser.add_argument("tokens", type=Path, metavar="TOKENS")
-    parser.add_argument("output", type=Path, metavar="OUT")
+    parser.add_argument("tokens", type=place, metavar="TOKENS")
+    parser.add_argument("output", type=output_place, metavar="OUT")
     parser.add_argument(
         "--split",
         nargs="+",
@@ -68,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     kind = find_format(args.format)
     if args.push_to is not None and kind.name != "datasets":
         raise ConfigError(f"--push-to uploads an export in format datasets, not {kind.name}")
+    if args.push_to is not None and isinstance(args.output, RemotePath):
+        raise ConfigError("--push-to uploads an export that lies on this machine")
     if args.workers < 1:
         raise ConfigError(f"--workers: expected at least 1, received {args.workers}")
     settings = ExportSettings(
@@ -97,17 +101,17 @@ def _share(text: str) -> tuple[str, float]:
         raise ConfigError(f"--split: expected NAME:SHARE, received {text!r}") from None
 
 
-def _end_id(given: str | None, tokens: Path) -> int | None:
+def _end_id(given: str | None, tokens: Location) -> int | None:
     """The id itself, or that of a special token in the vocabulary of the bundle of the shards."""
     from dvse.errors import ConfigError
     from dvse.storage.bundle import Bundle
     from dvse.storage.finding import find_bundle
-    from dvse.storage.shard import PATTERN, read_metadata
+    from dvse.storage.shard import find_shards, read_metadata
     from pipelines.commands.verify import bundle_of
 
     if given is None or given.isdecimal():
         return None if given is None else int(given)
-    shard = next(iter(sorted(tokens.glob(PATTERN))), None)
+    shard = next(iter(find_shards(tokens)), None)
     if shard is None:
         return None  # the export says what is missing
     metadata = read_metadata(shard)

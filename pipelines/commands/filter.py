@@ -4,6 +4,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dvse.remote.remote_path import Location
+from pipelines.commands.answers import place
+
 HELP = """\
 Leave rows of token shards out, by the filters of a TOML file, and say which and why.
 
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from pipelines.filtering.filters import tables_help
 
     parser.description = f"{HELP}{tables_help()}"
-    parser.add_argument("tokens", type=Path, metavar="TOKENS")
+    parser.add_argument("tokens", type=place, metavar="TOKENS")
     parser.add_argument("output", type=Path, metavar="OUT")
     parser.add_argument("--filter", type=Path, required=True, metavar="FILE.toml")
 
@@ -38,13 +41,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _text_of_ids(tokens: Path) -> Callable[[Sequence[int]], str] | None:
+def _text_of_ids(tokens: Location) -> Callable[[Sequence[int]], str] | None:
     """The text tokenizer of the bundle that made the shards."""
-    from dvse.storage.shard import PATTERN, read_metadata
+    from dvse.storage.shard import find_shards, read_metadata
     from pipelines.commands.text_of_ids import text_of_ids
     from pipelines.commands.verify import bundle_of
 
-    shard = next(iter(sorted(tokens.glob(PATTERN))), None)
+    shard = next(iter(find_shards(tokens)), None)
     if shard is None:
         return None  # whoever filters says what is missing
     metadata = read_metadata(shard)

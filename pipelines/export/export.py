@@ -1,11 +1,12 @@
 """An export from beginning to end: plan, compare with what was begun, write what is missing."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dvse.errors import DvseError, IdRangeError, StorageError
 from pipelines.export.format import ExportFormat, PieceRecord
+from pipelines.export.in_store import made_here
 from pipelines.export.journal import MANIFEST, ExportJournal
 from pipelines.export.plan import Plan
 from pipelines.export.settings import ExportSettings
@@ -74,6 +75,19 @@ def export(
         StorageError: the disk is full; what is finished stays.
         WorkerDiedError: a process was killed.
     """
+    with made_here(settings, overwrite=overwrite) as here:
+        summary = _export_here(kind, here, num_workers, overwrite, progress)
+    return replace(summary, afterwards=None) if here is not settings else summary
+
+
+def _export_here(
+    kind: ExportFormat,
+    settings: ExportSettings,
+    num_workers: int,
+    overwrite: bool,
+    progress: Callable[[int, int], None] | None,
+) -> ExportSummary:
+    assert isinstance(settings.output, Path)
     shards = TokenShards(settings.tokens, settings.splits, settings.seed)
     size = shards.metadata.vocabulary_size
     if settings.end_id is not None and not 0 <= settings.end_id < size:

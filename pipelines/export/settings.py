@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from dvse.errors import ConfigError
+from dvse.remote.remote_path import Location
 
 WHOLE = MappingProxyType({"train": 1.0})
 MEGABYTE = 1 << 20
@@ -17,8 +17,8 @@ class ExportSettings:
     """Settings of an export.
 
     Attributes:
-        tokens: directory of the token shards.
-        output: directory of the export.
+        tokens: directory of the token shards, here or in a store.
+        output: directory of the export, here or in a store.
         splits: name → share of the documents; the shares add up to 1.
         seed: of the split.
         end_id: id put behind every document, `None` for none.
@@ -29,8 +29,8 @@ class ExportSettings:
         ConfigError: a setting outside its range.
     """
 
-    tokens: Path
-    output: Path
+    tokens: Location
+    output: Location
     splits: Mapping[str, float] = field(default_factory=lambda: dict(WHOLE))
     seed: int = 0
     end_id: int | None = None

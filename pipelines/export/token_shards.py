@@ -3,15 +3,22 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dvse.errors import ShardError
-from dvse.storage.shard import PATTERN, ShardMetadata, read_metadata
+from dvse.errors import DvseError, ShardError
+from dvse.remote.remote_path import Location, RemotePath
+from dvse.storage.shard import (
+    PATTERN,
+    ShardMetadata,
+    find_shards,
+    opened,
+    read_metadata,
+    read_shard,
+)
 
 _ROWS_AT_ONCE = 1024
 _SHARDS_REMEMBERED = 64
@@ -31,8 +38,8 @@ class TokenShards:
         ShardError: none there, a corrupt one, or shards of different vocabularies.
     """
 
-    def __init__(self, folder: Path, splits: Mapping[str, float], seed: int) -> None:
-        self.paths = sorted(folder.glob(PATTERN))
+    def __init__(self, folder: Location, splits: Mapping[str, float], seed: int) -> None:
+        self.paths = find_shards(folder)
         if not self.paths:
             raise ShardError(f"{folder}: expected {PATTERN} written by dvse tokenize, found none")
         self._splits, self._seed = dict(splits), seed
@@ -48,7 +55,7 @@ class TokenShards:
 
     def stamps(self) -> list[list[Any]]:
         """Return name, size and time of each shard: an export goes on over the same ones only."""
-        return [[p.name, (s := p.stat()).st_size, s.st_mtime_ns] for p in self.paths]
+        return [_stamp(path) for path in self.paths]
 
     def lengths(self, shard: int) -> np.ndarray:
         """Return the ids of each row, `int64 [rows]`."""
@@ -110,7 +117,7 @@ class TokenShards:
     def _split(self, shard: int, num_rows: int) -> np.ndarray:
         if len(self._splits) == 1:
             return np.zeros(num_rows, dtype=np.int64)
-        table = pq.read_table(self.paths[shard], columns=["id", "sha256"])
+        table = read_shard(self.paths[shard], columns=["id", "sha256"])
         keys = zip(table["id"].to_pylist(), table["sha256"].to_pylist(), strict=True)
         places = np.array([self._place(sha256 or id) for id, sha256 in keys], dtype=np.float64)
         edges = np.cumsum(list(self._splits.values()))[:-1]
@@ -121,8 +128,17 @@ class TokenShards:
         return int.from_bytes(digest, "big") / 2**64
 
 
-def _parquet(path: Path) -> pq.ParquetFile:
+def _stamp(path: Location) -> list[Any]:
+    if isinstance(path, RemotePath):
+        return [path.name, path.info().size, path.info().version]
+    info = path.stat()
+    return [path.name, info.st_size, info.st_mtime_ns]
+
+
+def _parquet(path: Location) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(opened(path))
+    except DvseError:
+        raise  # of a store, which says what is the matter
     except (OSError, pa.ArrowException) as error:
         raise ShardError(f"{path}: expected a token shard; {error}") from None

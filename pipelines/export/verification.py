@@ -14,9 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dvse.errors import ShardError
+from dvse.remote.remote_path import Location
 from pipelines.export.documents import PROVENANCE, Documents, read_documents
 from pipelines.export.format import ReadSequence
 from pipelines.export.formats import find_format
+from pipelines.export.in_store import read_here
 from pipelines.export.journal import PROVENANCE_FOLDER, read_manifest
 from pipelines.export.output_file import FilePart
 from pipelines.export.plan import Plan
@@ -49,12 +51,19 @@ class ExportFindings:
         )
 
 
-def verify_export(folder: Path, tokens: Path) -> ExportFindings:
+def verify_export(folder: Location, tokens: Location) -> ExportFindings:
     """Compare an export with the token shards that it was made from, id by id.
+
+    An export in a store is fetched for that.
 
     Raises:
         ShardError: no finished export, or no token shards.
     """
+    with read_here(folder) as here:
+        return _verify(here, tokens)
+
+
+def _verify(folder: Path, tokens: Location) -> ExportFindings:
     manifest = read_manifest(folder)
     kind = find_format(manifest["format"])
     settings = ExportSettings(

@@ -17,8 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from dvse.errors import ConfigError, ShardError
+from dvse.remote.remote_path import Location
 from dvse.storage.atomic_file import remove_temporary_files, write_atomically
-from dvse.storage.shard import PATTERN, read_metadata, read_shard, write_shard
+from dvse.storage.shard import PATTERN, find_shards, read_metadata, read_shard, write_shard
 from pipelines.filtering.filters import FilterSet
 from pipelines.filtering.row_judge import RowJudge
 
@@ -47,7 +48,9 @@ class FilterSummary:
         return "\n".join([*lines, f"{'':24}{self.num_kept:14,} of {self.num_rows:,} rows stay"])
 
 
-def filter_shards(tokens: Path, output: Path, filters: FilterSet, judge: RowJudge) -> FilterSummary:
+def filter_shards(
+    tokens: Location, output: Path, filters: FilterSet, judge: RowJudge
+) -> FilterSummary:
     """Judge every row of a directory of token shards and write what stays and what does not.
 
     Args:
@@ -64,7 +67,7 @@ def filter_shards(tokens: Path, output: Path, filters: FilterSet, judge: RowJudg
             f"[{needs[0]}] looks at the media, which finished shards do not hold; give it to dvse "
             "tokenize --filter"
         )
-    paths = sorted(tokens.glob(PATTERN))
+    paths = find_shards(tokens)
     if not paths:
         raise ShardError(f"{tokens}: expected {PATTERN} written by dvse tokenize, found none")
     _prepare(output)
@@ -108,7 +111,7 @@ def _prepare(output: Path) -> None:
 
 
 def _write(
-    path: Path,
+    path: Location,
     output: Path,
     schema: pa.Schema,
     kept: Sequence[dict[str, Any]],
