@@ -4,12 +4,14 @@ What comes out can take the part's place in a bundle (`dvse build-bundle --base`
 their meaning, new ones stand behind all others. A frame that a new unit names better gets that one.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dvse.audio.hub_weights import weights_sha256
 from dvse.audio.loading import load_audio_tokenizer
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.errors import ConfigError, TrainingError
+from dvse.remote.remote_path import Location
 from dvse.storage.part import Part
 from pipelines.codebooks.clustering import Units, cluster, remove_progress
 from pipelines.runs.processes import Processes
@@ -70,7 +72,7 @@ def extend_units(recipe: ExtensionRecipe, output: Path) -> Part:
 def _clustered(
     recipe: ExtensionRecipe,
     tokenizer: AudioTokenizer,
-    files: list[Path],
+    files: Sequence[Location],
     output: Path,
     *,
     data_sha256: str,

@@ -11,13 +11,13 @@ from dvse.audio.encoder import AudioEncoder, EncoderConfig
 from dvse.audio.hub_weights import HubWeights, weights_sha256
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.errors import InputError, TrainingError
-from dvse.items import Audio
-from dvse.remote.remote_path import Location, RemotePath
+from dvse.remote.remote_path import Location
 from dvse.storage.part import Part
 from pipelines.codebooks.clustering import Units, cluster, remove_progress
 from pipelines.runs.processes import Processes
 from pipelines.training.audio.draft import draft_tokenizer
 from pipelines.training.audio.part import write_audio_part
+from pipelines.training.audio.recordings import recording_at
 from pipelines.training.audio.settings import UnitFeatures, UnitRecipe
 from pipelines.training.audio.window_share import read_recordings, window_figures
 from pipelines.training.parts import hash_files
@@ -155,8 +155,7 @@ def file_features(draft: AudioTokenizer, files: Sequence[Location]) -> Iterator[
     failed = 0
     for path in tqdm(files, desc="features", unit="file", disable=None):
         try:
-            source = path.read_bytes() if isinstance(path, RemotePath) else path
-            for chunk in draft.preparer.prepare(Audio(source, name=str(path))):
+            for chunk in draft.preparer.prepare(recording_at(path)):
                 yield from draft.embed([chunk])
         except InputError as error:
             failed += 1

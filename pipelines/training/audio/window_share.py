@@ -7,7 +7,6 @@ Here it is measured, so that a part can say it of itself.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,9 @@ from dvse.audio.tokenizer import AudioTokenizer
 from dvse.audio.windows import Windowing
 from dvse.errors import InputError
 from dvse.items import Audio
+from dvse.remote.remote_path import Location
 from pipelines.evaluation.robustness import share_different
+from pipelines.training.audio.recordings import recording_at
 
 NUM_WINDOWS = 3
 """A long recording is so many windows (or chunks) long."""
@@ -95,14 +96,14 @@ def find_long(recordings: Iterable[np.ndarray], num_samples: int) -> LongRecordi
     )
 
 
-def read_recordings(tokenizer: AudioTokenizer, files: Sequence[Path]) -> Iterator[np.ndarray]:
+def read_recordings(tokenizer: AudioTokenizer, files: Sequence[Location]) -> Iterator[np.ndarray]:
     """Yield the beginnings of files, long enough for `window_figures`; bad files are left out."""
     wanted = NUM_WINDOWS * tokenizer.preparer.windowing.full_samples(tokenizer.preparer.grid)
-    rate_hz = tokenizer.sample_rate_hz
+    rate_hz, longest_s = tokenizer.sample_rate_hz, tokenizer.preparer.max_duration_s
     for path in files[:_MOST_FILES]:
         found, count = [np.zeros(0, np.float32)], 0
         try:
-            with opened(Audio(path), max_duration_s=tokenizer.preparer.max_duration_s) as recording:
+            with opened(recording_at(path), max_duration_s=longest_s) as recording:
                 for block in resample_stream(recording.blocks, recording.sample_rate_hz, rate_hz):
                     found.append(block)
                     count += len(block)
