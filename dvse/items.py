@@ -1,7 +1,8 @@
 """What a user hands in: `Text`, `Image`, `Audio` (and `Special`, which chat templates add).
 
-Plain descriptions of inputs. Nothing is opened here: a path that does not exist is reported by
-the tokenizer when it reads it, so that one bad item never costs the others. Knows no torch.
+Plain descriptions of inputs. What cannot be a picture or recording at all is refused when it is
+handed in. No path is opened here: what is wrong with a file is reported by the tokenizer when it
+reads it, so that one bad item never costs the others. Knows no torch.
 """
 
 from collections.abc import Sequence
@@ -36,14 +37,18 @@ class Image:
 
     An open file or `BytesIO` is read from its start. A tensor is taken as torchvision has it,
     [3, H, W], or as an array is; floats are in 0..1. What `datasets` keeps, `{"bytes", "path"}`,
-    is a picture too.
-    `name` is what messages call it, where it is no path.
+    is a picture too. `max_pixels` is its limit, where it is not to be the bundle's. `name` is what
+    messages call it, where it is no path.
+
+    Raises:
+        ItemTypeError: a mapping without a picture, a tensor or open file that cannot be read.
 
     >>> Image("cat.jpg").source
     'cat.jpg'
     """
 
     source: str | PathLike[str] | bytes | Any
+    max_pixels: int | None = field(default=None, kw_only=True, repr=False)
     name: str | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -57,11 +62,13 @@ class Audio:
     An array needs its `sample_rate_hz` (or `sampling_rate`, as Hugging Face spells it); a file
     brings its own. An open file or `BytesIO` is read from its start. A tensor of two dimensions is
     taken as torchaudio has it, [channels, samples]. What `datasets` gives, `{"array",
-    "sampling_rate"}`, `{"bytes", "path"}` or a decoder of torchcodec, is a recording too. `name`
+    "sampling_rate"}`, `{"bytes", "path"}` or a decoder of torchcodec, is a recording too. `pcm`
+    says what raw samples without a header are (`s16le:16000:1`: encoding, rate, channels). `name`
     is what messages call it, where it is no path.
 
     Raises:
-        ItemTypeError: two rates that differ.
+        ItemTypeError: two rates that differ, a mapping without a recording, a tensor or open file
+            that cannot be read.
 
     >>> Audio("seven.wav").source
     'seven.wav'
@@ -69,6 +76,7 @@ class Audio:
 
     source: str | PathLike[str] | bytes | Any
     sample_rate_hz: int | None = None
+    pcm: str | None = field(default=None, kw_only=True, repr=False)
     name: str | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __init__(
@@ -77,6 +85,7 @@ class Audio:
         sample_rate_hz: int | None = None,
         *,
         sampling_rate: int | None = None,
+        pcm: str | None = None,
         name: str | None = None,
     ) -> None:
         source, found = plain_recording(source)
@@ -85,6 +94,7 @@ class Audio:
             raise ItemTypeError(f"expected one sample rate, received {rates}")
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "sample_rate_hz", rates[0] if rates else None)
+        object.__setattr__(self, "pcm", pcm)
         object.__setattr__(self, "name", name)
 
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from dvse.audio.containers import is_foreign, survey
 from dvse.audio.ffmpeg_file import opened_by_ffmpeg
+from dvse.audio.pcm_file import opened_pcm
+from dvse.audio.pcm_format import PcmFormat, has_header, is_headerless, undeclared
 from dvse.audio.recording import Recording, block_size, full_scale
 from dvse.audio.sound_file import NotReadError, opened_sound
 from dvse.errors import (
@@ -87,6 +89,12 @@ def _opened_file(file: BinaryIO, name: str, item: Audio, start_s: float) -> Iter
     start = file.read(16)
     if not start:
         raise DecodeError(f"{name}: expected a recording, received zero bytes")
+    if item.pcm is not None and not has_header(start):
+        with opened_pcm(file, name, PcmFormat.parse(item.pcm), start_s=start_s) as recording:
+            yield recording
+        return
+    if is_headerless(name, start):
+        raise undeclared(name)
     structure = survey(file)
     if structure.problem:
         raise DecodeError(f"{name}: {structure.problem}")

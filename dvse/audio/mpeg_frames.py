@@ -24,6 +24,7 @@ _KBIT_S = {
 _RATES_HZ = (44_100, 48_000, 32_000)
 _LOOKED_AT = 40  # up to a Xing header's count of frames: 4 + 2 + 32 bytes before its name
 _BLOCK = 1 << 16
+_INFO = (b"Xing", b"Info")
 _NUM_IN_A_ROW = 4
 """Frames that must follow each other before bytes are taken for MPEG audio."""
 _LOST_FRAMES = 4
@@ -141,6 +142,8 @@ def _tracks(reader: _Reader, position: int) -> Iterator[_Track]:
             if promised is None:
                 track.num_frames += 1
             position += frame.num_bytes
+            num_more, position = _more_frames(reader, position, track.first.kind)
+            track.num_frames += num_more
             track.stop = position
             continue
         if track is not None:
@@ -154,9 +157,30 @@ def _tracks(reader: _Reader, position: int) -> Iterator[_Track]:
             track, position = None, following
 
 
+def _more_frames(
+    reader: _Reader, position: int, kind: tuple[int, int, int, bool]
+) -> tuple[int, int]:
+    """How many whole frames of a stream surely follow, and where they end: the quick part."""
+    count = 0
+    while True:
+        block = reader.at(position, min(_BLOCK, reader.size - position))
+        # A frame that holds one of these names may begin another stream.
+        found = [at for at in map(block.find, _INFO) if at >= 0]
+        place, last = 0, min([len(block), *found]) - _LOOKED_AT - 16
+        while place < last:
+            frame = _parsed(block[place : place + 4])
+            if frame is None or frame.kind != kind or place + frame.num_bytes > len(block):
+                break
+            place += frame.num_bytes
+            count += 1
+        position += place
+        if not place:
+            return count, position
+
+
 def _promised(looked: bytes, frame: _Frame) -> int | None:
     """The number of frames that a Xing or Info header states (0: it states none)."""
-    if looked[frame.info_at : frame.info_at + 4] not in (b"Xing", b"Info"):
+    if looked[frame.info_at : frame.info_at + 4] not in _INFO:
         return None
     has_count = looked[frame.info_at + 7] & 1
     count = looked[frame.info_at + 8 : frame.info_at + 12]

@@ -103,7 +103,9 @@ class PieceFile(io.RawIOBase):
             if left <= 0:
                 return 0
             self._file.seek(self._piece.start + self._position - len(header))
-            data = self._file.read(left) or b""
+            count = self._file.readinto(view[:left]) or 0  # type: ignore[attr-defined]
+            self._position += count
+            return int(count)
         view[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -6,7 +6,7 @@ what came.
 
 import io
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import BinaryIO
 
 import numpy as np
@@ -16,7 +16,7 @@ from dvse.audio.pieces import Piece, PieceFile, Survey
 from dvse.audio.recording import Recording, block_size, num_samples, without_first
 from dvse.audio.stated_sizes import survey_htk
 from dvse.errors import DecodeError
-from dvse.native_lines import native_lines
+from dvse.native_lines import NativeLines, native_lines
 
 SEEKABLE = frozenset(
     ("WAV", "WAVEX", "RF64", "AIFF", "AU", "W64", "CAF", "NIST", "FLAC", "VOC", "SVX", "AVR", "HTK")
@@ -24,6 +24,7 @@ SEEKABLE = frozenset(
 """Containers whose length is sure, and where any sample is found without those before it."""
 _READ = SEEKABLE | {"OGG", "MP3"}
 _UNKNOWN_LENGTH = 1 << 62
+_MP3_IN_WAV = b"\x55\x00"
 
 
 class NotReadError(Exception):
@@ -31,10 +32,12 @@ class NotReadError(Exception):
 
 
 class _Sound(soundfile.SoundFile):
-    """soundfile seeks after each block; where the length is unknown that fails."""
+    """soundfile seeks to its place after each block: slow, and without a known length it fails."""
+
+    is_read = False
 
     def seekable(self) -> bool:
-        return self.frames < _UNKNOWN_LENGTH and super().seekable()
+        return not self.is_read and super().seekable()
 
 
 @contextmanager
@@ -70,7 +73,17 @@ def opened_sound(
         yield Recording(name=name, sample_rate_hz=rate, blocks=rest)
 
 
-def _opened(file: BinaryIO, name: str, piece: Piece | None) -> soundfile.SoundFile:
+def _is_quiet(file: BinaryIO, piece: Piece | None) -> bool:
+    """Whether none of the libraries that print will read it: they decode MPEG audio alone."""
+    file.seek(0 if piece is None else piece.start)
+    start = file.read(22)
+    file.seek(0)
+    if start[:4] == b"RIFF":
+        return start[12:16] == b"fmt " and start[20:22] != _MP3_IN_WAV
+    return start.startswith((b"fLaC", b"OggS", b"FORM", b".snd", b"caff"))
+
+
+def _opened(file: BinaryIO, name: str, piece: Piece | None) -> _Sound:
     source: object = file
     if piece is not None:
         source = PieceFile(file, piece)
@@ -78,7 +91,7 @@ def _opened(file: BinaryIO, name: str, piece: Piece | None) -> soundfile.SoundFi
         # A descriptor is read by libsndfile itself; a name would have to be valid UTF-8.
         source = file.fileno()
     try:
-        with native_lines():
+        with nullcontext() if _is_quiet(file, piece) else native_lines():
             sound = _Sound(source, closefd=False)
     except Exception as error:  # a damaged header: soundfile raises many kinds
         raise NotReadError(str(error)) from error
@@ -93,22 +106,25 @@ def _opened(file: BinaryIO, name: str, piece: Piece | None) -> soundfile.SoundFi
     return sound
 
 
-def _blocks(
-    sound: soundfile.SoundFile, name: str, piece: Piece | None, start: int
-) -> Iterator[np.ndarray]:
+def _blocks(sound: _Sound, name: str, piece: Piece | None, start: int) -> Iterator[np.ndarray]:
     expected = sound.frames if piece is None or piece.num_samples is None else piece.num_samples
-    if sound.format in ("WAV", "WAVEX") and sound.subtype == "MPEG_LAYER_III":
+    is_guessed = sound.format in ("WAV", "WAVEX") and sound.subtype == "MPEG_LAYER_III"
+    if is_guessed:
         expected = _UNKNOWN_LENGTH  # libsndfile guesses; the size of the chunk was checked
     if start:
         if start >= expected:
             return
         sound.seek(start)
+    sound.is_read = True
     received = start
     size = block_size(sound.channels)
-    while True:
+    is_sure, is_quiet = sound.format in SEEKABLE, sound.format != "MP3" and not is_guessed
+    lines = NativeLines()
+    while not is_sure or received < expected:
         try:
-            with native_lines() as lines:
-                block = sound.read(size, dtype="float32", always_2d=True)
+            with nullcontext() if is_quiet else native_lines(lines):
+                wanted = min(size, expected - received) if is_sure else size
+                block = sound.read(wanted, dtype="float32", always_2d=True)
         except Exception as error:  # damaged in the middle
             raise DecodeError(
                 f"{name}: damaged after {received / sound.samplerate:.3f} s; {error}{lines}"

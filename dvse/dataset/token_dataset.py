@@ -58,7 +58,8 @@ class TokenDataset(IterableDataset[PackedBatch]):
         ConfigError: a setting outside its range.
 
     With a `DataLoader(dataset, batch_size=None, num_workers=…)` call `set_epoch` before each
-    epoch, as its workers iterate over copies.
+    epoch, as its workers iterate over copies. torchdata's `StatefulDataLoader` goes on from its
+    own state, with as many workers.
 
     >>> for batch in TokenDataset("tokens", batch_size=4, length=1024):  # doctest: +SKIP
     ...     loss = model(batch.input_ids, labels=batch.labels, position_ids=batch.position_ids)
@@ -96,6 +97,9 @@ class TokenDataset(IterableDataset[PackedBatch]):
         self._shards = ShardSet(folder, self.modalities)
         # The windows used before this pass, and the batches that it has given since.
         self._epoch = self._first_window = self._num_given = 0
+        # In a worker: the batches of its own that it has given, and those before it was resumed.
+        self._num_by_worker, self._is_through = 0, False
+        self._resumed: tuple[int, int, int] | None = None
         self._known: tuple[int, WindowStream] | None = None
 
     @property
@@ -142,12 +146,15 @@ class TokenDataset(IterableDataset[PackedBatch]):
             if not num_steps and not self._first_window:
                 raise ShardError("expected at least one batch an epoch, received too few ids")
             yield from self._pass(worker, num_workers)
+            if self._is_through:
+                self.set_epoch(self._epoch + 1)
             # The loader goes on with the worker whose turn it is.
             worker = (worker - num_steps) % num_workers
 
     def set_epoch(self, epoch: int) -> None:
         """Begin the next pass with this epoch, at its first batch."""
         self._epoch, self._first_window, self._num_given = epoch, 0, 0
+        self._num_by_worker, self._is_through, self._resumed = 0, False, None
 
     def seek(self, num_batches: int) -> None:
         """Begin the next pass where a run stands whose ranks have taken so many batches each.
@@ -170,14 +177,17 @@ class TokenDataset(IterableDataset[PackedBatch]):
         Args:
             num_batches: batches that this rank has used since the pass began; needed with a
                 DataLoader's workers, which iterate over copies. By default what this object has
-                given itself.
+                given itself; in a worker (a `StatefulDataLoader` asks there) what that has given.
         """
         used = self._num_given if num_batches is None else num_batches
+        info = get_worker_info() if num_batches is None else None
+        given = {"worker": [info.id, info.num_workers, self._num_by_worker]} if info else {}
         return {
             "version": _STATE_VERSION,
             "epoch": self._epoch,
             "num_windows": self._cut().window_after(used),
             "settings": self._settings,
+            **given,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -201,6 +211,9 @@ class TokenDataset(IterableDataset[PackedBatch]):
             raise ConfigError("the state belongs to another data set; " + ", ".join(differing))
         self.set_epoch(state["epoch"])
         self._first_window = state["num_windows"]
+        if "worker" in state:
+            worker, num_workers, self._num_by_worker = state["worker"]
+            self._resumed = worker, num_workers, self._num_by_worker
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -218,6 +231,8 @@ class TokenDataset(IterableDataset[PackedBatch]):
 
     def _go_on(self) -> None:
         """Begin a pass where the last one was left."""
+        if self._is_through:
+            self.set_epoch(self._epoch + 1)
         self._first_window, self._num_given = self._cut().window_after(self._num_given), 0
 
     def _cut(self, worker: int = 0, num_workers: int = 1) -> BatchCut:
@@ -246,6 +261,7 @@ class TokenDataset(IterableDataset[PackedBatch]):
         """Yield a worker's batches of the rest of the epoch, and stand at the next one."""
         cut, stream = self._cut(worker, num_workers), self._stream()
         steps = np.arange(worker, self._num_steps(cut), num_workers)
+        steps = steps[self._num_before(worker, num_workers) :]
         together = max(1, _IDS_TOGETHER // (self.batch_size * self.length))
         is_counted = get_worker_info() is None
         with PieceReader(
@@ -259,8 +275,23 @@ class TokenDataset(IterableDataset[PackedBatch]):
             for first in range(0, len(steps), together):
                 for batch in self._fill(reader, steps[first : first + together]):
                     self._num_given += is_counted
+                    self._num_by_worker += not is_counted
                     yield batch
-        self.set_epoch(self._epoch + 1)
+        if is_counted:
+            self.set_epoch(self._epoch + 1)
+        else:  # its state is that of this epoch until it is asked for the next
+            self._is_through = True
+
+    def _num_before(self, worker: int, num_workers: int) -> int:
+        """Batches of a worker that it had given when its state was taken."""
+        if self._resumed is None:
+            return 0
+        if self._resumed[:2] != (worker, num_workers):
+            raise ConfigError(
+                f"a loader's state with {self._resumed[1]} workers goes on with as many, not "
+                f"{num_workers}; for another number take the data set's state_dict(num_batches)"
+            )
+        return self._resumed[2]
 
     def _fill(self, reader: PieceReader, steps: np.ndarray) -> Iterator[PackedBatch]:
         """Yield the batches of some steps; windows past the end are padding."""

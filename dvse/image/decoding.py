@@ -109,7 +109,7 @@ def _check_limits(picture: PilImage.Image, limits: DecodeLimits, name: str) -> N
     if width * height > limits.max_pixels * shrink**2:
         raise TooLargeError(
             f"{name}: expected at most {limits.max_pixels:,} pixels, the header says "
-            f"{width}x{height}; scale it down"
+            f"{width}x{height}; scale it down, or raise max_pixels"
         )
     if max(picture.size) > limits.max_side_ratio * min(picture.size):
         raise TooLargeError(
@@ -142,7 +142,7 @@ def _decode(
     if is_scalable and picture.width * picture.height > limits.max_pixels:
         raise TooLargeError(
             f"{name}: expected at most {limits.max_pixels:,} pixels, received {width}x{height}"
-            "; scale it down"
+            "; scale it down, or raise max_pixels"
         )
     icc_profile = picture.info.get("icc_profile")
     upright = resizable(_without_loose_alpha(picture) if is_ours else picture)

@@ -1,7 +1,7 @@
 """Pictures to chunks: the half of the image tokenizer that decode workers run, without torch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dvse.chunk import Chunk
 from dvse.errors import ItemTypeError
@@ -34,7 +34,8 @@ class ImagePreparer(Preparer):
         """
         if not isinstance(item, Image):
             raise ItemTypeError(f"expected dvse.Image, received {type(item).__name__}")
-        pixels, placement = decode_picture(
-            item.source, self.geometry.place, self.limits, name=item.name
-        )
+        limits = self.limits
+        if item.max_pixels is not None:
+            limits = replace(limits, max_pixels=item.max_pixels)
+        pixels, placement = decode_picture(item.source, self.geometry.place, limits, name=item.name)
         yield Chunk(modality="image", part=part, data=pixels, grid=placement.grid)

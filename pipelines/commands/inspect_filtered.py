@@ -54,8 +54,8 @@ def _of_job(path: Location) -> tuple[list[RefusedInput], Find] | None:
     """The lines of a job with filters; `None` where there is none."""
     if not path.is_dir() or not (journal := open_journal(path)).exists():
         return None
-    identity = journal.read_job()["identity"]
-    if "filters" not in identity:
+    job = journal.read_job()
+    if "filters" not in job["identity"]:
         return None
     numbers: dict[str, int] = {}
     refused = []
@@ -65,7 +65,7 @@ def _of_job(path: Location) -> tuple[list[RefusedInput], Find] | None:
             refused.append(_refused(asdict(line)))
 
     def find(some: Sequence[RefusedInput]) -> dict[str, Record]:
-        options = SourceOptions(template=identity.get("template"))
+        options = SourceOptions.of_job(job)
         plan = Plan(journal.listing, options, stream_lengths=journal.stream_lengths())
         names = {numbers[one.name]: one.name for one in some}
         records = plan.records((number, number + 1) for number in sorted(names))

@@ -22,6 +22,7 @@ from pipelines.job.stop_request import StopRequest
 from pipelines.job.summary import Summary
 from pipelines.job.work import Work
 from pipelines.job.writer import ShardFormat
+from pipelines.sources.contents import LeftOut
 from pipelines.steps.step import Step
 
 
@@ -137,6 +138,7 @@ class BatchJob(ABC):
             repaired=begun.repaired if begun else (),
             filters=self._filters.names,
             num_missing=max((expected or 0) - len(markers), 0),
+            left_out=begun.left_out if begun else LeftOut(),
         )
 
     def _fruitless(self, markers: Mapping[int, DoneMarker]) -> tuple[str, ...]:

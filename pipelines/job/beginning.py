@@ -7,7 +7,7 @@ takes the plan that the first of them has made.
 import os
 import time
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pipelines.job.reconciliation import Reconciled, reconcile
 from pipelines.job.resume import check_identity, check_profile
 from pipelines.job.stop_request import StopRequest
 from pipelines.job.stored_rows import StoredRows
+from pipelines.sources.contents import LeftOut
 from pipelines.sources.registry import HUB_PREFIX
 from pipelines.steps.step import Step
 
@@ -45,6 +46,7 @@ class Begun:
         again: failed inputs of finished partitions that are tried again, by partition.
         repaired: partitions that were finished and are damaged.
         is_joined: whether the plan is that of other parts, in force already.
+        left_out: what was found among the inputs and is not used.
     """
 
     before: Mapping[str, Any] | None
@@ -56,6 +58,7 @@ class Begun:
     again: Mapping[int, list[ErrorLine]]
     repaired: tuple[int, ...] = ()
     is_joined: bool = False
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def finished(self) -> dict[int, DoneMarker]:
@@ -139,12 +142,15 @@ class Beginning:
                 "inputs": list(config.inputs),
                 "inputs_at": _places(config.inputs),
                 "num_inputs": numbering.num_inputs,
+                "left_out": asdict(found.left_out),
+                **config.source_options.notes(before or {}),
             },
             listing=listing,
             numbering=numbering,
             markers=markers,
             again=self._again(markers, numbering),
             repaired=repaired,
+            left_out=found.left_out,
         )
 
     def joined(self) -> Begun:
@@ -171,6 +177,7 @@ class Beginning:
             markers=markers,
             again=self._again(markers, numbering),
             is_joined=True,
+            left_out=LeftOut.from_json(before.get("left_out") or {}),
         )
 
     def take_up(self, begun: Begun, profile: Mapping[str, Any]) -> None:
@@ -207,7 +214,7 @@ class Beginning:
     def _identity(self) -> dict[str, Any]:
         return self._step.identity() | {
             "shard_size": self._config.shard_size,
-            "template": self._config.source_options.template,
+            **self._config.source_options.identity(),
             **self._filters.identity(),
         }
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dvse.remote.patience import PATIENCE
 from dvse.remote.remote_path import location
 from pipelines.job.stored_rows import StoredRows, is_same
+from pipelines.sources.contents import media_sha256
 from pipelines.sources.entry import Entry
 from pipelines.sources.registry import SourceOptions, make_source
 
@@ -69,9 +70,7 @@ def change(known: Known, now: Entry, rows: StoredRows, options: SourceOptions) -
         options: for the sources.
     """
     was = known.entries[-1]
-    if (was.stamp, was.caption_stamp, was.members, known.count, was.kind, was.caption) == (
-        now.stamp, now.caption_stamp, now.members, now.count, now.kind, now.caption
-    ):  # fmt: skip
+    if _shown(was, known.count) == _shown(now, now.count):
         return Change()
     if known.count is None or now.count is None:
         return Change()  # a stream is compared as it is read
@@ -80,6 +79,14 @@ def change(known: Known, now: Entry, rows: StoredRows, options: SourceOptions) -
         numbers=_changed(known, now, kept, rows, options),
         num_added=max(now.count - known.count, 0),
         num_gone=max(known.count - now.count, 0),
+    )
+
+
+def _shown(entry: Entry, count: int | None) -> tuple[object, ...]:
+    """What is the same where nothing speaks for a change."""
+    return (
+        *(entry.stamp, entry.caption_stamp, entry.members, count, entry.kind, entry.caption),
+        *(entry.media_sha256, entry.label),
     )
 
 
@@ -94,8 +101,11 @@ def _changed(
         return made
     if now.sha256 is not None:
         # The lines of a manifest name files that lie elsewhere, or parts of them: only the same
-        # lines are surely the same inputs.
-        return [] if _begins_with(now, was) else made
+        # lines are surely the same inputs, unless one of those files was touched.
+        if not _begins_with(now, was):
+            return made
+        if _media_sha256(now, kept, options) == was.media_sha256:
+            return []
     changed = []
     wanted = iter(made)
     number = next(wanted, None)
@@ -115,6 +125,13 @@ def _changed(
         pass
     # What could not be read for comparison is not the same.
     return changed if number is None else [*changed, number, *wanted]
+
+
+def _media_sha256(now: Entry, count: int, options: SourceOptions) -> str | None:
+    try:
+        return media_sha256(make_source(now.kind, options).records(now), count)
+    except Exception:  # any library may raise anything on a damaged container
+        return None
 
 
 def _begins_with(now: Entry, was: Entry) -> bool:

@@ -60,6 +60,7 @@ class Estimate:
             f"{'all':10}{total:12,} inputs, {self.listing.num_bytes / 1e6:,.1f} MB, "
             f"in {shards:,} shards of up to {self.shard_size:,}"
         )
+        lines += self.listing.left_out.lines()
         if self.num_sampled:
             scale = total / self.num_sampled
             lines.append(

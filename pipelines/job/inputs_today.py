@@ -10,9 +10,10 @@ from pipelines.job.journal import Journal
 from pipelines.job.plan import read_listing
 from pipelines.job.reconciliation import differences
 from pipelines.job.stored_rows import StoredRows
+from pipelines.sources.contents import are_there
 from pipelines.sources.entry import FAILURES, GAPS, UNOPENED, Entry, Stamp
 from pipelines.sources.listing import Lister
-from pipelines.sources.registry import SourceOptions
+from pipelines.sources.registry import SourceOptions, make_source
 
 
 def differences_today(
@@ -34,7 +35,7 @@ def differences_today(
         with found.open("w", encoding="ascii") as file:
             lister = Lister(options, skip=journal.output)
             for entry in _whole(journal.listing):
-                file.write(_today(entry, lister).to_json() + "\n")
+                file.write(_today(entry, lister, options).to_json() + "\n")
         comparison = Comparison(
             journal.listing,
             found,
@@ -61,16 +62,24 @@ def _whole(listing: Path) -> list[Entry]:
     return whole
 
 
-def _today(entry: Entry, lister: Lister) -> Entry:
+def _are_there(entry: Entry, options: SourceOptions) -> bool:
+    """Whether the files that a manifest names are there, as far as it names any."""
+    if entry.media_sha256 is None:
+        return True
+    return are_there(make_source(entry.kind, options).records(entry))
+
+
+def _today(entry: Entry, lister: Lister, options: SourceOptions) -> Entry:
     """The entry as it would be listed now, itself where nothing speaks for a change."""
     caption_stamp = Stamp.of(entry.caption) if entry.caption else None
     stamp = Stamp.of(entry.path)
     is_same = (stamp, caption_stamp) == (entry.stamp, entry.caption_stamp)
-    is_looked_at = entry.kind in (UNOPENED, "hub") or not (is_same or stamp is None)
+    is_pointing = entry.media_sha256 is not None
+    is_looked_at = entry.kind in (UNOPENED, "hub") or not (is_same or stamp is None) or is_pointing
     if entry.members or not is_looked_at:
         return entry
     now = list(lister.entries([entry.path]))
-    if not now or now[0].kind in FAILURES:
+    if not now or now[0].kind in FAILURES or (is_same and not _are_there(now[0], options)):
         return entry
     return replace(
         now[0],
@@ -80,4 +89,5 @@ def _today(entry: Entry, lister: Lister) -> Entry:
         count=now[0].count if len(now) == 1 else sum(e.count or 0 for e in now),
         caption=entry.caption,
         caption_stamp=caption_stamp,
+        label=entry.label,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from dvse.errors import InputError, JobError, ResumeError
 from dvse.remote.patience import PATIENCE, is_passing
 from dvse.remote.remote_path import Location
+from pipelines.sources.contents import LeftOut
 from pipelines.sources.entry import GAPS, Entry
 from pipelines.sources.listing import Lister
 from pipelines.sources.record import Failure, Record, utf8_name
@@ -32,6 +33,7 @@ class ListingSummary:
         streams: positions of streams, which have to be read to their end to know.
         by_kind: inputs of each kind of entry.
         num_bytes: size of all files together.
+        left_out: what was found and is not used.
     """
 
     sha256: str
@@ -39,6 +41,7 @@ class ListingSummary:
     streams: tuple[int, ...]
     by_kind: dict[str, int]
     num_bytes: int
+    left_out: LeftOut
 
     def total(self, stream_lengths: Mapping[int, int]) -> int | None:
         """Return the number of inputs, `None` while a stream's length is not known."""
@@ -69,7 +72,8 @@ def write_listing(
     by_kind: Counter[str] = Counter()
     num_bytes = 0
     with path.open("w", encoding="ascii") as file:
-        for number, entry in enumerate(Lister(options, skip=skip).entries(inputs)):
+        lister = Lister(options, skip=skip)
+        for number, entry in enumerate(lister.entries(inputs)):
             line = entry.to_json() + "\n"
             digest.update(line.encode("ascii"))
             file.write(line)
@@ -85,6 +89,7 @@ def write_listing(
         streams=tuple(streams),
         by_kind=dict(by_kind),
         num_bytes=num_bytes,
+        left_out=lister.left_out,
     )
 
 

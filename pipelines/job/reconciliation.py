@@ -149,6 +149,8 @@ def _changed(found: Comparison) -> Iterator[str]:
         path, was = utf8_name(now.path), known.entries[-1].stamp
         if what.num_gone:
             yield f"shrunk: {path} ({known.count:,} inputs before, {now.count:,} now)"
+        elif what.numbers and was == now.stamp:
+            yield f"changed: {path} ({len(what.numbers):,} of its inputs: files, labels or texts)"
         elif what.numbers:
             yield f"changed: {path} ({_size(was)} before, {_size(now.stamp)} now)"
 

@@ -11,7 +11,7 @@ from pipelines.job.journal import Journal
 from pipelines.sources.loading import load
 from pipelines.sources.record import Record
 
-_COLUMNS = ("source", "sha256", "text")
+_COLUMNS = ("id", "source", "sha256", "text")
 
 
 class StoredRows:
@@ -28,7 +28,7 @@ class StoredRows:
         self._held: tuple[int, dict[int, dict[str, Any]]] = (-1, {})
 
     def get(self, number: int) -> dict[str, Any] | None:
-        """Return source, sha256 and text of an input, `None` where it failed or is not done.
+        """Return what is stored of an input, `None` where it failed or is not done.
 
         A row that a filter refused says as much as one that stayed.
         """
@@ -55,9 +55,11 @@ class StoredRows:
 
 
 def is_same(row: Mapping[str, Any], record: Record) -> bool:
-    """Whether a record would give this row: the same place, text and bytes."""
+    """Whether a record would give this row: the same name, place, text and bytes."""
     if record.failure is not None:
         return False
+    if row["id"] != record.id and not row["id"].startswith(f"{record.id}#"):
+        return False  # a name that was taken already has a number behind it
     try:
         loaded, _ = PATIENCE.call(lambda: load(record))
     except InputError:

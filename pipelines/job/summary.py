@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pipelines.sources.contents import LeftOut
+
 if TYPE_CHECKING:
     from pipelines.job.done_marker import DoneMarker  # loads pyarrow, which progress has no use for
 
@@ -27,6 +29,7 @@ class Summary:
         num_missing: partitions that are left for other parts of the job, or for another run.
         num_filtered: inputs that a filter refused.
         by_filter: filter → inputs that it refused, for every filter of the job.
+        left_out: what was found among the inputs and is not used.
     """
 
     num_inputs: int
@@ -45,6 +48,7 @@ class Summary:
     num_missing: int = 0
     num_filtered: int = 0
     by_filter: Mapping[str, int] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @classmethod
     def of(
@@ -92,6 +96,7 @@ class Summary:
         if self.by_filter:
             kinds = ", ".join(f"{count:,} {name}" for name, count in self.by_filter.items())
             lines.append(f"{'filtered':10}{self.num_filtered:12,}  {kinds} (see filtered.jsonl)")
+        lines += self.left_out.lines()
         rate = f", {self.new_inputs / self.work_seconds:,.1f} a second" if self.work_seconds else ""
         lines.append(
             f"{self.num_inputs:,} inputs in {self.num_partitions:,} shards; {self.new_inputs:,} "

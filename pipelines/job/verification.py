@@ -201,7 +201,7 @@ class _Verifier:
         """What the inputs hold now, where their size or time is another one."""
         if not self._journal.exists():
             return
-        identity = self._journal.read_job()["identity"]
+        job = self._journal.read_job()
         sound = {
             number: marker
             for number, marker in self._markers.items()
@@ -210,8 +210,8 @@ class _Verifier:
         self._problems += differences_today(
             self._journal,
             sound,
-            size=identity["shard_size"],
-            options=SourceOptions(template=identity.get("template")),
+            size=job["identity"]["shard_size"],
+            options=SourceOptions.of_job(job),
         )
 
     def _is_intact(self, path: Location) -> bool:
@@ -259,7 +259,7 @@ class _Verifier:
 
     def _tokenize_again(self, tokenizer: Tokenizer, num_samples: int, seed: int) -> None:
         chosen = self._choose(num_samples, seed)
-        options = SourceOptions(template=self._journal.read_job()["identity"].get("template"))
+        options = SourceOptions.of_job(self._journal.read_job())
         plan = Plan(self._journal.listing, options, stream_lengths=self._journal.stream_lengths())
         drift = self._drift(tokenizer)
         other, kept = None, None

@@ -27,6 +27,7 @@ Sample = Callable[[str], list[Any]]
 """Given the name of a column: some of its values, the first that are not null among them."""
 
 _SMALLEST_MEDIA = 64
+_FILE_NAMES = ("file_name", "file_names")
 _RAW_SAMPLES = ("audio", "speech", "waveform", "samples", "array", "wav")
 _types = pa.types
 
@@ -62,6 +63,7 @@ def table_layout(schema: pa.Schema, sample: Sample, *, is_template: bool = False
     }
     kinds: dict[str, str] = {}
     names: dict[str, str] = {}
+    names_files = False
     paths: dict[str, tuple[str, ...]] = {}
     for field in schema:
         if field.name.lower() in CONVERSATION_COLUMNS:
@@ -78,9 +80,13 @@ def table_layout(schema: pa.Schema, sample: Sample, *, is_template: bool = False
                 raise
             if found is not None:
                 (names if found.is_name else kinds)[leaf.label] = found.kind
+                names_files |= found.is_elsewhere
+    embedded = set(kinds.values())
     for label, kind in names.items():
-        # Beside embedded bytes, the name of a file that is not there is only their name.
-        if kind not in kinds.values():
+        # Beside embedded bytes, the name of a file that is not there is only their name; of several
+        # columns of names the first counts, and those that `datasets` takes for files.
+        is_first = kind not in kinds.values()
+        if is_first or (kind not in embedded and label.endswith(_FILE_NAMES)):
             kinds[label] = kind
     order = [label for label in paths if label in kinds]
     return TableLayout.of(
@@ -88,6 +94,7 @@ def table_layout(schema: pa.Schema, sample: Sample, *, is_template: bool = False
         {label: kinds[label] for label in order},
         labels,
         paths={label: paths[label] for label in order},
+        names_files=names_files,
     )
 
 
@@ -95,6 +102,7 @@ def table_layout(schema: pa.Schema, sample: Sample, *, is_template: bool = False
 class _Found:
     kind: str
     is_name: bool = False
+    is_elsewhere: bool = False
 
 
 def _kind(leaf: _Leaf, values: list[Any]) -> _Found | None:
@@ -105,7 +113,7 @@ def _kind(leaf: _Leaf, values: list[Any]) -> _Found | None:
         kind = leaf.feature or sniffed or kind_by_name(leaf.label)
         if kind is None and (datas or names):
             raise _unusable(leaf, "bytes that are no picture and no recording that is known")
-        return None if kind is None else _Found(kind)
+        return None if kind is None else _Found(kind, is_elsewhere=bool(names and not datas))
     if _is_bytes(leaf.type):
         return _kind_of_bytes(leaf, values)
     if _is_text(leaf.type):
@@ -140,7 +148,7 @@ def _kind_of_strings(leaf: _Leaf, values: list[Any]) -> _Found | None:
     (kind, *_) = (k for k in kinds if k)
     if any(is_address(text) and scheme_of(text) not in STORES for text in texts):
         raise _unusable(leaf, "addresses on the network, which are not fetched")
-    return _Found(kind, is_name=True)
+    return _Found(kind, is_name=True, is_elsewhere=True)
 
 
 def _unusable(leaf: _Leaf, holds: str) -> InputError:

@@ -10,9 +10,11 @@ import pyarrow as pa
 from dvse.remote.address import parent_of
 from dvse.remote.remote_path import RemotePath, location
 from pipelines.sources.arrow_columns import table_layout
+from pipelines.sources.contents import Contents, contents_of
 from pipelines.sources.entry import Entry
 from pipelines.sources.record import Record, utf8_name
 from pipelines.sources.source import Source
+from pipelines.sources.table_rows import TableLayout
 from pipelines.sources.template import Template
 
 _FILE_MAGIC = b"ARROW1"
@@ -25,11 +27,12 @@ class ArrowSource(Source):
     def __init__(self, template: Template | None) -> None:
         self._template = template
 
-    def count(self, entry: Entry) -> int:
-        """Return the number of rows, and refuse a table that holds nothing to tokenise."""
-        self._layout(entry.path)
+    def contents(self, entry: Entry) -> Contents:
+        """Return the rows, and refuse a table that holds nothing to tokenise."""
+        if self._layout(entry.path).names_files:
+            return contents_of(self.records(entry))
         with _batches(entry.path) as (_, batches):
-            return sum(batch.num_rows for batch in batches)
+            return Contents(num_inputs=sum(batch.num_rows for batch in batches))
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""
@@ -60,7 +63,7 @@ class ArrowSource(Source):
                     yield f"{utf8_name(entry.name)}/{number}" if id is None else str(id)
                     number += 1
 
-    def _layout(self, path: str) -> Any:
+    def _layout(self, path: str) -> TableLayout:
         def sample(column: str) -> list[Any]:
             with _batches(path) as (_, batches):
                 for batch in batches:

@@ -17,28 +17,21 @@ from collections.abc import Iterator
 from dvse.errors import DecodeError, InputError
 from dvse.remote.address import is_address, join, parent_of
 from dvse.remote.remote_path import location
+from pipelines.sources.contents import Contents, contents_of
 from pipelines.sources.entry import Entry
-from pipelines.sources.kinds import media_record
+from pipelines.sources.manifest_row import names_media, path_fields, row_record
 from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
-from pipelines.sources.stretches import Stretch, stretch_of
 
-_PATH_COLUMNS = (
-    "path", "file", "file_name", "filename", "audio_filepath", "image", "audio", "file_path",
-    "filepath", "image_path", "audio_path", "img_path", "wav_path", "image_file", "audio_file",
-    "wav", "img", "clip",
-)  # fmt: skip
 _DELIMITERS = (",", "\t", ";", "|")
-_TEXT_COLUMNS = ("text", "caption", "transcription", "transcript", "sentence", "label", "class")
-_ID_COLUMNS = ("id", "utt_id", "key")
 
 
 class DelimitedSource(Source):
     """Rows of a CSV or TSV manifest."""
 
-    def count(self, entry: Entry) -> int:
-        """Return the number of rows."""
-        return sum(1 for _ in self._rows(entry))
+    def contents(self, entry: Entry) -> Contents:
+        """Return the rows."""
+        return contents_of(self.records(entry))
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""
@@ -59,7 +52,7 @@ class DelimitedSource(Source):
         ) as file:
             if tabs:
                 header = file.readline().rstrip("\r\n").split("\t")
-                if not _has_path(header):
+                if not names_media(header):
                     yield from _fairseq(file, _root(header[0], parent_of(entry.path)))
                     return
                 file.seek(0)
@@ -69,7 +62,7 @@ class DelimitedSource(Source):
             reader = csv.DictReader(
                 file, delimiter=delimiter, quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
             )
-            if not _has_path(list(reader.fieldnames or [])):
+            if not names_media(reader.fieldnames or []):
                 raise InputError(
                     f"{utf8_name(entry.name)}: expected a 'path' column, received the columns "
                     f"{reader.fieldnames}"
@@ -88,7 +81,7 @@ class DelimitedSource(Source):
 def _delimiter(header: str) -> str:
     """What splits a header so that a column names files."""
     for delimiter in _DELIMITERS:
-        if _has_path(next(csv.reader([header], delimiter=delimiter), [])):
+        if names_media(next(csv.reader([header], delimiter=delimiter), [])):
             return delimiter
     return ","
 
@@ -112,26 +105,21 @@ def _fairseq(file: Iterator[str], root: str) -> Iterator[tuple[int, dict[str, st
 
 def _record(entry: Entry, line: int, row: dict[str, str | None], folder: str) -> Record:
     fallback, source = f"{utf8_name(entry.name)}:{line}", f"{utf8_name(entry.path)}:{line}"
-    values = {k.strip().lower(): v for k, v in row.items() if isinstance(k, str)}
-    path = next((values[c] for c in _PATH_COLUMNS if values.get(c)), None)
-    given = next((values[c] for c in _ID_COLUMNS if values.get(c)), None)
-    if not path:
-        problem = row.get(None) or "the row has no path"  # type: ignore[call-overload]
-        return failed(given or fallback, source, DecodeError(str(problem)))
-    text = next((values[c] for c in _TEXT_COLUMNS if values.get(c)), None)
-    try:
-        full = join(folder, path)
-        stretch = stretch_of(values)
-    except InputError as error:
-        return failed(given or fallback, source, error)
-    return media_record(
-        id=utf8_name(given or path),
-        path=full,
-        source=utf8_name(full) if stretch == Stretch() else source,
-        stretch=stretch,
-        text=None if text is None else utf8_name(text),
+    record = row_record(
+        {key: _storable(key, value) for key, value in row.items()},
+        folder=folder,
+        fallback_id=fallback,
+        source=source,
+        paths=path_fields(entry.path),
     )
+    if record is None:
+        broken = row.get(None)  # type: ignore[call-overload]  # what csv says of the line
+        return failed(fallback, source, DecodeError(str(broken or "the row has no path")))
+    return record
 
 
-def _has_path(header: list[str]) -> bool:
-    return any(name.strip().lower() in _PATH_COLUMNS for name in header)
+def _storable(column: str, value: str | None) -> str | None:
+    """A value that a shard can hold; names of files keep bytes that are no UTF-8."""
+    if not isinstance(value, str) or value.isascii() or names_media([column]):
+        return value
+    return utf8_name(value)

@@ -73,6 +73,8 @@ class Entry:
         failure: why it cannot be read.
         first: inputs at its beginning that belong to an earlier entry: a container that grew.
         sha256: hash (hex) of a manifest, by which growth is told from change.
+        media_sha256: hash (hex) of the sizes and times of the files that a manifest names.
+        label: class of the file, by the folder that it lies in.
     """
 
     kind: str
@@ -86,16 +88,20 @@ class Entry:
     failure: Failure | None = None
     first: int = 0
     sha256: str | None = None
+    media_sha256: str | None = None
+    label: str | None = None
 
     def to_json(self) -> str:
         """Return one line of JSON; names that are no UTF-8 survive as escapes."""
         fields: list[object] = [self.kind, self.path, self.name, self.count, _pair(self.stamp)]
-        is_grown = self.first or self.sha256
-        if self.caption or self.members or self.failure or is_grown:
+        is_container = self.first or self.sha256 or self.media_sha256
+        if self.caption or self.members or self.failure or is_container or self.label:
             why = self.failure and [self.failure.stage, self.failure.type, self.failure.reason]
             fields += [self.caption, _pair(self.caption_stamp), list(self.members), why]
-        if is_grown:
+        if is_container or self.label:
             fields += [self.first, self.sha256]
+        if self.media_sha256 or self.label:
+            fields += [self.media_sha256, self.label]
         return json.dumps(fields, separators=(",", ":"))
 
     @classmethod
@@ -108,7 +114,8 @@ class Entry:
         """
         kind, path, name, count, stamp, *rest = json.loads(line)
         caption, caption_stamp, members, why = rest[:4] or (None, None, (), None)
-        first, sha256 = rest[4:] or (0, None)
+        first, sha256 = rest[4:6] or (0, None)
+        media_sha256, label = rest[6:] or (None, None)
         return cls(
             kind=kind,
             path=path,
@@ -121,6 +128,8 @@ class Entry:
             failure=Failure(stage=why[0], type=why[1], reason=why[2]) if why else None,
             first=first,
             sha256=sha256,
+            media_sha256=media_sha256,
+            label=label,
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dvse.errors import InputError, StorageError
 from dvse.remote.patience import is_passing
 from dvse.remote.remote_path import location, num_bytes
+from pipelines.sources.contents import Contents
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension, media_kind
 from pipelines.sources.places import file_place
@@ -18,9 +19,9 @@ _CAPTION_LIMIT = 1 << 20
 class FileSource(Source):
     """A picture, a recording or a text file; a caption beside it travels along."""
 
-    def count(self, entry: Entry) -> int:
-        """Return 1."""
-        return 1
+    def contents(self, entry: Entry) -> Contents:
+        """Return one input."""
+        return Contents(num_inputs=1)
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the file."""
@@ -30,7 +31,7 @@ class FileSource(Source):
             id=utf8_name(entry.name),
             source=utf8_name(entry.path),
             refs=(ItemRef(kind=entry.kind, place=file_place(entry.path)),),  # type: ignore[arg-type]
-            text=read_caption(entry.caption),
+            text=read_caption(entry.caption) if entry.label is None else entry.label,
         )
 
     def ids(self, entry: Entry) -> Iterator[str]:
@@ -44,9 +45,9 @@ class GroupSource(Source):
     def __init__(self, template: Template) -> None:
         self._template = template
 
-    def count(self, entry: Entry) -> int:
-        """Return 1."""
-        return 1
+    def contents(self, entry: Entry) -> Contents:
+        """Return one input."""
+        return Contents(num_inputs=1)
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the row."""
@@ -77,9 +78,9 @@ class GroupSource(Source):
 class FailureSource(Source):
     """Something named that is no input: it ends in the error manifest."""
 
-    def count(self, entry: Entry) -> int:
-        """Return 1."""
-        return 1
+    def contents(self, entry: Entry) -> Contents:
+        """Return one input."""
+        return Contents(num_inputs=1)
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the failure."""

@@ -35,5 +35,5 @@ def described_by(manifest: str, names: Set[str]) -> Set[str]:
 def files_of(records: Iterable[Record]) -> set[str]:
     """Return the paths of the media that records name."""
     return {
-        normalized(ref.place.path) for record in records for ref in record.refs if ref.place.path
+        normalized(file) for record in records for ref in record.refs for file in ref.place.files
     }

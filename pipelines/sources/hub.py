@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from dvse.errors import ConfigError
+from pipelines.sources.contents import Contents
 from pipelines.sources.entry import Entry
 from pipelines.sources.record import Record
 from pipelines.sources.source import Source
@@ -31,10 +32,10 @@ class HubSource(Source):
     def __init__(self, template: Template | None) -> None:
         self._template = template
 
-    def count(self, entry: Entry) -> int | None:
-        """Return the number of rows, `None` for a stream."""
+    def contents(self, entry: Entry) -> Contents:
+        """Return the rows, an unknown number of a stream."""
         data = load_dataset(entry.path)
-        return len(data) if hasattr(data, "__len__") else None
+        return Contents(num_inputs=len(data) if hasattr(data, "__len__") else None)
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""

@@ -11,40 +11,38 @@ Paths count from the folder of the manifest.
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import IO, Any, BinaryIO
 
 from dvse.errors import DecodeError, InputError, StorageError
 from dvse.remote.address import join, parent_of
 from dvse.remote.remote_path import location
+from pipelines.sources.contents import Contents, contents_of
 from pipelines.sources.conversation import conversation_record
 from pipelines.sources.entry import Entry
-from pipelines.sources.kinds import extension, media_record
-from pipelines.sources.lhotse import lhotse_record
+from pipelines.sources.kinds import extension
+from pipelines.sources.lhotse import is_lhotse, lhotse_record
+from pipelines.sources.manifest_row import names_media, path_fields, row_record
 from pipelines.sources.places import file_place
 from pipelines.sources.record import ItemRef, Record, failed, utf8_name
 from pipelines.sources.source import Source
-from pipelines.sources.stretches import Stretch, stretch_of
 
-_PATH_KEYS = (
-    "audio_filepath", "audio_path", "image_path", "file_path", "wav", "path", "image", "audio",
-    "file_name", "filename", "file",
-)  # fmt: skip
-_TEXT_KEYS = ("text", "caption", "transcription", "transcript", "sentence", "label")
 _CONVERSATION_KEYS = ("messages", "conversations")
+_MEDIA_KEYS = ("image", "images", "audio", "audios")
+_ID_KEYS = ("id", "utt_id")
 
 
 class JsonLinesSource(Source):
     """Lines of a JSONL file, plain or gzipped; empty lines are no inputs."""
 
-    def count(self, entry: Entry) -> int:
-        """Return the number of lines that are not empty."""
-        with _open(entry.path) as file:
-            return sum(1 for line in file if line.strip())
+    def contents(self, entry: Entry) -> Contents:
+        """Return the lines that are not empty."""
+        return contents_of(self.records(entry))
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the lines from number `start` on."""
-        folder = parent_of(entry.path)
+        folder, paths = parent_of(entry.path), path_fields(entry.path)
         number = -1
         with _open(entry.path) as file:
             for at, line in enumerate(file, start=1):
@@ -53,69 +51,79 @@ class JsonLinesSource(Source):
                 number += 1
                 if number >= start:
                     fallback = f"{utf8_name(entry.name)}:{at}"
-                    yield _record(line, fallback, f"{utf8_name(entry.path)}:{at}", folder)
+                    source = f"{utf8_name(entry.path)}:{at}"
+                    yield _record(line, fallback, source, folder, paths)
+
+
+def holds_json_lines(path: str) -> bool:
+    """Whether the first line of a `.json` is an object of its own: NeMo names its manifests so."""
+    return _first_line(path) is not None
 
 
 def first_line_points_to_files(path: str) -> bool:
     """Whether the first line of a JSONL names a file (rather than holding text itself)."""
-    try:
-        with _open(path) as file:
-            line = next((line for line in file if line.strip()), b"{}")
-        found = json.loads(line)
-    except StorageError:
-        raise
-    except (OSError, ValueError, EOFError):
-        return False
+    found = _first_line(path)
     return (
-        isinstance(found, dict)
+        found is not None
         and not any(k in found for k in _CONVERSATION_KEYS)
-        and (
-            any(k in found for k in ("recording", "sources", "tracks"))
-            or any(k in found for k in _PATH_KEYS)
-        )
+        and (is_lhotse(found) or names_media(found))
     )
 
 
-def _record(line: bytes, fallback: str, source: str, folder: str) -> Record:
+def _first_line(path: str) -> dict[str, Any] | None:
+    try:
+        with _open(path) as file:
+            line = next((line for line in file if line.strip()), b"")
+        found = json.loads(line)
+    except StorageError:
+        raise
+    except (OSError, ValueError, EOFError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _record(line: bytes, fallback: str, source: str, folder: str, paths: Sequence[str]) -> Record:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return failed(fallback, source, DecodeError(f"the line is no JSON; {error}"))
     if not isinstance(found, dict):
         return failed(fallback, source, InputError("expected a JSON object in the line"))
-    given = found.get("id", found.get("utt_id"))
+    given = next((found[key] for key in _ID_KEYS if key in found), None)
     id = fallback if given is None else utf8_name(str(given))
     try:
         for name in _CONVERSATION_KEYS:
             if name in found:
                 media = _media(found, folder)
-                return conversation_record(found[name], id, source, folder, media)
-        if "recording" in found or "sources" in found or "tracks" in found:
+                record = conversation_record(found[name], id, source, folder, media)
+                return replace(record, unused=_others(found, (name, *_MEDIA_KEYS)))
+        if is_lhotse(found):
             return lhotse_record(found, id, source, folder)
-        key = next((k for k in _PATH_KEYS if isinstance(found.get(k), str)), None)
-        if key is not None:
-            path = join(folder, found[key])
-            stretch = stretch_of(found)
-            return media_record(
-                id=id if given is not None else utf8_name(found[key]),
-                path=path,
-                source=utf8_name(path) if stretch == Stretch() else source,
-                text=_text(found),
-                stretch=stretch,
-            )
+        row = row_record(found, folder=folder, fallback_id=fallback, source=source, paths=paths)
+        if row is not None:
+            return row
         if isinstance(found.get("text"), str):
-            return Record(id=id, source=source, refs=(ItemRef.of_text(found["text"]),))
+            refs = (ItemRef.of_text(found["text"]),)
+            return Record(id=id, source=source, refs=refs, unused=_others(found, ("text",)))
         raise InputError(
             f"expected messages, a path or text in the line, received the keys {sorted(found)}"
         )
     except InputError as error:
         return failed(id, source, error)
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # A line of an odd shape must not cost the others.
+        problem = InputError(f"the line is not of a form that is known; {error}")
+        return failed(id, source, problem)
+
+
+def _others(found: Mapping[str, Any], used: Sequence[str]) -> tuple[str, ...]:
+    return tuple(key for key in found if key not in (*used, *_ID_KEYS))
 
 
 def _media(found: Mapping[str, Any], folder: str) -> list[ItemRef]:
     """Files that stand beside a conversation, as LLaVA's `image` and others' `images` name them."""
     refs = []
-    for key in ("image", "images", "audio", "audios"):
+    for key in _MEDIA_KEYS:
         value = found.get(key)
         for path in value if isinstance(value, list) else [value] if value else []:
             if not isinstance(path, str):
@@ -123,15 +131,6 @@ def _media(found: Mapping[str, Any], folder: str) -> list[ItemRef]:
             place = file_place(join(folder, path))
             refs.append(ItemRef(kind="image" if key.startswith("i") else "audio", place=place))
     return refs
-
-
-def _text(found: Mapping[str, Any]) -> str | None:
-    value = next((found[k] for k in _TEXT_KEYS if found.get(k) is not None), None)
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    ItemRef.of_text(text)  # refuse what a shard could not hold
-    return text
 
 
 class _Unzipped(gzip.GzipFile):

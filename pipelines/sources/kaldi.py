@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dvse.errors import InputError
 from dvse.remote.address import join, parent_of
 from dvse.remote.remote_path import location
+from pipelines.sources.contents import Contents, contents_of
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import media_record
 from pipelines.sources.record import Record, failed, utf8_name
@@ -20,9 +21,10 @@ from pipelines.sources.stretches import Stretch, stretch_of
 class KaldiSource(Source):
     """Lines of a wav.scp, or of the segments beside it. Paths count from its folder."""
 
-    def count(self, entry: Entry) -> int:
-        """Return the number of segments, and of recordings that none of them names."""
-        return sum(1 for _ in _utterances(entry.path))
+    def contents(self, entry: Entry) -> Contents:
+        """Return the segments, and the recordings that none of them names."""
+        beside = (join(parent_of(entry.path), name) for name in ("segments", "text"))
+        return contents_of(self.records(entry), beside=beside)
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the utterances from number `start` on."""

@@ -19,7 +19,7 @@ AUDIO = frozenset(
         *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd"),
         *("w64", "rf64", "caf", "nist", "sph", "voc", "8svx", "svx", "avr", "htk", "sf", "ircam"),
         *("mp2", "m4a", "m4b", "aac", "adts", "wma", "webm", "mka", "mkv", "mp4", "3gp", "amr"),
-        *("ac3", "eac3", "wv", "tta", "ape", "spx", "pvf", "paf"),
+        *("ac3", "eac3", "wv", "tta", "ape", "spx", "pvf", "paf", "pcm", "raw"),
     )
 )
 TEXT = frozenset((".txt", ".text", ".md"))

@@ -9,6 +9,7 @@ wherever it lies.
 # ruff: noqa: PTH119, PTH122
 # Paths stay strings: they come by the million, and os.path is several times faster.
 
+import glob
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
@@ -22,12 +23,15 @@ from dvse.errors import (
     StorageError,
     UnreadableFileError,
 )
-from dvse.remote.address import check_address, is_address
+from dvse.remote.address import check_address, is_address, parent_of
 from dvse.remote.patience import PATIENCE
 from dvse.remote.remote_path import Location, location
 from dvse.storage.file_hash import file_sha256
+from pipelines.sources.class_folders import labelled_kinds
+from pipelines.sources.contents import Contents, LeftOut
 from pipelines.sources.entry import FAILURE, UNOPENED, Entry, Stamp
 from pipelines.sources.folder_manifests import described_by, files_of, folder_manifests
+from pipelines.sources.hidden import is_hidden
 from pipelines.sources.kinds import CONTAINERS, extension, media_kind
 from pipelines.sources.record import Failure, utf8_name
 from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
@@ -53,6 +57,14 @@ class Lister:
             self._skip_identity = tree.identity(path)
         self._sources: dict[str, Source] = {}
         self._claimed: set[str] = set()
+        self._labelled: frozenset[str] = frozenset()
+        self._num_hidden = 0
+        self._unused: set[str] = set()
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What was found so far and is not used."""
+        return LeftOut(num_hidden=self._num_hidden, unused_fields=tuple(sorted(self._unused)))
 
     def entries(self, inputs: Sequence[str]) -> Iterator[Entry]:
         """Yield the entries of everything named, in order."""
@@ -79,15 +91,18 @@ class Lister:
             for path in matches:
                 if self._skip and tree.absolute(path).startswith(self._skip):
                     continue
+                if _is_hidden_match(path, typed):
+                    self._num_hidden += 1
+                    continue
                 # A pattern with ** already names what lies inside the directories.
                 if not tree.is_folder(path):
                     yield from self._file(path, path, beside=None)
                 elif "**" not in typed:
-                    yield from self._folder(path, path, ancestors=())
+                    yield from self._whole_folder(path, path)
             return
         if tree.is_folder(typed):
             found = False
-            for entry in self._folder(typed, "", ancestors=()):
+            for entry in self._whole_folder(typed, ""):
                 found = True
                 yield entry
             if not found:
@@ -95,6 +110,12 @@ class Lister:
                 yield _failed(typed, typed, empty, kind=UNOPENED)
         else:
             yield from self._file(typed, typed, beside=None)
+
+    def _whole_folder(self, path: str, name: str) -> Iterator[Entry]:
+        if self._options.template is None:
+            self._labelled = labelled_kinds(self._tree(path), path, self._skip)
+        yield from self._folder(path, name, ancestors=())
+        self._labelled = frozenset()
 
     def _folder(self, path: str, name: str, ancestors: tuple[Hashable, ...]) -> Iterator[Entry]:
         tree = self._tree(path)
@@ -115,6 +136,9 @@ class Lister:
             yield _failed(path, name or path, circle)
             return
         path = tree.absolute(path)
+        for child in [child for child in is_folder if is_hidden(child)]:
+            del is_folder[child]
+            self._num_hidden += f"{path}/{child}/" != self._skip
         for child in saved_dataset_leftovers(path, is_folder.keys()):
             del is_folder[child]
         if self._options.template is not None:
@@ -183,7 +207,7 @@ class Lister:
         if beside is not None and absolute in self._claimed:
             return
         ending = extension(path)
-        kind = CONTAINERS.get(ending)
+        kind = self._container(absolute, ending, is_inside=beside is not None)
         if kind is not None:
             if beside is not None and self._only_points(kind, absolute):
                 yield _failed(
@@ -209,6 +233,7 @@ class Lister:
             yield _failed(path, name, problem)
             return
         caption = None if kind == "text" else _caption(absolute, beside, tree)
+        is_labelled = beside is not None and kind in self._labelled
         yield Entry(
             kind=kind,
             path=absolute,
@@ -216,25 +241,42 @@ class Lister:
             stamp=self._stamp(absolute),
             caption=caption,
             caption_stamp=self._stamp(caption) if caption else None,
+            label=parent_of(absolute).rpartition("/")[2] if is_labelled else None,
         )
+
+    def _container(self, path: str, ending: str, *, is_inside: bool) -> str | None:
+        """The kind of a container; a `.json` of a folder is one where it names other files."""
+        if ending != ".json":
+            return CONTAINERS.get(ending)
+        from pipelines.sources.json_lines import first_line_points_to_files, holds_json_lines
+
+        is_one = first_line_points_to_files(path) if is_inside else holds_json_lines(path)
+        return "jsonl" if is_one else None
 
     def _counted(self, entry: Entry) -> Entry:
         try:
-            count, sha256 = PATIENCE.call(lambda: self._count(entry))
+            contents, sha256 = PATIENCE.call(lambda: self._looked_into(entry))
         except (ConfigError, StorageError, MissingExtraError):
             raise  # the command is wrong, or the store does not answer: not the container's fault
         except Exception as error:
             # Any library may raise anything on a broken container; the job goes on without it.
             return _failed(entry.path, entry.name, error, stamp=entry.stamp, kind=UNOPENED)
-        if count == 0:
+        self._num_hidden += contents.num_hidden
+        self._unused |= contents.unused
+        if contents.num_inputs == 0:
             empty = InputError(f"{utf8_name(entry.name)}: it holds no inputs")
             return _failed(entry.path, entry.name, empty, stamp=entry.stamp)
-        return replace(entry, count=count, sha256=sha256)
+        return replace(
+            entry,
+            count=contents.num_inputs,
+            sha256=sha256,
+            media_sha256=contents.media_sha256,
+        )
 
-    def _count(self, entry: Entry) -> tuple[int | None, str | None]:
+    def _looked_into(self, entry: Entry) -> tuple[Contents, str | None]:
         is_manifest = entry.kind in _MANIFESTS
         sha256 = file_sha256(location(entry.path)) if is_manifest else None
-        return self._source(entry.kind).count(entry), sha256
+        return self._source(entry.kind).contents(entry), sha256
 
     def _only_points(self, kind: str, path: str) -> bool:
         """Whether a manifest only names files that lie elsewhere."""
@@ -256,6 +298,14 @@ class Lister:
         if kind not in self._sources:
             self._sources[kind] = make_source(kind, self._options)
         return self._sources[kind]
+
+
+def _is_hidden_match(path: str, pattern: str) -> bool:
+    """Whether a path is hidden in a part that its pattern does not ask for."""
+    asked = pattern.split("/")
+    if any(part.startswith(".") and glob.has_magic(part) for part in asked):
+        return False
+    return any(is_hidden(part) for part in path.split("/") if part not in (*asked, ".", ".."))
 
 
 def _failed(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dvse.audio.pcm_format import is_headerless, undeclared
 from dvse.errors import DecodeError, InputError, TooLargeError
 from dvse.items import Audio, Image, Item, Special, Text
 from pipelines.sources.places import RemotePlace
@@ -25,7 +26,8 @@ class Loaded:
     """What is known of an input besides its chunks.
 
     Attributes:
-        sha256: hash (hex) of its bytes; of several items, the hash of their hashes in order.
+        sha256: hash (hex) of its bytes; of several items, the hash of their hashes in order; of a
+            part of a recording, the hash of both.
         is_answer: in conversations, for each item, whether it carries loss.
     """
 
@@ -76,7 +78,7 @@ def _load_ref(ref: ItemRef, source: str) -> tuple[Item, str | None]:
     digest = hashlib.sha256(data).hexdigest()
     if ref.kind == "image":
         _refuse_empty(ref, len(data))
-        return Image(data, name=_name(ref, source)), digest
+        return Image(data, max_pixels=ref.max_pixels, name=_name(ref, source)), digest
     if isinstance(ref.place, FilePlace):
         _refuse_empty(ref, len(data))
     try:
@@ -103,10 +105,18 @@ def _load_audio(ref: ItemRef, name: str) -> tuple[Item, str]:
         source = ref.place.read()
         _refuse_empty(ref, len(source))
         digest = hashlib.sha256(source).hexdigest()
-    audio = Audio(source, name=name)
+    start = b"" if is_kept else bytes(source[:16])
+    if ref.pcm is None and not is_kept and is_headerless(ref.place.name, start):
+        raise undeclared(name)
+    audio = Audio(source, pcm=ref.pcm, name=name)
     if is_kept and isinstance(ref.place, RemotePlace):
         weakref.finalize(audio, Path(source).unlink, missing_ok=True)
-    if ref.start_s is None and ref.duration_s is None and ref.channels is None:
+    meant = (ref.start_s, ref.duration_s, ref.channels)
+    if ref.pcm is None and meant == (None, None, None):
+        return audio, digest
+    # The same bytes are another input where another part of them, or another format, is meant.
+    digest = hashlib.sha256(f"{digest} {meant} {ref.pcm}".encode()).hexdigest()
+    if meant == (None, None, None):
         return audio, digest
     from dvse.audio.stretch import read_stretch
 

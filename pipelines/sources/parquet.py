@@ -4,6 +4,7 @@ Read row group by row group; a damaged one costs its own rows and no others.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from dvse.remote.patience import is_passing
 from dvse.remote.remote_path import location
 from dvse.storage.shard import opened
 from pipelines.sources.arrow_columns import table_layout
+from pipelines.sources.contents import Contents, contents_of
 from pipelines.sources.entry import Entry
 from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
@@ -30,11 +32,13 @@ class ParquetSource(Source):
     def __init__(self, template: Template | None) -> None:
         self._template = template
 
-    def count(self, entry: Entry) -> int:
-        """Return the number of rows, and refuse a table that holds nothing to tokenise."""
+    def contents(self, entry: Entry) -> Contents:
+        """Return the rows, and refuse a table that holds nothing to tokenise."""
         with pq.ParquetFile(opened(location(entry.path))) as file:
-            _layout(file, self._template)
-            return file.metadata.num_rows
+            layout, num_rows = _layout(file, self._template), file.metadata.num_rows
+        if layout.names_files:
+            return replace(contents_of(self.records(entry)), num_inputs=num_rows)
+        return Contents(num_inputs=num_rows)
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""

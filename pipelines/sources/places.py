@@ -21,10 +21,10 @@ def file_place(path: str) -> FilePlace:
     return RemotePlace(path) if is_address(path) else FilePlace(path)
 
 
-def slice_place(path: str, offset: int, num_bytes: int) -> Place:
+def slice_place(path: str, offset: int, num_bytes: int, member: str = "") -> Place:
     """Return the place of a range of a file, given its path or address."""
     kind = RemoteSlice if is_address(path) else SlicePlace
-    return kind(path, offset, num_bytes)
+    return kind(path, offset, num_bytes, member)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,16 @@ class Place(ABC):
     def path(self) -> str | None:
         """The file that holds exactly these bytes, `None` where there is none."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that are read, of those that no container holds."""
+        return () if self.path is None else (self.path,)
+
+    @property
+    def name(self) -> str:
+        """What the bytes are called where they lie: a path, the name of a member, or nothing."""
+        return self.path or ""
+
     @abstractmethod
     def read(self) -> bytes:
         """Return the bytes.
@@ -108,11 +118,17 @@ class SlicePlace(Place):
     file: str
     offset: int
     num_bytes: int
+    member: str = ""
 
     @property
     def path(self) -> str | None:
         """None: the file holds more than these bytes."""
         return None
+
+    @property
+    def name(self) -> str:
+        """The name of the member."""
+        return self.member
 
     def read(self) -> bytes:
         """Read the range."""
@@ -137,11 +153,17 @@ class HeldPlace(Place):
     """Bytes that travel with the record."""
 
     data: bytes
+    member: str = ""
 
     @property
     def path(self) -> str | None:
         """None: there is no file."""
         return None
+
+    @property
+    def name(self) -> str:
+        """The name of the member."""
+        return self.member
 
     def read(self) -> bytes:
         """Return the bytes."""
@@ -157,6 +179,8 @@ class ItemRef:
         place: where they lie.
         start_s, duration_s: the stretch of a recording that is meant, where not all of it.
         channels: which of its channels, where not all.
+        pcm: what raw samples without a header are, as `dvse.Audio` takes it.
+        max_pixels: the limit of a picture, where it is not the bundle's.
     """
 
     kind: ItemKind
@@ -164,6 +188,8 @@ class ItemRef:
     start_s: float | None = None
     duration_s: float | None = None
     channels: tuple[int, ...] | None = None
+    pcm: str | None = None
+    max_pixels: int | None = None
 
     @classmethod
     def of_text(cls, text: str, kind: ItemKind = "text") -> "ItemRef":
@@ -192,6 +218,7 @@ class Record:
         text: caption or label that stands beside the media.
         is_answer: in conversations, for each item, whether a decoder should learn to produce it.
         failure: why it cannot be read, where that is known already.
+        unused: fields of its line that are not known here and change nothing.
     """
 
     id: str
@@ -200,6 +227,7 @@ class Record:
     text: str | None = None
     is_answer: tuple[bool, ...] | None = None
     failure: Failure | None = None
+    unused: tuple[str, ...] = ()
 
     def renamed(self, id: str) -> "Record":
         """Return the record under another name."""

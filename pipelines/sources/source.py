@@ -1,8 +1,9 @@
-"""The contract of a source: how many inputs an entry holds, and the inputs themselves in order."""
+"""The contract of a source: what an entry holds, and its inputs themselves in order."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+from pipelines.sources.contents import Contents
 from pipelines.sources.entry import Entry
 from pipelines.sources.record import Record
 
@@ -11,8 +12,8 @@ class Source(ABC):
     """Reads entries of one kind. Holds options, no open files."""
 
     @abstractmethod
-    def count(self, entry: Entry) -> int | None:
-        """Return the number of inputs in the entry, `None` where only reading to the end tells.
+    def contents(self, entry: Entry) -> Contents:
+        """Return how many inputs the entry holds, and what else has to be known of them.
 
         Raises:
             Exception: the container cannot be opened; the entry then counts as one failed input.
@@ -22,7 +23,7 @@ class Source(ABC):
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the inputs from number `start` on, always in the same order.
 
-        Exactly `count` of them; one that cannot be read is a record with a `failure`.
+        Exactly `num_inputs` of them; one that cannot be read is a record with a `failure`.
         """
 
     def ids(self, entry: Entry) -> Iterator[str]:

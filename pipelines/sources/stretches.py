@@ -4,6 +4,7 @@ Fields that are known are obeyed; fields that would change the recording and are
 line by name, since the recording alone would be another sample.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,15 @@ _NOT_DONE = (
     "frame_offset", "num_frames", "start_sample", "end_sample", "start_frame", "end_frame",
     "reverse", "mix", "tracks", "trim",
 )  # fmt: skip
+_NOTHING: tuple[Any, ...] = (None, "", [], {}, 1, 1.0, "1", "1.0", False)
+_AFFIXED = re.compile(
+    r"((audio|clip|segment|seg|speech|utt|utterance|wav|crop)_)?"
+    r"(start|begin|end|stop|offset|onset|offset_end|speed|tempo|volume|gain|pitch|crop|trim)"
+    r"(_(time|s|sec|secs|second|seconds|ms|msec|samples?|frames?|factor|ratio|db|box|idx|index))?"
+)
+"""Further names of times and changes, as manifests of other programs have them."""
+FIELDS = frozenset((*_STARTS, *_ENDS, *_DURATIONS, *_CHANNELS, *_NOT_DONE))
+"""Fields that are obeyed, or that refuse a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +50,9 @@ def stretch_of(row: Mapping[str, Any]) -> Stretch:
     Stretch(start_s=1.0, duration_s=0.5, channels=None)
     """
     row = {key.strip().lower(): value for key, value in row.items() if isinstance(key, str)}
-    for key in _NOT_DONE:
-        if row.get(key) not in (None, "", [], {}, 1, 1.0, "1", "1.0", False):
+    for key, value in row.items():
+        is_unknown = key not in FIELDS and _AFFIXED.fullmatch(key) is not None
+        if (key in _NOT_DONE or is_unknown) and value not in _NOTHING:
             raise InputError(f"the field {key!r} changes the recording, which is not done here")
     start = _first(row, _STARTS)
     end = _first(row, _ENDS)

@@ -38,6 +38,7 @@ class TableLayout:
         label_names: label column → names of its numbers.
         paths: media column → names from the top, where it lies inside structs.
         columns: all columns.
+        names_files: whether media are named that lie elsewhere.
     """
 
     media: Mapping[str, str]
@@ -47,6 +48,7 @@ class TableLayout:
     columns: Sequence[str]
     label_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    names_files: bool = False
 
     @classmethod
     def of(
@@ -55,6 +57,8 @@ class TableLayout:
         media: Mapping[str, str],
         label_names: Mapping[str, Sequence[str]],
         paths: Mapping[str, Sequence[str]] | None = None,
+        *,
+        names_files: bool = False,
     ) -> "TableLayout":
         """Choose the columns by their names.
 
@@ -78,6 +82,7 @@ class TableLayout:
             columns=columns,
             label_names=label_names,
             paths=paths or {},
+            names_files=names_files,
         )
 
     def needed(self, template: Template | None) -> list[str]:
@@ -210,7 +215,8 @@ def _one_media(value: Any, column: str, kind: str, folder: str) -> ItemRef:
         path = None if data is not None else value
     if data is not None:
         kind = kind_of_bytes(data) or kind
-        return ItemRef(kind=kind, place=HeldPlace(bytes(data)))  # type: ignore[arg-type]
+        place = HeldPlace(bytes(data), path if isinstance(path, str) else "")
+        return ItemRef(kind=kind, place=place)  # type: ignore[arg-type]
     if path:
         if is_address(path) and scheme_of(path) not in STORES:
             raise DecodeError(f"column {column!r}: {path} is an address, which is not fetched")

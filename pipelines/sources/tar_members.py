@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dvse.errors import DecodeError
 
 _BLOCK = tarfile.BLOCKSIZE
-_FOLDER_OF_FORKS = "__MACOSX"
 
 
 def members_of_all(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -27,16 +26,6 @@ def members_of_all(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             yield member
         elif not _goes_on(archive):
             return
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a member is a hidden file: a resource fork of macOS (`._a.png`), or `.DS_Store`.
-
-    >>> is_hidden("d/._a.png"), is_hidden("./a.png"), is_hidden("__MACOSX/a.png")
-    (True, False, True)
-    """
-    *folders, last = name.split("/")
-    return last.startswith(".") or _FOLDER_OF_FORKS in folders
 
 
 def _goes_on(archive: tarfile.TarFile) -> bool:

@@ -8,7 +8,6 @@ archive): the samples before the damage are inputs, and the rest is one failed i
 """
 
 import json
-import logging
 import re
 import tarfile
 from collections.abc import Iterator
@@ -18,7 +17,9 @@ from typing import IO
 from dvse.errors import DecodeError, InputError, StorageError
 from dvse.remote.patience import is_passing
 from dvse.remote.remote_path import location, num_bytes
+from pipelines.sources.contents import Contents
 from pipelines.sources.entry import Entry
+from pipelines.sources.hidden import is_hidden
 from pipelines.sources.kinds import media_kind
 from pipelines.sources.places import slice_place
 from pipelines.sources.record import (
@@ -31,14 +32,13 @@ from pipelines.sources.record import (
     utf8_name,
 )
 from pipelines.sources.source import Source
-from pipelines.sources.tar_members import is_hidden, members_of_all
+from pipelines.sources.tar_members import members_of_all
 from pipelines.sources.template import Template
 
 # The directory and the name up to its first dot are the key, as in webdataset's base_plus_ext.
 _KEY = re.compile(r"^((?:.*/|)[^./]+)[.]([^/]*)$", re.DOTALL)
 _CAPTION_KEYS = ("caption", "text", "transcription", "transcript", "sentence", "label")
 _SMALL = 1 << 20
-_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -54,18 +54,11 @@ class TarSource(Source):
     def __init__(self, template: Template | None) -> None:
         self._template = template
 
-    def count(self, entry: Entry) -> int:
-        """Return the number of samples, a broken end counted as one; log how much is left out."""
-        left_out: list[str] = []
-        count = sum(1 for _ in _samples(entry.path, read=False, left_out=left_out))
-        if left_out:
-            _log.warning(
-                "%s: %d hidden members are left out, %s first",
-                utf8_name(entry.name),
-                len(left_out),
-                utf8_name(left_out[0]),
-            )
-        return count
+    def contents(self, entry: Entry) -> Contents:
+        """Return the samples, a broken end counted as one, and how many members are left out."""
+        hidden: list[str] = []
+        count = sum(1 for _ in _samples(entry.path, read=False, hidden=hidden))
+        return Contents(num_inputs=count, num_hidden=len(hidden))
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the samples from number `start` on."""
@@ -153,7 +146,7 @@ def _caption(sample: _Sample) -> str | None:
 
 
 def _samples(
-    path: str, *, read: bool, left_out: list[str] | None = None
+    path: str, *, read: bool, hidden: list[str] | None = None
 ) -> Iterator[_Sample | Failure]:
     """Yield samples in order, then a failure if the archive does not end as one should."""
     sample: _Sample | None = None
@@ -169,8 +162,8 @@ def _samples(
                 if member.isdir():
                     continue
                 if is_hidden(member.name):
-                    if left_out is not None:
-                        left_out.append(member.name)
+                    if hidden is not None:
+                        hidden.append(member.name)
                     continue
                 if plain and member.isreg() and member.offset_data + member.size > size:
                     raise DecodeError(f"it is cut short inside {utf8_name(member.name)}")
@@ -209,8 +202,8 @@ def _place(
     archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, *, plain: bool, read: bool
 ) -> Place:
     if plain and member.isreg() and not member.issparse():
-        return slice_place(path, member.offset_data, member.size)
+        return slice_place(path, member.offset_data, member.size, member.name)
     if not read:
         return HeldPlace(b"")
     file: IO[bytes] | None = archive.extractfile(member) if member.isreg() else None
-    return HeldPlace(b"" if file is None else file.read())
+    return HeldPlace(b"" if file is None else file.read(), member.name)

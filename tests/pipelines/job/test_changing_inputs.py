@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 from fake_step import FakeStep
 
 from dvse.errors import ResumeError
@@ -85,6 +86,12 @@ def write_parquet(path, numbers):
     pq.write_table(pa.table({"text": [text(n) for n in numbers]}), path)
 
 
+def write_arrow(path, numbers):
+    table = pa.table({"text": [text(n) for n in numbers]})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+
+
 def write_jsonl(path, numbers):
     path.write_text("".join(json.dumps({"text": text(n)}) + "\n" for n in numbers))
 
@@ -122,6 +129,7 @@ def write_kaldi(path, numbers):
 WRITERS = {
     "tar": write_tar,
     "parquet": write_parquet,
+    "arrow": write_arrow,
     "jsonl": write_jsonl,
     "csv": write_csv,
     "tsv": write_tsv,
@@ -435,6 +443,24 @@ def test_a_data_set_address(tmp_path, grows):
     judged([address], out, tmp_path)
 
 
+def test_a_saved_data_set_that_grows(tmp_path):
+    """`save_to_disk` again, with more rows: its one Arrow file has grown."""
+    out, folder = tmp_path / "out", tmp_path / "data"
+
+    def save(numbers):
+        Dataset.from_dict({"text": [text(n) for n in numbers]}).save_to_disk(folder)
+
+    save(range(6))
+    run([folder], out)
+    before = shards(out)
+    save(range(9))
+    with pytest.raises(ResumeError, match="grown: "):
+        run([folder], out)
+    run([folder], out, append=True)
+    assert before.items() <= shards(out).items()
+    judged([folder], out, tmp_path)
+
+
 @pytest.mark.parametrize("count", [6, 13])
 def test_a_stream_of_another_length_is_refused(tmp_path, count):
     out, path = tmp_path / "out", tmp_path / "rows.parquet"
@@ -482,6 +508,72 @@ def test_verify_can_tell_what_can_be_opened_now(tmp_path, ending):
         f"failed before, can be opened now: {paths[1]} (50 inputs)",
         f"failed before, can be opened now: {empty} (1 inputs)",
     ]
+
+
+def media_manifest(tmp_path, ending):
+    """Two files and a manifest that names them; Kaldi's with transcripts beside it."""
+    names = [tmp_path / f"{n}.wav" for n in ("a", "b")]
+    for path in names:
+        path.write_bytes(path.name.encode())
+    manifest = tmp_path / f"m.{ending}"
+    if ending == "csv":
+        manifest.write_text("path,text\na.wav,one\nb.wav,two\n")
+    elif ending == "jsonl":
+        rows = [{"path": "a.wav", "offset": 0}, {"path": "b.wav", "offset": 0}]
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif ending == "parquet":
+        pq.write_table(pa.table({"audio": ["a.wav", "b.wav"]}), manifest)
+    else:
+        manifest.write_text("u1 a.wav\nu2 b.wav\n")
+        (tmp_path / "text").write_text("u1 one\nu2 two\n")
+    return manifest, names
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "scp"])
+def test_files_that_a_manifest_names_are_watched(tmp_path, ending, monkeypatch):
+    monkeypatch.setattr("dvse.audio.stretch.read_stretch", lambda audio, **_: audio)
+    manifest, (first, second) = media_manifest(tmp_path, ending)
+    out = tmp_path / "out"
+    run([manifest], out)
+    before = shards(out)
+    os.utime(first, (1, 1))
+    assert today(out) == []
+    assert run([manifest], out).new_inputs == 0
+    second.write_bytes(b"other")
+    assert today(out) == [f"changed: {manifest} (1 of its inputs: files, labels or texts)"]
+    with pytest.raises(ResumeError, match="--redo-changed"):
+        run([manifest], out)
+    run([manifest], out, redo_changed=True)
+    assert shards(out) != before
+    judged([manifest], out, tmp_path)
+    assert run([manifest], out).new_inputs == 0
+
+
+def test_transcripts_beside_a_wav_scp_are_watched(tmp_path):
+    manifest, _ = media_manifest(tmp_path, "scp")
+    out = tmp_path / "out"
+    run([manifest], out)
+    (tmp_path / "text").write_text("u1 one\nu2 else\n")
+    with pytest.raises(ResumeError, match="changed"):
+        run([manifest], out)
+    (tmp_path / "text").write_text("u1 one\nu2 two\n")
+    (tmp_path / "segments").write_text("v1 u1 0 1\nv2 u2 0 1\n")
+    with pytest.raises(ResumeError, match="changed"):
+        run([manifest], out)
+
+
+def test_a_folder_whose_names_become_labels(tmp_path):
+    out, folder = tmp_path / "out", tmp_path / "in"
+    (folder / "cat").mkdir(parents=True)
+    (folder / "cat" / "a.png").write_bytes(b"a")
+    run([folder], out)
+    (folder / "dog").mkdir()
+    (folder / "dog" / "b.png").write_bytes(b"b")
+    with pytest.raises(ResumeError, match="changed"):
+        run([folder], out, append=True)
+    run([folder], out, append=True, redo_changed=True)
+    assert [row[3] for row in contents(out)] == ["cat", "dog"]
+    judged([folder], out, tmp_path)
 
 
 def test_a_job_of_the_version_before_goes_on(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from dvse.errors import ConfigError, DecodeError
 from pipelines.sources.entry import Entry
 from pipelines.sources.listing import Lister
+from pipelines.sources.loading import load
 from pipelines.sources.registry import SourceOptions, make_source
 
 
@@ -519,10 +520,109 @@ def test_joined_tars_are_read_to_the_end(tmp_path, ending, mode):
     assert [described(r)[0] for r in found] == [("image", d) for d in (b"A", b"B", b"C")]
 
 
-def test_resource_forks_of_macos_are_left_out_and_counted(tmp_path, caplog):
+def test_resource_forks_of_macos_are_left_out_and_counted(tmp_path):
     members = [("._a.png", b"?"), ("a.png", b"A"), ("._a.txt", b"?"), ("a.txt", b"one"),
                ("__MACOSX/x.png", b"?"), (".DS_Store", b"?"), ("./b.png", b"B")]  # fmt: skip
-    first, second = records(make_tar(tmp_path / "mac.tar", members))
+    path = make_tar(tmp_path / "mac.tar", members)
+    first, second = records(path)
     assert (first.id, first.text) == ("a", "one")
     assert described(second) == [("image", b"B")]
-    assert "4 hidden members are left out" in caplog.text
+    for name, data in members:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(data)
+    assert [r.id for r in records(tmp_path / "in")] == ["a.png", "a.txt", "b.png"]
+    # In the folder, __MACOSX counts as one; asked for by name, what is hidden is an input.
+    for typed, num_inputs, num_hidden in (
+        (path, 1, 4),
+        (tmp_path / "in", 3, 4),
+        (tmp_path / "in" / "*", 3, 4),
+        (tmp_path / "in" / "**" / "*", 3, 5),
+        (tmp_path / "in" / "._*", 2, 0),
+        (tmp_path / "in" / "._a.png", 1, 0),
+    ):
+        lister = Lister(SourceOptions())
+        assert len(list(lister.entries([str(typed)]))) == num_inputs, typed
+        assert lister.left_out.num_hidden == num_hidden, typed
+
+
+def test_fields_that_are_not_used_are_named_once(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"A")
+    lines = [
+        {"audio_filepath": "a.wav", "text": "one", "lang": "en", "duration": 1},
+        {"audio_filepath": "a.wav", "speaker": 3, "lang": "de"},
+        {"text": "alone", "topic": "none"},
+        {"messages": [{"role": "user", "content": "Hi"}], "id": 1, "origin": "x"},
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "m.csv").write_text("path,text,age\na.wav,one,7\n")
+    lister = Lister(SourceOptions())
+    list(lister.entries([str(tmp_path / "m.jsonl"), str(tmp_path / "m.csv")]))
+    assert lister.left_out.unused_fields == ("age", "lang", "origin", "speaker", "topic")
+    assert "age, lang, origin, speaker, topic" in lister.left_out.lines()[0]
+
+
+def test_json_lines_in_a_json_file(tmp_path):
+    """NeMo names its manifests so; a description beside a picture is none."""
+    (tmp_path / "a.wav").write_bytes(b"A")
+    line = json.dumps({"audio_filepath": "a.wav", "text": "one"})
+    (tmp_path / "manifest.json").write_text(f"{line}\n{line}\n")
+    first, second = records(tmp_path / "manifest.json")
+    assert (described(first), second.text) == ([("audio", b"A")], "one")
+    (tmp_path / "about.json").write_text(json.dumps({"caption": "a cat"}, indent=1))
+    (tmp_path / "sidecar.json").write_text(json.dumps({"text": "a cat"}))
+    reasons = {r.id: r.failure and r.failure.reason for r in records(tmp_path)}
+    assert reasons["a.wav"] is None
+    assert "a manifest in a folder is not followed" in reasons["manifest.json"]
+    assert "unknown extension '.json'" in reasons["about.json"]
+    assert "unknown extension '.json'" in reasons["sidecar.json"]
+    assert "unknown extension" in described(records(tmp_path / "about.json")[0])
+
+
+def test_raw_samples_are_what_was_declared(tmp_path):
+    samples = [("a.pcm", bytes(8)), ("b.raw", bytes(6)), ("c.wav", b"RIFF")]
+    path = make_tar(tmp_path / "x.tar", samples)
+    options = SourceOptions(pcm="s16le:8000:1", max_pixels=5)
+    (entry,) = Lister(options).entries([str(path)])
+    refs = [r.refs[0] for r in make_source("tar", options).records(entry)]
+    assert [ref.pcm for ref in refs] == ["s16le:8000:1", "s16le:8000:1", None]
+    for record in records(path)[:2]:
+        with pytest.raises(DecodeError, match="--pcm"):
+            load(record)
+    for text in ("s16le", "s16le:8000:0"):
+        with pytest.raises(ConfigError, match="--pcm: expected"):
+            SourceOptions(pcm=text)
+    with pytest.raises(ConfigError, match="--max-pixels"):
+        SourceOptions(max_pixels=0)
+
+
+def test_a_part_of_a_conversation_that_is_no_picture_is_a_line_of_its_own(tmp_path):
+    good = {"messages": [{"role": "user", "content": "Hi"}]}
+    bad = {"messages": [{"role": "user", "content": [{"type": "image", "image": {"label": 3}}]}]}
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, (good, bad, good))))
+    first, second, third = records(tmp_path / "m.jsonl")
+    assert first.failure is None and third.failure is None
+    assert "received ['label']" in second.failure.reason
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"recording": {"sources": 3}}',
+        '{"type": ["MonoCut"], "tracks": [1]}',
+        '{"type": "MixedCut", "tracks": [{"cut": {"id": 1}}]}',
+        '{"sources": [{"type": "file", "source": "a.wav", "channels": 1}], "supervisions": 4}',
+        '{"recording": {"sources": [{"type": "file", "source": "a.wav"}]}, "supervisions": 7}',
+        '{"path": "a.wav", "channel": {"a": 1}}',
+        '{"path": ["a.wav", 3], "text": {"a": [1]}, "start": [1]}',
+        '{"messages": {"role": 3}}',
+        '{"messages": [{"role": ["x"], "content": 4}]}',
+        "[" * 100_000,
+        "null",
+    ],
+)
+def test_a_line_of_an_odd_shape_costs_itself_alone(tmp_path, line):
+    (tmp_path / "m.jsonl").write_text(f'{{"text": "before"}}\n{line}\n{{"text": "after"}}\n')
+    before, odd, after = records(tmp_path / "m.jsonl")
+    assert described(before) == [("text", b"before")]
+    assert described(after) == [("text", b"after")]
+    assert odd.failure is not None or odd.refs

@@ -24,6 +24,7 @@ PLACES = (
     "pipelines.job.plan",
     "pipelines.sources.listing",
     "pipelines.sources.entry",
+    "pipelines.sources.tree",
 )
 CODES = [errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.ECONNRESET]
 
@@ -168,6 +169,12 @@ class Flaky:
             raise OSError(errno.EIO, "Input/output error")
         return self._file.read(size)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
     def __getattr__(self, name):
         return getattr(self._file, name)
 
@@ -181,8 +188,13 @@ def test_a_tar_does_not_break_off(tmp_path, monkeypatch, slept, num_faults):
             info = tarfile.TarInfo(f"{number}.txt")
             info.size = 5
             archive.addfile(info, io.BytesIO(b"%5d" % number))
-    faults, real = [1] * num_faults, tarfile.bltn_open
-    monkeypatch.setattr(tarfile, "bltn_open", lambda *a: Flaky(real(*a), faults))
+    faults = [1] * num_faults
+
+    class FlakyPath(type(path)):
+        def open(self, *how):
+            return Flaky(super().open(*how), faults)
+
+    monkeypatch.setattr("pipelines.sources.tars.location", FlakyPath)
     summary = run([path], tmp_path / "out")
     assert (summary.num_rows, summary.num_errors, faults) == (20, 0, [])
     assert len(slept) == num_faults
