@@ -80,10 +80,11 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def run(self, records: Iterator[Numbered]) -> Iterator[Outcome]:
+    def run(self, records: Iterator[Numbered | None]) -> Iterator[Outcome]:
         """Yield exactly one outcome for each record, in any order; fewer only when stopped.
 
-        Records are read ahead by a bounded amount only.
+        Records are read ahead by a bounded amount only. A `None` among them says that no more is
+        there for now, so that nothing waits for it.
 
         Raises:
             WorkerDiedError: processes were killed twice on the same partition.

@@ -29,7 +29,7 @@ class InlineEngine(Engine):
         self._work = step.open(self._device)
         return self._work.describe()
 
-    def run(self, records: Iterator[Numbered]) -> Iterator[Outcome]:
+    def run(self, records: Iterator[Numbered | None]) -> Iterator[Outcome]:
         """Yield an outcome for each record."""
         assert self._work is not None, "open the engine first"
         assembly = Assembly(self._work)
@@ -40,6 +40,8 @@ class InlineEngine(Engine):
         for numbered in records:
             if self.is_stopped():
                 return
+            if numbered is None:
+                continue
             if numbered.record.failure is not None:
                 yield Outcome.failed(numbered, numbered.record.failure)
                 continue

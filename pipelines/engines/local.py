@@ -80,7 +80,7 @@ class LocalEngine(Engine):
             worker.begin(self._preparer)
         return description
 
-    def run(self, records: Iterator[Numbered]) -> Iterator[Outcome]:
+    def run(self, records: Iterator[Numbered | None]) -> Iterator[Outcome]:
         """Yield an outcome for each record."""
         feed, board = TaskFeed(records), self._board
         while not self.is_stopped():

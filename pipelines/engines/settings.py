@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dvse.errors import ConfigError
 from dvse.precision import Precision, check_precision
@@ -18,7 +18,7 @@ _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Processes, devices and threads of this machine.
+    """Where a job runs, and how wide: processes, devices and threads.
 
     Raises:
         ConfigError: a number outside its range, no device, an unknown one, or several kinds.
@@ -26,8 +26,17 @@ class Placement:
 
     num_workers: int | None = setting(
         None,
-        "decode processes; 0 does everything in one process (default: the processors here)",
+        "decode processes, of each actor with --engine ray; 0 does everything in one process "
+        "(default: the processors here, or those that an actor gets)",
         name="workers",
+    )
+    engine_name: Literal["local", "ray"] = setting(
+        "local", "ray runs on the nodes of a Ray cluster", name="engine"
+    )
+    ray_address: str | None = setting(
+        None,
+        "with --engine ray: of the cluster's head, or auto (default: start one on this machine)",
+        metavar="ADDRESS",
     )
     device: str = setting("cpu", "cpu, cuda, or several: cuda:0,cuda:1")
     threads: int | None = setting(
@@ -48,6 +57,15 @@ class Placement:
                 raise ConfigError(f"--device: expected cpu, cuda or cuda:N, received {name!r}")
         if self.num_workers is not None and self.num_workers < 0:
             raise ConfigError(f"--workers: expected at least 0, received {self.num_workers}")
+        if self.engine_name == "ray" and (self.device not in ("cpu", "cuda")):
+            raise ConfigError(
+                f"--device: with --engine ray expected cpu or cuda, received {self.device!r}; Ray "
+                "gives each actor a GPU of its own"
+            )
+        if self.engine_name == "ray" and self.num_workers == 0:
+            raise ConfigError("--workers: with --engine ray expected at least 1, received 0")
+        if self.engine_name == "local" and self.ray_address is not None:
+            raise ConfigError("--ray-address: expected --engine ray beside it")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"--threads: expected at least 1, received {self.threads}")
         if self.devices[0] == "cpu":  # a card is asked by the process that computes on it
@@ -69,6 +87,16 @@ class Placement:
         Raises:
             ConfigError: a number below 1.
         """
+        if self.engine_name == "ray":
+            from pipelines.engines.ray_engine import RayEngine
+
+            return RayEngine(
+                address=self.ray_address,
+                device=self.device,
+                num_workers=self.num_workers,
+                max_chunks=max_chunks,
+                time_limit_s=self.time_limit_s,
+            )
         from dvse.numerics import default_workers
 
         workers = default_workers() if self.num_workers is None else self.num_workers

@@ -12,20 +12,19 @@ POLL_S = 0.2
 class TaskFeed:
     """Cuts the stream of records into tasks; one never spans two partitions."""
 
-    def __init__(self, records: Iterator[Numbered]) -> None:
+    def __init__(self, records: Iterator[Numbered | None]) -> None:
         self._records = records
         self._ahead: Numbered | None = None
         self.failed: list[Outcome] = []
         self.is_exhausted = False
 
     def next(self, size: int) -> tuple[int, list[Numbered]] | None:
-        """Return (partition, records) of the next task, `None` at the end."""
+        """Return (partition, records) of the next task, `None` at the end or for now."""
         task: list[Numbered] = []
         deadline = time.monotonic() + POLL_S
         while len(task) < size:
-            numbered, self._ahead = self._ahead or next(self._records, None), None
+            numbered, self._ahead = self._ahead or self._next(), None
             if numbered is None:
-                self.is_exhausted = True
                 break
             if task and numbered.partition != task[0].partition:
                 self._ahead = numbered
@@ -37,3 +36,11 @@ class TaskFeed:
             if time.monotonic() > deadline:
                 break  # a slow source: let the loop look after the processes
         return (task[0].partition, task) if task else None
+
+    def _next(self) -> Numbered | None:
+        """The next record, `None` at the end or where none is there for now."""
+        try:
+            return next(self._records)
+        except StopIteration:
+            self.is_exhausted = True
+            return None

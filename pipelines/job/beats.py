@@ -16,13 +16,9 @@ from typing import Literal
 
 from dvse.remote.remote_path import Location
 from dvse.storage.atomic_file import write_atomically
-from pipelines.job.occupation import part_key
 from pipelines.job.part import Part
 
 State = Literal["working", "done", "stopped"]
-
-BEAT_S = 1.0
-"""Seconds between two beats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +45,18 @@ class Heart:
         folder: of all beats.
         part: whose.
         every_s: seconds between two beats.
+
+    Attributes:
+        owner: of this process.
     """
 
-    def __init__(self, folder: Location, part: Part, *, every_s: float = BEAT_S) -> None:
+    def __init__(self, folder: Location, part: Part, *, every_s: float) -> None:
         self._path = folder / f"{part_key(part)}.json"
-        self._every_s = every_s
-        self._beat = Beat(part=str(part), owner=secrets.token_hex(8))
+        self.every_s = every_s
+        self.owner = secrets.token_hex(8)
+        self._beat = Beat(part=str(part), owner=self.owner)
         self._lock = threading.Lock()
         self._ended = threading.Event()
-
-    @property
-    def owner(self) -> str:
-        """Of this process."""
-        return self._beat.owner
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
@@ -85,7 +80,7 @@ class Heart:
             write_atomically(self._path, (json.dumps(asdict(self._beat)) + "\n").encode())
 
     def _run(self) -> None:
-        while not self._ended.wait(self._every_s):
+        while not self._ended.wait(self.every_s):
             with contextlib.suppress(OSError):
                 self.say(self._beat.state)
 
@@ -153,3 +148,12 @@ def forget_other_counts(folder: Location, count: int) -> None:
         part = Part.parse(beat.part)
         if part.count != count:
             (folder / f"{part_key(part)}.json").unlink(missing_ok=True)
+
+
+def part_key(part: Part) -> str:
+    """Return what files of a part are called.
+
+    >>> part_key(Part(number=2, count=8))
+    '00002-of-00008'
+    """
+    return f"{part.number:05d}-of-{part.count:05d}"

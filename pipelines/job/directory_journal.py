@@ -1,5 +1,6 @@
 """The journal of a job that writes to a directory: temporary names, flushes, renames, a lock."""
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,11 @@ from pipelines.job.occupation import Occupation
 
 
 class DirectoryJournal(Journal):
-    """The files of one job directory. A shard is sound when it has the hash in its marker."""
+    """The files of one job directory.
+
+    A shard is sound when it has the hash in its marker. One with the size and time in its marker
+    has not been touched since it was written, and is not read again.
+    """
 
     def __init__(self, output: Path) -> None:
         self._disk, self._parts = output, output / ".job"
@@ -53,20 +58,26 @@ class DirectoryJournal(Journal):
         write_atomically(self._parts / "job.json", self._job_document(document))
 
     def damage(self, marker: DoneMarker) -> str | None:
-        """Say what is wrong with a finished partition, `None` where all has its recorded hash."""
-        part = self._error_part(marker)
+        """Say what is wrong with a finished partition, `None` where all is as it was written."""
+        shard, part = self._disk / marker.shard_name, self._error_part(marker)
         for path, name, sha256 in (
-            (self._disk / marker.shard_name, marker.shard_name, marker.sha256),
+            (shard, marker.shard_name, marker.sha256),
             (part, f"lines of inputs without a row {part.name}", marker.errors_sha256),
         ):
             try:
-                if file_sha256(path) != sha256:
+                is_untouched = path == shard and _stamp(path) == (marker.num_bytes, marker.mtime_ns)
+                if not is_untouched and file_sha256(path) != sha256:
                     return f"{name}: corrupt"
             except FileNotFoundError:
                 return f"{name}: missing"
             except OSError as error:
                 return f"{name}: cannot be read ({error.strerror or error})"
         return None
+
+    def distrust(self, marker: DoneMarker) -> None:
+        """Touch the shard, so that it is no longer as it was written."""
+        with contextlib.suppress(OSError):  # the directory may be another's
+            (self._disk / marker.shard_name).touch()
 
     def commit(
         self,
@@ -78,8 +89,15 @@ class DirectoryJournal(Journal):
     ) -> DoneMarker:
         """Write shard, lines and marker, each over what was there."""
         data = written_lines(lines)
-        marker = replace(marker, errors_sha256=hashlib.sha256(data).hexdigest())
-        write_atomically(self.shard(marker), shard)
+        path = self._disk / marker.shard_name
+        write_atomically(path, shard)
+        num_bytes, mtime_ns = _stamp(path)
+        marker = replace(
+            marker,
+            errors_sha256=hashlib.sha256(data).hexdigest(),
+            num_bytes=num_bytes,
+            mtime_ns=mtime_ns,
+        )
         write_atomically(self._error_part(marker), data)
         write_atomically(self._marker(marker.partition), marker.to_json())
         return marker
@@ -92,3 +110,8 @@ class DirectoryJournal(Journal):
 
     def _error_part(self, marker: DoneMarker) -> Path:
         return self._parts / "errors" / f"{marker.partition:06d}.jsonl"
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    info = path.stat()
+    return info.st_size, info.st_mtime_ns

@@ -31,7 +31,8 @@ class DoneMarker:
         errors_sha256: hash (hex) of the lines of inputs without a row.
         holes: numbers among its own whose input went away.
         shard: name of the shard file, where it is not the usual one: in a store.
-        num_bytes: size of the shard there.
+        num_bytes: size of the shard.
+        mtime_ns: time of its last change, in a directory.
         by_filter: filter → inputs that it refused.
         marks: filter → a word for each row, `-` where it has none, with spaces between them.
     """
@@ -49,6 +50,7 @@ class DoneMarker:
     holes: Sequence[int] = ()
     shard: str = ""
     num_bytes: int = 0
+    mtime_ns: int = 0
     num_filtered: int = 0
     by_filter: Mapping[str, int] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)
@@ -61,9 +63,7 @@ class DoneMarker:
     def to_json(self) -> bytes:
         """Return the document that is written."""
         fields = asdict(self)
-        if not self.shard:
-            del fields["shard"], fields["num_bytes"]
-        for name in ("num_filtered", "by_filter", "marks"):
+        for name in ("shard", "mtime_ns", "num_filtered", "by_filter", "marks"):
             if not fields[name]:
                 del fields[name]
         return to_json_bytes(fields)

@@ -44,7 +44,7 @@ from pipelines.sources.entry import Entry
 
 FORMAT = "dvse-job"
 FORMAT_VERSION = 3
-# Version 1 had no holes and no boundaries in its listing, version 2 no filters.
+# Version 1 had no holes and no boundaries in its listing, 2 no filters, nor sizes of shards.
 _READABLE = (1, 2, 3)
 
 
@@ -102,6 +102,10 @@ class Journal(ABC):
     @abstractmethod
     def damage(self, marker: DoneMarker) -> str | None:
         """Say what is wrong with a finished partition, `None` where all is as recorded."""
+
+    @abstractmethod
+    def distrust(self, marker: DoneMarker) -> None:
+        """See to it that the next run looks into a shard that was found corrupt."""
 
     @abstractmethod
     def commit(

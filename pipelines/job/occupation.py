@@ -7,11 +7,14 @@ turns where only one may act: when the plan is made, and when results are summed
 import contextlib
 import fcntl
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
 from dvse.errors import ConfigError, JobError, StorageError
+from pipelines.job.beats import Heart, part_key
 from pipelines.job.part import Part
 
 _POLL_S = 0.05
@@ -23,7 +26,12 @@ class Occupation:
     Args:
         output: the directory, for messages.
         folder: where the locks lie.
+
+    Attributes:
+        beat_s: seconds between two signs of life of a part.
     """
+
+    beat_s = 1.0
 
     def __init__(self, output: Path, folder: Path) -> None:
         self._output, self._folder = output, folder
@@ -43,8 +51,12 @@ class Occupation:
             yield
 
     @contextlib.contextmanager
-    def of(self, part: Part) -> "Iterator[PartPlace]":
+    def of(self, part: Part, heart: Heart) -> "Iterator[PartPlace]":
         """Keep whole jobs out, and a second process of the same part.
+
+        Args:
+            part: whose place it is.
+            heart: its signs of life.
 
         Raises:
             JobError: a whole job is at work there, or the same part.
@@ -57,7 +69,7 @@ class Occupation:
         ):
             if not _take(own, fcntl.LOCK_EX):
                 raise JobError(f"--output {self._output}: part {part} is at work there already")
-            yield PartPlace(shared, turn, self._occupied)
+            yield LockedPlace(shared, turn, self._occupied)
 
     def _occupied(self) -> JobError:
         return JobError(
@@ -77,15 +89,39 @@ class Occupation:
             raise StorageError(f"--output {self._output}: {error.strerror or error}") from None
 
 
-class PartPlace:
+class PartPlace(ABC):
     """The place of one part among the others."""
+
+    @abstractmethod
+    def turn(self, is_stopped: Callable[[], bool]) -> AbstractContextManager[bool]:
+        """Wait until no other part has its turn; give whether it came before a request to stop."""
+
+    @abstractmethod
+    def take_if_empty(self) -> bool:
+        """Whether no other part is at work; then all are kept out until `share`."""
+
+    @abstractmethod
+    def share(self) -> None:
+        """Let other parts in, keep whole jobs out.
+
+        Raises:
+            JobError: a whole job is at work.
+        """
+
+    @abstractmethod
+    def alive(self, heart: Heart) -> AbstractContextManager[None]:
+        """Show that the part lives while the context lasts."""
+
+
+class LockedPlace(PartPlace):
+    """Kept by locks of the file system."""
 
     def __init__(self, shared: IO[str], turn: IO[str], occupied: Callable[[], JobError]) -> None:
         self._shared, self._turn, self._occupied = shared, turn, occupied
 
     @contextlib.contextmanager
     def turn(self, is_stopped: Callable[[], bool]) -> Iterator[bool]:
-        """Wait until no other part has its turn; give whether it came before a request to stop."""
+        """Hold the lock of turns."""
         while not (has_come := _take(self._turn, fcntl.LOCK_EX)) and not is_stopped():
             time.sleep(_POLL_S)
         try:
@@ -94,26 +130,17 @@ class PartPlace:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def take_if_empty(self) -> bool:
-        """Whether no other part is at work; then all are kept out until `share`."""
+        """Try to have the directory alone."""
         return _take(self._shared, fcntl.LOCK_EX)
 
     def share(self) -> None:
-        """Let other parts in, keep whole jobs out.
-
-        Raises:
-            JobError: a whole job is at work.
-        """
+        """Have the directory together with other parts."""
         if not _take(self._shared, fcntl.LOCK_SH):
             raise self._occupied()
 
-
-def part_key(part: Part) -> str:
-    """Return what files of a part are called.
-
-    >>> part_key(Part(number=2, count=8))
-    '00002-of-00008'
-    """
-    return f"{part.number:05d}-of-{part.count:05d}"
+    def alive(self, heart: Heart) -> AbstractContextManager[None]:
+        """Beat; not before others are let in, for whoever is alone cleans up."""
+        return heart.beating()
 
 
 def _take(lock: IO[str], how: int) -> bool:

@@ -54,16 +54,23 @@ class PartJob(BatchJob):
                 "parts are at; leave them out of --filter and run dvse filter on the finished "
                 "shards"
             )
-        heart = Heart(self._journal.beats, part)
-        with self._journal.occupation.of(part) as place, heart.beating():
+        occupation = self._journal.occupation
+        if (patience_s := self._config.take_over_s) and patience_s < 3 * occupation.beat_s:
+            raise ConfigError(
+                f"--take-over: expected at least {3 * occupation.beat_s:g} seconds, since parts "
+                f"show that they live every {occupation.beat_s:g}; received {patience_s:g}"
+            )
+        heart = Heart(self._journal.beats, part, every_s=occupation.beat_s)
+        with occupation.of(part, heart) as place:
             run = None
             try:
                 with self._engine as engine:
                     run = self._planned(place, part, engine)
-                    self._do_share(run, engine)
-                    if not self._stop.is_set():
-                        heart.say("done")
-                        self._take_over(run, engine, heart)
+                    with place.alive(heart):
+                        self._do_share(run, engine)
+                        if not self._stop.is_set():
+                            heart.say("done")
+                            self._take_over(run, engine, heart)
             except (StoppedAtOnce, EngineStopped):
                 pass
             except BaseException:
@@ -96,16 +103,12 @@ class PartJob(BatchJob):
             elif is_alone:
                 self._beginning.take_up_finished(begun)
             run.begun = replace(begun, is_joined=True)
+            if not are_planned(journal.names, journal.listing):
+                plan_names(journal, self._plan(), markers=begun.markers, size=size)
             if is_alone:
                 forget_other_counts(journal.beats, part.count)
-                self._plan_names(begun)
                 place.share()
         return run
-
-    def _plan_names(self, begun: Begun) -> None:
-        journal = self._journal
-        if not are_planned(journal.names, journal.listing):
-            plan_names(journal, self._plan(), markers=begun.markers, size=self._config.shard_size)
 
     def _do_share(self, run: _Run, engine: Engine) -> None:
         share = run.part.share(run.num_partitions)
@@ -169,7 +172,13 @@ class PartJob(BatchJob):
 
     def _sum_up(self, place: PartPlace, run: _Run) -> Summary:
         """Write what is there by now; in turn, so that the last part has the last word."""
+        journal = self._journal
         with place.turn(self._stop.is_set):
             if place.take_if_empty():
-                self._journal.clean()
-            return self._write_results(self._journal.markers(), run.begun, run.work)
+                journal.clean()
+            while True:
+                done = journal.done()
+                summary = self._write_results(journal.markers(), run.begun, run.work)
+                # Where turns cannot be kept: what came in meanwhile is summed up as well.
+                if journal.done() == done:
+                    return summary

@@ -12,6 +12,7 @@ bytes are equal, and is deleted by its writer or, where that was killed, swept b
 without a marker is left alone: its writer may be about to write one.
 """
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -125,6 +126,11 @@ class StoreJournal(Journal):
         if marker.errors_sha256 != _NO_LINES and str(part) not in self._sizes:
             return f"lines of inputs without a row {part.name}: missing"
         return None
+
+    def distrust(self, marker: DoneMarker) -> None:
+        """Take its marker back: an object cannot be touched."""
+        with contextlib.suppress(OSError):  # the bucket may be another's
+            self.forget(marker.partition)
 
     def commit(
         self,

@@ -30,7 +30,7 @@ from pipelines.job.unique_names import UniqueNames
 from pipelines.sources.loading import load as load_record
 from pipelines.sources.registry import SourceOptions
 
-_MOST_PER_SHARD = 5
+_MOST_PER_SHARD, _MOST_SHARDS = 5, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class Verification:
     Attributes:
         problems: sentences, each naming the shard; empty means that all is well.
         kept: lines on what another precision would change; no problem either way.
+        num_left_out: shards that were not looked at, beside `num_shards` that were.
         num_shards, num_rows, num_ids: looked at.
         num_filtered: inputs that filters refused.
         num_sampled: inputs tokenised again, with `num_codes` ids, of which `num_differing` differ.
@@ -54,14 +55,17 @@ class Verification:
     num_codes: int = 0
     num_differing: int = 0
     num_gone: int = 0
+    num_left_out: int = 0
     problems: Sequence[str] = field(default_factory=tuple)
     kept: Sequence[str] = field(default_factory=tuple)
 
     def table(self) -> str:
         """Return it as lines for people."""
         state = f"{len(self.problems)} problems" if self.problems else "all well"
+        left_out = f" ({self.num_left_out:,} more with --deep)" if self.num_left_out else ""
         return (
-            f"{self.num_shards:,} shards, {self.num_rows:,} rows, {self.num_ids:,} ids checked; "
+            f"{self.num_shards:,} shards{left_out}, {self.num_rows:,} rows, "
+            f"{self.num_ids:,} ids checked; "
             + (f"{self.num_filtered:,} inputs refused by filters; " if self.num_filtered else "")
             + f"{self.num_sampled:,} inputs tokenised again alone: {self.num_differing:,} of "
             f"{self.num_codes:,} ids differ"
@@ -78,6 +82,7 @@ def verify(
     device: str | None = None,
     num_samples: int = 32,
     seed: int = 0,
+    is_deep: bool = False,
     tokenizer: Tokenizer | None = None,
     against: Precision | None = None,
 ) -> Verification:
@@ -89,6 +94,7 @@ def verify(
         device: where samples are tokenised; by default the kind of device recorded.
         num_samples: inputs to tokenise again; 0 for none.
         seed: which ones.
+        is_deep: read every shard, where otherwise a thousand of more than that are chosen.
         tokenizer: to use instead of loading one.
         against: a precision; the sample is tokenised in it too, and the codes that stay counted.
 
@@ -97,15 +103,17 @@ def verify(
         BundleError: the bundle cannot be loaded.
         ConfigError: a precision that the device cannot compute.
     """
-    return _Verifier(folder, against).run(bundle, device, num_samples, seed, tokenizer)
+    verifier = _Verifier(folder, against, most=None if is_deep else _MOST_SHARDS)
+    return verifier.run(bundle, device, num_samples, seed, tokenizer)
 
 
 class _Verifier:
-    def __init__(self, folder: Location, against: Precision | None) -> None:
-        self._folder, self._against = folder, against
+    def __init__(self, folder: Location, against: Precision | None, *, most: int | None) -> None:
+        self._folder, self._against, self._most = folder, against, most
         self._kept: tuple[str, ...] = ()
         self._journal = open_journal(folder)
         self._markers = self._journal.markers() if self._journal.exists() else {}
+        self._by_name = {marker.shard_name: marker for marker in self._markers.values()}
         self._problems: list[str] = []
         self._counts = dict.fromkeys(
             (
@@ -130,11 +138,15 @@ class _Verifier:
     ) -> Verification:
         paths = find_shards(self._folder)
         self._check_journal(paths)
+        num_shards = len(paths)
+        if self._most is not None and num_shards > self._most:
+            rng = np.random.default_rng(seed)
+            paths = [paths[i] for i in sorted(rng.choice(num_shards, self._most, replace=False))]
         readable = [path for path in paths if self._is_intact(path)]
         if not readable:
             if not paths:
                 raise ShardError(f"{self._folder}: expected {PATTERN}, found none")
-            return self._result(paths)
+            return self._result(len(paths), num_shards)
         first = read_metadata(readable[0])
         tokenizer = tokenizer or _load(bundle or first.bundle, device, first.profile)
         if tokenizer.fingerprint != first.bundle_fingerprint:
@@ -149,11 +161,12 @@ class _Verifier:
         self._check_inputs()
         if num_samples and self._markers:
             self._tokenize_again(tokenizer, num_samples, seed)
-        return self._result(paths)
+        return self._result(len(paths), num_shards)
 
-    def _result(self, paths: Sequence[Location]) -> Verification:
+    def _result(self, num_looked_at: int, num_shards: int) -> Verification:
         return Verification(
-            num_shards=len(paths),
+            num_shards=num_looked_at,
+            num_left_out=num_shards - num_looked_at,
             problems=tuple(self._problems),
             kept=self._kept,
             **self._counts,
@@ -221,6 +234,8 @@ class _Verifier:
             if marker is None or file_sha256(path) == marker.sha256:
                 return True
             reason = "its hash is not the one recorded"
+            # A run trusts a shard that has not been touched since it was written.
+            self._journal.distrust(marker)
         except (ShardError, OSError) as error:
             reason = str(error)
         self._problems.append(f"{path.name}: corrupt ({reason}); run dvse tokenize to repair it")
@@ -337,7 +352,7 @@ class _Verifier:
         return f" (the numerics profile differs: {'; '.join(lines)})" if lines else ""
 
     def _marker(self, path: Location) -> DoneMarker | None:
-        return next((m for m in self._markers.values() if self._name(m) == path.name), None)
+        return self._by_name.get(path.name)
 
     def _name(self, marker: DoneMarker) -> str:
         return marker.shard_name

@@ -10,11 +10,12 @@ media is opened), small on disk, and two of them can be compared.
 import json
 import os
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as _quoted
 
 from dvse.remote import object_store
 from dvse.remote.address import is_address
 from dvse.remote.object_store import Found
-from dvse.remote.patience import PATIENCE
+from dvse.remote.patience import PATIENCE, is_passing
 from pipelines.sources.record import Failure
 
 # Entries that are no inputs but numbers that none has (any longer): of an input that went away,
@@ -51,7 +52,7 @@ class Stamp:
         try:
             if is_address(path):
                 return cls.of_object(object_store.stat(path))
-            info = PATIENCE.call(lambda: os.stat(path))
+            info = _stat(path)
         except (OSError, ValueError):
             return None
         return cls(info.st_size, info.st_mtime_ns)
@@ -93,9 +94,15 @@ class Entry:
 
     def to_json(self) -> str:
         """Return one line of JSON; names that are no UTF-8 survive as escapes."""
-        fields: list[object] = [self.kind, self.path, self.name, self.count, _pair(self.stamp)]
         is_container = self.first or self.sha256 or self.media_sha256
-        if self.caption or self.members or self.failure or is_container or self.label:
+        is_more = self.caption or self.members or self.failure or is_container or self.label
+        if not is_more and self.count is not None and self.stamp and not self.stamp.version:
+            # By the million, and four times as fast as the same by `json.dumps`.
+            stamp = f"[{self.stamp.size},{self.stamp.mtime_ns}]"
+            head = f"{_quoted(self.kind)},{_quoted(self.path)},{_quoted(self.name)}"
+            return f"[{head},{self.count},{stamp}]"
+        fields: list[object] = [self.kind, self.path, self.name, self.count, _pair(self.stamp)]
+        if is_more:
             why = self.failure and [self.failure.stage, self.failure.type, self.failure.reason]
             fields += [self.caption, _pair(self.caption_stamp), list(self.members), why]
         if is_container or self.label:
@@ -138,3 +145,12 @@ def _pair(stamp: Stamp | None) -> list[object] | None:
         return None
     version = [stamp.version] if stamp.version else []
     return [stamp.size, stamp.mtime_ns, *version]
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if not is_passing(error):
+            raise
+        return PATIENCE.call(lambda: os.stat(path))

@@ -6,12 +6,12 @@ store. Symbolic links are followed, a circle of them is not. The job's own outpu
 wherever it lies.
 """
 
-# ruff: noqa: PTH119, PTH122
+# ruff: noqa: PTH122
 # Paths stay strings: they come by the million, and os.path is several times faster.
 
 import glob
 import os
-from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import groupby
 
@@ -145,7 +145,7 @@ class Lister:
             yield from self._grouped(path, name, is_folder, (*ancestors, identity))
             return
         yield from self._followed(path, name, is_folder)
-        for child in sorted(is_folder, key=os.fsencode):
+        for child in _by_bytes(is_folder):
             inner, shown = f"{path}/{child}", _join(name, child)
             if is_folder[child]:
                 yield from self._folder(inner, shown, (*ancestors, identity))
@@ -326,10 +326,16 @@ def _absolute(path: str) -> str:
 
 def _caption(path: str, beside: Set[str] | None, tree: Tree) -> str | None:
     """The `.txt` of the same stem, where there is one."""
-    candidate = os.path.splitext(path)[0] + ".txt"
-    if beside is not None:
-        return candidate if os.path.basename(candidate) in beside else None
-    return candidate if tree.is_file(candidate) else None
+    start = path.rfind("/") + 1
+    candidate = os.path.splitext(path[start:])[0] + ".txt"
+    is_there = tree.is_file(path[:start] + candidate) if beside is None else candidate in beside
+    return path[:start] + candidate if is_there else None
+
+
+def _by_bytes(names: Iterable[str]) -> list[str]:
+    # Of ASCII names the order of characters is that of bytes, and found three times as fast.
+    is_ascii = "".join(names).isascii()
+    return sorted(names) if is_ascii else sorted(names, key=os.fsencode)
 
 
 def _stem(name: str) -> str:

@@ -235,7 +235,7 @@ def _two_workers(folder: Path) -> Iterator[Row]:
     for path in sorted((folder / "jpeg").iterdir()):
         with Image.open(path) as picture:
             picture.save(folder / "png" / f"{path.stem}.png", compress_level=1)
-    for kind, times, bar in (("png", 4, ">= 1.6"), ("jpeg", 16, None)):
+    for kind, times, bar in (("png", 4, ">= 1.7"), ("jpeg", 16, None)):
         for path in sorted((folder / kind).iterdir()):
             for number in range(1, times):
                 path.with_stem(f"{path.stem}-{number}").hardlink_to(path)

@@ -289,11 +289,16 @@ def test_streams_cannot_be_shared_out(tmp_path):
     [
         ({"part": "1/2", "overwrite": True}, "--overwrite deletes what other parts have made"),
         ({"take_over_s": 60.0}, "expected --part beside it"),
-        ({"part": "1/2", "take_over_s": 1.0}, "at least 3 seconds"),
-        ({"part": "1/2", "take_over_s": float("nan")}, "at least 3 seconds"),
+        ({"part": "1/2", "take_over_s": 0.0}, "seconds above 0"),
+        ({"part": "1/2", "take_over_s": float("nan")}, "seconds above 0"),
         ({"part": "3/2"}, "from 1 to 2"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(tmp_path, options, words):
     with pytest.raises(ConfigError, match=words):
         JobConfig(inputs=["x"], output=tmp_path, **options)
+
+
+def test_less_patience_than_beats_of_a_part_take_is_refused(inputs, tmp_path):
+    with pytest.raises(ConfigError, match="at least 3 seconds"):
+        part("1/2", inputs, tmp_path / "out", take_over_s=1.0)

@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from pipelines.job.beats import Beat, Heart, Watch, beats, forget_other_counts
-from pipelines.job.occupation import part_key
+from pipelines.job.beats import Beat, Heart, Watch, beats, forget_other_counts, part_key
 from pipelines.job.part import Part
 from pipelines.job.takeover import Claims, left_behind
 

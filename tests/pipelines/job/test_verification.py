@@ -1,6 +1,7 @@
 """`dvse verify` on shards of `tiny`: what is whole passes, what is not is named."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -300,3 +301,46 @@ def test_a_precision_that_the_processor_does_not_have_writes_nothing(media, tmp_
     for precision in ("bfloat16", "tf32"):
         assert main([*words, "--precision", precision]) == 2
     assert not (tmp_path / "tokens").exists()
+
+
+def test_a_shard_that_rotted_untouched_is_trusted_until_verify_finds_it(tmp_path):
+    """A disk that flips a bit changes neither size nor time."""
+    media = tmp_path / "in"
+    media.mkdir()
+    for number in range(6):
+        (media / f"{number}.txt").write_text(f"text {number}")
+    out = tmp_path / "out"
+
+    def run():
+        return Job(
+            JobConfig(inputs=[str(media)], output=out, shard_size=2),
+            TokenizeStep(bundle="tiny", threads=1),
+            InlineEngine(),
+        ).run()
+
+    run()
+    path = out / "shard-000001.parquet"
+    good, stamp = path.read_bytes(), path.stat()
+    bad = bytearray(good)
+    bad[len(bad) // 2] ^= 1
+    path.write_bytes(bad)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert run().repaired == ()
+    assert any("shard-000001.parquet: corrupt" in p for p in verify(out, num_samples=0).problems)
+    assert run().repaired == (1,)
+    assert path.read_bytes() == good
+
+
+def test_of_many_shards_some_are_looked_at_and_all_when_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.job.verification._MOST_SHARDS", 3)
+    media = tmp_path / "in"
+    media.mkdir()
+    for number in range(5):
+        (media / f"{number}.txt").write_text(f"text {number}")
+    config = JobConfig(inputs=[str(media)], output=tmp_path / "out", shard_size=1)
+    Job(config, TokenizeStep(bundle="tiny", threads=1), InlineEngine()).run()
+    found = verify(tmp_path / "out", num_samples=0)
+    assert (found.num_shards, found.num_left_out, found.problems) == (3, 2, ())
+    assert "3 shards (2 more with --deep)" in found.table()
+    found = verify(tmp_path / "out", num_samples=0, is_deep=True)
+    assert (found.num_shards, found.num_left_out) == (5, 0)

@@ -1,0 +1,134 @@
+"""The engine on a real Ray cluster of several nodes: the bytes of one process, whatever dies.
+
+Ray is no part of the test extra; where it is not installed all of this is skipped.
+"""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fake_step import FakeStep
+
+from dvse.errors import BundleNotFoundError, JobError
+from pipelines.engines.inline import InlineEngine
+from pipelines.engines.ray_engine import RayEngine
+from pipelines.job.config import JobConfig
+from pipelines.job.job import Job
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::")]
+
+SUPPORT = Path(__file__).parents[1] / "support"
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without processors to give and two nodes with two each; killed ones are replaced."""
+    paths = [str(ROOT), str(SUPPORT), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", os.pathsep.join(paths))
+        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        environment.setenv("RAY_health_check_period_ms", "500")
+        environment.setenv("RAY_health_check_timeout_ms", "500")
+        memory = {"object_store_memory": 150 << 20}
+        made = cluster_utils.Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "include_dashboard": False, **memory},
+        )
+        made.node_args = {"num_cpus": 2, **memory}
+        for _ in range(2):
+            made.add_node(**made.node_args)
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(240):
+        data = b"SLEEP 0.03 %d" % number if number % 3 else b"picture %d" % number
+        (folder / f"p{number:04d}.png").write_bytes(b"BAD" if number % 17 == 5 else data)
+    return folder
+
+
+def state(output):
+    shards = {p.name: p.read_bytes() for p in sorted(output.glob("*.parquet"))}
+    return shards, (output / "errors.jsonl").read_bytes()
+
+
+def run(folder, output, engine, *, step=None):
+    config = JobConfig(inputs=[str(folder)], output=output, shard_size=16)
+    summary = Job(config, step or FakeStep(), engine).run()
+    return state(output), summary
+
+
+@pytest.fixture
+def wanted(pictures, tmp_path):
+    return run(pictures, tmp_path / "one", InlineEngine())[0]
+
+
+def engine(cluster, **options):
+    return RayEngine(address=cluster.address, **options)
+
+
+def test_the_bytes_are_those_of_one_process(cluster, pictures, wanted, tmp_path):
+    found, summary = run(pictures, tmp_path / "out", engine(cluster))
+    assert found == wanted
+    assert summary.num_inputs == 240
+    assert not ray.is_initialized()  # it left the cluster, which goes on
+
+
+def test_crashes_and_hangs_cost_what_they_cost_on_one_machine(cluster, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number, data in enumerate([b"CRASH", b"EXIT", b"WEIRD", b"POISON", b"HANG", b"fine"] * 2):
+        (folder / f"t{number:02d}.png").write_bytes(data)
+    from pipelines.engines.local import LocalEngine
+
+    local, _ = run(folder, tmp_path / "local", LocalEngine(num_workers=2, time_limit_s=1.5))
+    found, _ = run(folder, tmp_path / "ray", engine(cluster, time_limit_s=1.5))
+    assert found == local
+    assert found[1].count(b"\n") == 10
+
+
+@pytest.mark.parametrize("victim", ["actor", "node"])
+def test_an_actor_or_a_node_that_dies_costs_its_records_a_second_try(
+    cluster, pictures, wanted, tmp_path, victim
+):
+    """As soon as something is done, whatever does the work of one node is killed."""
+    done = tmp_path / "out" / ".job" / "done"
+    node = cluster.add_node(**cluster.node_args) if victim == "node" else None
+
+    def strike():
+        while not (done.is_dir() and any(done.iterdir())):
+            time.sleep(0.01)
+        if node is not None:
+            cluster.remove_node(node, allow_graceful=False)
+            return
+        from ray.util.state import list_actors
+
+        actors = [a for a in list_actors(cluster.address) if a.state == "ALIVE"]
+        os.kill(actors[0].pid, 9)
+
+    threading.Thread(target=strike, daemon=True).start()
+    found, summary = run(pictures, tmp_path / "out", engine(cluster))
+    assert found == wanted
+    assert summary.num_inputs == 240
+
+
+def test_what_cannot_be_opened_there_is_one_clear_error(cluster, pictures, tmp_path):
+    with pytest.raises(BundleNotFoundError, match="no such bundle"):
+        run(pictures, tmp_path / "out", engine(cluster), step=FakeStep(fail="no such bundle"))
+
+
+def test_no_cluster_and_no_gpu_are_said_at_once(cluster, pictures, tmp_path):
+    with pytest.raises(JobError, match="no node of the Ray cluster has a GPU"):
+        run(pictures, tmp_path / "out", engine(cluster, device="cuda"))
+    with pytest.raises(JobError, match="--ray-address"):
+        run(pictures, tmp_path / "out", RayEngine(address="127.0.0.1:1"))
