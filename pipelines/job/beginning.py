@@ -261,7 +261,7 @@ class Beginning:
         for partition in redone:
             journal.forget(partition)
             del markers[partition]
-        journal.write_new_listing(settled.entries)
+        journal.write_new_listing(settled.lines(journal.listing))
         journal.found.unlink()
         return journal.new_listing
 

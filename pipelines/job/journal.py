@@ -40,7 +40,6 @@ from pipelines.job.done_marker import (
     to_json_bytes,
 )
 from pipelines.job.occupation import Occupation
-from pipelines.sources.entry import Entry
 
 FORMAT = "dvse-job"
 FORMAT_VERSION = 3
@@ -175,10 +174,10 @@ class Journal(ABC):
             document["profile"] = todays_names(document["profile"])
         return document
 
-    def write_new_listing(self, entries: Iterable[Entry]) -> None:
+    def write_new_listing(self, lines: Iterable[str]) -> None:
         """Write the listing that `write_job` is to put in force."""
         with self.new_listing.open("w", encoding="ascii") as file:
-            file.writelines(entry.to_json() + "\n" for entry in entries)
+            file.writelines(lines)
 
     def stream_lengths(self) -> dict[int, int]:
         """Return position in the listing → inputs, for streams read to their end."""

@@ -4,8 +4,9 @@ Numbers never move. What is new gets partitions of its own behind all others, wh
 a hole, and neither happens unless it was asked for; else the job is refused, with the names.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dvse.errors import ResumeError
 from pipelines.job.comparison import Comparison
@@ -21,16 +22,28 @@ class Reconciled:
     """The listing with which the job goes on.
 
     Attributes:
-        entries: of the listing.
+        replaced: position in the listing of before → the entries that stand there now.
+        behind: entries behind all others.
         changed: numbers of inputs whose partitions have to be made again.
         num_added: inputs that were taken in, streams not counted.
         first_added: the first partition of theirs.
     """
 
-    entries: Sequence[Entry]
+    replaced: Mapping[int, Sequence[Entry]]
+    behind: Sequence[Entry]
     changed: Sequence[int]
     num_added: int
     first_added: int
+
+    def lines(self, listing: Path) -> Iterator[str]:
+        """Yield the lines of the new listing, given the one of before."""
+        with listing.open(encoding="ascii") as file:
+            for position, line in enumerate(file):
+                if position in self.replaced:
+                    yield from (f"{entry.to_json()}\n" for entry in self.replaced[position])
+                else:
+                    yield line
+        yield from (f"{entry.to_json()}\n" for entry in self.behind)
 
 
 def reconcile(comparison: Comparison, *, size: int, may: Permissions) -> Reconciled:
@@ -45,7 +58,7 @@ def reconcile(comparison: Comparison, *, size: int, may: Permissions) -> Reconci
         ResumeError: something differs that may not; each difference is a line.
     """
     _refuse_unless(comparison, may)
-    slots: list[list[Entry]] = [[entry] for entry in comparison.entries]
+    slots: dict[int, list[Entry]] = {}
     changed: list[int] = []
     added = list(comparison.added)
     for known, now, what in comparison.changes:
@@ -67,12 +80,11 @@ def reconcile(comparison: Comparison, *, size: int, may: Permissions) -> Reconci
         is_one = now.count == 1
         slots[known.positions[0]] = [now if is_one else _hole(1)]
         added += [] if is_one else [now]
-    entries = [entry for slot in slots for entry in slot]
-    if added:
-        short = -comparison.num_numbers % size
-        entries += [Entry(kind=BOUNDARY, path="", name="", count=short), *added]
+    short = -comparison.num_numbers % size
+    boundary = Entry(kind=BOUNDARY, path="", name="", count=short)
     return Reconciled(
-        entries=entries,
+        replaced=slots,
+        behind=[boundary, *added] if added else [],
         changed=sorted(changed),
         num_added=sum(entry.count or 0 for entry in added),
         first_added=-(-comparison.num_numbers // size),
@@ -135,7 +147,7 @@ def _lost(found: Comparison) -> Iterator[str]:
 
 def _split(found: Comparison) -> Iterator[str]:
     """Holes inside a listing would move the places of its streams."""
-    if any(entry.count is None for entry in found.entries):
+    if found.has_stream:
         for _, now, what in found.changes:
             if what.num_gone:
                 yield f"shrunk: {utf8_name(now.path)}, which a job with streams cannot take"
