@@ -2,11 +2,13 @@
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.storage.finding import SHIPPED
+from pipelines.answering.introduction import introduction_of
 from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.answering.model_directory import LoadedModel, check_belong, find_model, load_model
 from pipelines.server.batching.config import BatchingConfig
@@ -69,7 +71,8 @@ def _load_served(config: LoadingConfig) -> ServedModel:
         _LOG.info("an answer never depends on the batch: steps of %d rows", runner.row_block)
     else:
         _LOG.warning("this device rounds by batch size: near ties may depend on the batch")
-    return served(loaded, leading, batching, drafter)
+    model = served(loaded, leading, batching, drafter)
+    return replace(model, introduction=introduction_of(find_model(config.model).decoder))
 
 
 def served(

@@ -11,6 +11,7 @@ from pipelines.settings import section, setting
 
 ENDPOINTS = (
     "GET /v1/models",
+    "GET /v1/introductions/{model}",
     "POST /v1/chat/completions",
     "POST /v1/responses",
     "POST /v1/completions",

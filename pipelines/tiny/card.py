@@ -7,15 +7,30 @@ Written into the model directory as `README.md`, where the Hub shows it.
 
 import argparse
 import json
+import shutil
 import sys
 import textwrap
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 _TEXT = """---
 license: other
 library_name: dvse
 pipeline_tag: image-text-to-text
+description: Ten kinds of 32×32 pictures, also put together, and English digits, up to six in a row.
+widget:
+- src: samples/cat.png
+  example_title: A cat
+  text: What is this?
+- src: samples/three-one-four.flac
+  example_title: Three digits
+  text: What was said?
+- src: samples/house.png
+  example_title: A house
+  text: What is this?
+refusals:
+{refusals}
 ---
 
 # tiny
@@ -69,9 +84,12 @@ def model_card(config: dict[str, Any], figures: dict[str, Any], num_parameters: 
         figures: of `scoring.score`; `training`, where given, says how this one was trained.
         num_parameters: of the decoder.
     """
+    from pipelines.tiny.conversations.asides import REFUSALS
     from pipelines.tiny.conversations.scene import LABELS
 
+    refusals = [words for kind in REFUSALS.values() for words in kind.values()]
     return _TEXT.format(
+        refusals="\n".join(f"- {words}" for words in refusals),
         parameters=num_parameters / 1e6,
         layers=config["num_hidden_layers"],
         width=config["hidden_size"],
@@ -171,12 +189,18 @@ def _percent(share: float) -> str:
 
 
 def write_card(model: Path, figures: dict[str, Any]) -> Path:
-    """Write `README.md` into a model directory and return its path."""
+    """Write `README.md` and the samples that it names into a model directory; return its path."""
     from model import DvseConfig
     from model.sizes import count_parameters
+    from pipelines.samples import make_samples
 
     config = DvseConfig.from_pretrained(model)
     card = model_card(config.to_dict(), figures, count_parameters(config).total)
+    (model / "samples").mkdir(exist_ok=True)
+    with TemporaryDirectory() as folder:
+        for file in make_samples(Path(folder)):
+            if f"samples/{file.name}\n" in card:
+                shutil.copy(file, model / "samples")
     path = model / "README.md"
     path.write_text(card, encoding="utf-8")
     return path

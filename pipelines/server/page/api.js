@@ -30,6 +30,14 @@ export async function listModels() {
   return data.map((model) => model.id);
 }
 
+/** @returns {Promise<object>} what a model knows, its samples, the words of its refusals */
+export async function introduce(model) {
+  return (await send(`v1/introductions/${encodeURIComponent(model)}`)).json();
+}
+
+/** Whether a socket, which cannot carry a key, may be opened. */
+export const canOpenSockets = () => !apiKey;
+
 /**
  * The tokens of one picture or recording.
  *

@@ -1,7 +1,11 @@
 /** The page: what happens when somebody drops a file, records, asks, stops. */
 
-import { ServerError, listModels, rebuild, streamAnswer, tokenize, useKey } from "./api.js";
+import {
+  ServerError, canOpenSockets, introduce, listModels, rebuild, streamAnswer, tokenize, useKey,
+} from "./api.js";
 import { Conversation } from "./conversation.js";
+import { Introduction, canWrite } from "./introduction.js";
+import { LiveUnits } from "./live_units.js";
 import { MediaError, messagePart, readMedia, recordedFile } from "./media.js";
 import { LONGEST_S, MicrophoneError, Recorder } from "./recorder.js";
 import { ShownMedia } from "./shown_media.js";
@@ -16,7 +20,9 @@ const ENDINGS = { length: "cut at the most tokens", content_filter: "held back" 
 const $ = (id) => document.getElementById(id);
 const shown = new ShownMedia();
 const conversation = new Conversation($("turns"));
+const introduction = new Introduction($("knows"), $("samples"), trySample);
 let recorder = null;
+let liveUnits = null;
 let answering = null; // the AbortController of the answer that is coming
 let tokenizing = null;
 
@@ -41,11 +47,25 @@ async function connect() {
     $("model").replaceChildren(...options);
     $("model").disabled = false;
     $("key-form").hidden = true;
+    await greet();
     return true;
   } catch (error) {
     say(error);
     return false;
   }
+}
+
+/** Let the chosen model introduce itself. */
+async function greet() {
+  const model = $("model").value;
+  const said = await introduce(model).catch(() => null); // another server may know no such thing
+  if ($("model").value === model) introduction.show(said);
+}
+
+async function trySample(file, question) {
+  if (answering) return;
+  await take(file);
+  if (shown.media?.name === file.name) await ask(question || EXAMPLES[shown.media.kind][0][0]);
 }
 
 async function take(file) {
@@ -94,7 +114,8 @@ function remove() {
 }
 
 function offerExamples() {
-  const buttons = EXAMPLES[shown.media?.kind ?? "nothing"].map(([text, language]) => {
+  const examples = EXAMPLES[shown.media?.kind ?? "nothing"].filter(([text]) => canWrite(text));
+  const buttons = examples.map(([text, language]) => {
     const button = document.createElement("button");
     button.type = "button";
     button.lang = language;
@@ -133,6 +154,7 @@ async function ask(question) {
         ending = ENDINGS[reason] ?? ending;
       }
     }
+    if (introduction.isRefusal(answer.text)) answer.markRefusal();
     answer.finish(usage, ending);
   } catch (error) {
     if (error.name === "AbortError") answer.finish(null, "stopped");
@@ -164,6 +186,10 @@ async function record() {
       $("recording-time").textContent = `${seconds.toFixed(1)} s`;
       $("level").value = level;
       if (seconds >= LONGEST_S - 0.2) finishRecording();
+    }, (samples, rate) => {
+      if (!canOpenSockets()) return;
+      liveUnits ??= new LiveUnits($("live-units"), $("model").value, rate);
+      liveUnits.push(samples);
     });
     showRecording(true);
   } catch (error) {
@@ -178,12 +204,15 @@ async function finishRecording() {
   if (!ended) return;
   recorder = null;
   showRecording(false);
+  liveUnits?.end();
+  liveUnits = null;
   const sound = await ended.stop();
   await take(recordedFile(sound));
 }
 
 function showRecording(isOn) {
   $("recording").hidden = !isOn;
+  $("live-units").hidden = !isOn;
   $("recording-time").textContent = "0.0 s";
   $("record").setAttribute("aria-pressed", String(isOn));
   $("record").textContent = isOn ? "Stop recording" : "Record a sentence";
@@ -199,7 +228,10 @@ $("record").addEventListener("click", record);
 $("remove").addEventListener("click", remove);
 $("view").addEventListener("change", ({ target }) => showAs(target.value));
 $("stop").addEventListener("click", () => answering?.abort());
-$("model").addEventListener("change", () => shown.media && showTokens());
+$("model").addEventListener("change", () => {
+  greet();
+  if (shown.media) showTokens();
+});
 
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();

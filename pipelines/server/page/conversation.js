@@ -68,6 +68,17 @@ class Answer {
     if (follows) this.#keepInSight();
   }
 
+  /** @returns {string} what was answered so far */
+  get text() {
+    return this.answer.textContent;
+  }
+
+  /** Mark the answer as one that says that the model does not know. */
+  markRefusal() {
+    this.answer.classList.add("refusal");
+    this.answer.after(element("p", "refused", "The model says that it does not know this."));
+  }
+
   fail(message) {
     this.#end();
     this.answer.hidden = !this.answer.textContent;

@@ -14,9 +14,10 @@ export class Recorder {
    *
    * @param {(seconds: number, level: number) => void} onSound called a few times a second with
    *   the seconds so far and the loudness, 0 … 1
+   * @param {(samples: Float32Array, sampleRate: number) => void} onSamples called with all of it
    * @returns {Promise<Recorder>}
    */
-  static async start(onSound) {
+  static async start(onSound, onSamples) {
     if (!navigator.mediaDevices) {
       throw new MicrophoneError(
         "Browsers lend the microphone only to pages on https or localhost. Choose a file instead.",
@@ -35,7 +36,7 @@ export class Recorder {
     recorder.context = new AudioContext();
     await recorder.context.audioWorklet.addModule(new URL("recorder_tap.js", import.meta.url));
     const tap = new AudioWorkletNode(recorder.context, "tap");
-    tap.port.onmessage = ({ data }) => recorder.#take(data, onSound);
+    tap.port.onmessage = ({ data }) => recorder.#take(data, onSound, onSamples);
     const silence = new GainNode(recorder.context, { gain: 0 });
     recorder.context.createMediaStreamSource(recorder.stream).connect(tap);
     tap.connect(silence).connect(recorder.context.destination); // only what is heard is computed
@@ -57,10 +58,11 @@ export class Recorder {
     return { samples, sampleRate };
   }
 
-  #take(chunk, onSound) {
+  #take(chunk, onSound, onSamples) {
     if (this.#numSamples >= LONGEST_S * this.context.sampleRate) return;
     this.#chunks.push(chunk);
     this.#numSamples += chunk.length;
+    onSamples(chunk, this.context.sampleRate);
     if (this.#chunks.length % 32) return;
     const loudest = this.#chunks.slice(-32).flatMap((c) => [...c]).reduce((a, x) => Math.max(a, Math.abs(x)), 0);
     onSound(this.#numSamples / this.context.sampleRate, Math.sqrt(loudest));

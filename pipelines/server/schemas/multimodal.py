@@ -132,6 +132,25 @@ class ModelEntry(ResponseModel):
     owned_by: Literal["dvse"] = "dvse"
 
 
+class ModelSample(ResponseModel):
+    """A file to try a model on, as base64."""
+
+    title: str
+    question: str
+    name: str
+    media_type: str
+    data: str
+
+
+class ModelIntroduction(ResponseModel):
+    """What a model says of itself in its card."""
+
+    id: str
+    knows: str
+    samples: list[ModelSample]
+    refusals: list[str]
+
+
 class ModelList(ResponseModel):
     """All models that are served."""
 

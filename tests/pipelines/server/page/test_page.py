@@ -237,9 +237,12 @@ def test_the_answer_is_the_one_that_any_client_gets(page, files, taught_server):
 def test_an_example_is_asked_with_a_click_and_its_thinking_is_folded(page):
     look(page.browser, *PHONE, dark=True, touch=True)
     page("think").click()
-    chinese = page.all("#examples button")[1]
-    assert (chinese.text, chinese.get_attribute("lang")) == (WHO, "zh")
-    chinese.click()
+    chinese = page.all("#examples button:lang(zh)")
+    if chinese:  # offered where this machine has a font for it
+        assert chinese[0].text == WHO
+        chinese[0].click()
+    else:
+        page("question").send_keys(WHO + Keys.ENTER)
     page.wait(lambda: page.all(".facts"))
     assert page.answer == WHO_ANSWER
     fold = page.all(".thinking")[0]
@@ -395,6 +398,55 @@ def test_readable_in_light_and_dark_on_every_screen(page, files, dark, size):
     assert page.run(CONTRAST) == []
     assert page.run("return document.documentElement.scrollWidth") <= size[0]
     take_screenshot(page.browser, f"full-{name}")
+
+
+@pytest.fixture(scope="module")
+def shipped_server(tmp_path_factory):
+    with running(serve_command("tiny"), tmp_path_factory.mktemp("tiny") / "log") as address:
+        yield address
+
+
+def test_the_model_introduces_itself_and_its_samples_are_asked_with_a_click(
+    one_browser, shipped_server
+):
+    page = Page(one_browser, shipped_server)
+    page.wait(lambda: len(page.all("#samples button")) == 3)
+    assert page("knows").text.startswith("Knows: Ten kinds of 32×32 pictures")
+    take_screenshot(page.browser, "samples-desk")
+    for number, (name, words) in enumerate(
+        [("cat.png", "cat"), ("three-one-four.flac", "three one four"), ("house.png", "none of")]
+    ):
+        page.all("#samples button")[number].click()
+        page.wait(lambda count=number + 1: len(page.all(".facts")) == count)
+        assert page("media-name").text == name
+        assert words in page.answer
+    marks = [turn.find_elements(By.CSS_SELECTOR, ".refused") for turn in page.all(".turn")]
+    assert [len(found) for found in marks] == [0, 0, 1]
+    look(page.browser, *PHONE, dark=True, touch=True)
+    assert page.run(CONTRAST) == []
+    assert page.run("return document.documentElement.scrollWidth") <= PHONE[0]
+    take_screenshot(page.browser, "samples-phone-dark")
+
+
+def test_units_come_while_one_speaks(one_browser, shipped_server):
+    page = Page(one_browser, shipped_server)
+    page("record").click()
+    page.wait(lambda: len(page.all("#live-units li")) > 2)
+    assert all(unit.text.isdigit() for unit in page.all("#live-units li"))
+    take_screenshot(page.browser, "live-units")
+    page("record").click()
+    page.wait(lambda: page("ids-fold").is_displayed())
+    assert not page("live-units").is_displayed()
+
+
+def test_letters_without_a_font_are_not_offered(page):
+    found = page.run(
+        """
+        return import("/page/introduction.js").then(({ canWrite }) =>
+          [canWrite("Who are you?"), canWrite(String.fromCodePoint(0x10FFFD))]);
+        """
+    )
+    assert found == [True, False]
 
 
 def test_nothing_comes_from_elsewhere(page, files, taught_server):
