@@ -187,3 +187,11 @@ def test_too_long_is_said_before_anything_is_encoded(client, picture, monkeypatc
         error = chat(client, parts(*shown)).json()["error"]
         assert error["code"] == "context_length_exceeded" and "at least" in error["message"]
         assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("strength", [5e-324, 1e-9, 0.0, -1.0, 10.1, float("1e308")])
+def test_a_repetition_penalty_that_no_score_survives_is_refused(client, strength):
+    found = chat(client, "Hello", repetition_penalty=strength)
+    assert found.status_code == 400 and found.json()["error"]["param"] == "repetition_penalty"
+    assert chat(client, "Hello", repetition_penalty=0.01, max_tokens=2).status_code == 200
+    assert chat(client, "Hello").status_code == 200

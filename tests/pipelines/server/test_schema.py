@@ -8,6 +8,8 @@ schemathesis = pytest.importorskip("schemathesis")
 _OPERATIONS = (
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{name}"),
+    ("GET", "/v1/introductions/{name}"),
+    ("POST", "/v1/verify"),
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/responses"),
     ("POST", "/v1/completions"),
