@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from small_hubert import save_small_hubert, write_recordings
 
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.items import Audio
@@ -29,36 +29,12 @@ from pipelines.training.audio.units import train_units
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(0)
-    HubertModel(
-        HubertConfig(
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=24,
-            conv_dim=(8, 8, 8),
-            conv_kernel=(10, 8, 8),
-            conv_stride=(5, 8, 8),
-            num_feat_extract_layers=3,
-            num_conv_pos_embeddings=8,
-            num_conv_pos_embedding_groups=2,
-        )
-    ).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    return folder
+    return save_small_hubert(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "recordings"
-    (folder / "inner").mkdir(parents=True)
-    soundfile.write(folder / "a.wav", rng.uniform(-0.5, 0.5, 30_000), 16_000)
-    soundfile.write(folder / "inner" / "b.flac", rng.uniform(-0.5, 0.5, 30_000), 44_100)
-    (folder / "broken.ogg").write_bytes(b"nothing")
-    (folder / "notes.txt").write_text("no recording")
-    return folder
+    return write_recordings(tmp_path / "recordings")
 
 
 def test_units_of_a_published_encoder(
