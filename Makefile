@@ -32,7 +32,7 @@ $(VENV)/.bench: $(VENV)/.test
 install: $(VENV)/.base  ## create .venv and install DVSE
 
 demo: $(VENV)/.base  ## tokenise and caption sample files, write demo/report.html
-	@$(BIN)/python -m pipelines.samples demo/samples > /dev/null
+	@$(BIN)/python -m pipelines.tiny.samples demo/samples > /dev/null
 	@$(BIN)/dvse tokenize demo/samples --output demo/tokens --overwrite
 	@$(BIN)/dvse inspect demo/tokens --html demo/report.html
 	@echo "open demo/report.html to see the tokens"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from server_process import running, serve_command
 
-from pipelines.samples import make_samples
+from pipelines.tiny.samples import make_samples
 
 ROOT = Path(__file__).parents[1]
 SERVED = "http://127.0.0.1:8000"

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, pip
 import dvse
 from dvse.errors import BundleIntegrityError, ConfigError, InputError
 from pipelines import Captioner
-from pipelines.samples import make_samples
+from pipelines.tiny.samples import make_samples
 
 SHIPPED = Path(dvse.__file__).parent / "bundles" / "tiny"
 REPOSITORY = Path(dvse.__file__).parents[1]

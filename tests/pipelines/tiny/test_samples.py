@@ -6,9 +6,9 @@ import soundfile
 from PIL import Image
 
 from pipelines.answering.captioner import Captioner
-from pipelines.samples import KNOWN, make_samples
 from pipelines.tiny.conversations.asides import REFUSALS
 from pipelines.tiny.conversations.scene import Scene, parse_scene
+from pipelines.tiny.samples import KNOWN, make_samples
 
 
 @pytest.fixture(scope="module")
