@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from dvse.encoding import Encoding
 from dvse.errors import DvseError, IdRangeError, ShardError
 from dvse.remote.remote_path import Location, RemotePath
+from dvse.storage.arrow_arrays import array_of
 from dvse.storage.atomic_file import write_atomically
 
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ def _list_of(value_type: pa.DataType) -> pa.ListType:
 
 def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
     if not pa.types.is_list(field.type):
-        return pa.array(values, type=field.type)
+        return array_of(values, field.type)
     # Row by row conversion of numpy arrays is slow; flat values and offsets are one copy.
     lengths = np.fromiter((0 if v is None else len(v) for v in values), np.int64, len(values))
     if lengths.sum() >= 2**31:
@@ -339,10 +340,10 @@ def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
     flat = np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
     missing = np.fromiter((v is None for v in values), bool, len(values))
     return pa.ListArray.from_arrays(
-        pa.array(offsets),
-        pa.array(flat, type=field.type.value_type),
+        array_of(offsets, pa.int32()),
+        array_of(flat, field.type.value_type),
         type=field.type,
-        mask=pa.array(missing) if missing.any() else None,
+        mask=array_of(missing, pa.bool_()) if missing.any() else None,
     )
 
 

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from model.card import CardSettings
+
 HELP = "Say what a decoder weighs, what it computes and where it fits, without building it."
 EXAMPLES = """\
   dvse model-card 9b
@@ -15,20 +17,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="PRESET|DIR", help="tiny, 9b, 9b-moe, or a directory with a config.json"
     )
-    parser.add_argument(
-        "--context", type=int, default=4096, help="tokens in the cache for FLOPs (default 4096)"
-    )
-    parser.add_argument(
-        "--saving", type=float, default=0.18, help="share of FLOPs gates skip (default 0.18)"
-    )
-    parser.add_argument(
-        "--card-gib", type=float, default=24.0, help="memory of a graphics card (default 24)"
-    )
+    for name, kind, about in (
+        ("context", int, "tokens in the cache for FLOPs"),
+        ("saving", float, "share of FLOPs gates skip"),
+        ("card_gib", float, "memory of a graphics card"),
+    ):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            default=getattr(CardSettings, name),
+            metavar="N" if kind is int else "F",
+            help=f"{about} (default: %(default)s)",
+        )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the card."""
-    from model.card import CardSettings, model_card
+    from model.card import model_card
     from model.errors import ModelError
 
     try:

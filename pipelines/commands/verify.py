@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import Any
 
-from dvse.precision import PRECISIONS
 from dvse.remote.remote_path import Location
 from pipelines.commands.answers import place
+from pipelines.commands.fields import add_flags, from_flags
+from pipelines.job.verification_settings import VerificationSettings
 
 HELP = """\
 Prove that token shards are whole and still come out the same.
@@ -27,27 +29,10 @@ exit codes: 0 all well, 1 problems (each is a line on stderr), 2 the command lin
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("folder", type=place, metavar="DIR")
-    parser.add_argument(
-        "--bundle", help="the bundle that made the shards (default: the name they carry)"
-    )
+    add_flags(parser, VerificationSettings)
     parser.add_argument(
         "--against", type=place, metavar="TOKENS", help="the token shards that an export came from"
     )
-    parser.add_argument("--device", help="where to tokenise (default: the kind recorded)")
-    parser.add_argument(
-        "--samples",
-        type=int,
-        default=32,
-        metavar="N",
-        help="inputs to tokenise again (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--against-precision",
-        choices=PRECISIONS,
-        help="also tokenise the sample in this precision, and print the share of codes that stay",
-    )
-    parser.add_argument("--deep", action="store_true", help="read every shard, however many")
-    parser.add_argument("--seed", type=int, default=0, help="which ones (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,16 +43,10 @@ def run(args: argparse.Namespace) -> int:
         return _report(verify_export(args.folder, args.against))
     from pipelines.job.verification import verify
 
-    found = verify(
-        args.folder,
-        bundle=args.bundle or bundle_of(args.folder),
-        device=args.device,
-        num_samples=max(args.samples, 0),
-        seed=args.seed,
-        against=args.against_precision,
-        is_deep=args.deep,
-    )
-    return _report(found)
+    settings = from_flags(VerificationSettings, args)
+    if settings.bundle is None:
+        settings = replace(settings, bundle=bundle_of(args.folder))
+    return _report(verify(args.folder, settings))
 
 
 def _report(found: Any) -> int:

@@ -31,7 +31,7 @@ class JobConfig:
     shard_size: int = setting(1000, "inputs a shard")
     source_options: SourceOptions = section(SourceOptions())
     max_error_rate: float = setting(
-        1.0, "end early once more than this share of the inputs has failed"
+        1.0, "end early once more than this share of the inputs has failed; 1 is never"
     )
     retry_errors: bool = setting(False, "try failed inputs again")
     append: bool = setting(

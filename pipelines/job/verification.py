@@ -2,33 +2,44 @@
 
 Every shard: its hash, its metadata against the bundle's, every row against the grammar, names
 unique, rows and error lines together as many as inputs. Then a sample of inputs is read and
-tokenised again, each alone, and every differing code is reported.
+tokenised again, each alone, and every differing code is reported. Weights, and torch, are loaded
+for that sample alone.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvse.errors import ConfigError, DvseError, InputError, ShardError
+from dvse.errors import InputError, ShardError
 from dvse.numerics import NumericsProfile
-from dvse.precision import Precision
 from dvse.remote.remote_path import Location
 from dvse.storage.file_hash import file_sha256
-from dvse.storage.shard import PATTERN, find_shards, read_metadata, read_shard, shard_number
-from dvse.tokenizer import Tokenizer, load
+from dvse.storage.shard import (
+    PATTERN,
+    find_shards,
+    read_metadata,
+    read_shard,
+    shard_number,
+)
 from pipelines.job.done_marker import DoneMarker
 from pipelines.job.inputs_today import differences_today
 from pipelines.job.kept_codes import KeptCodes
 from pipelines.job.missing_parts import missing_parts
 from pipelines.job.open_journal import open_journal
 from pipelines.job.plan import Plan
+from pipelines.job.reference import Reference, named
 from pipelines.job.row_check import check_row
 from pipelines.job.unique_names import UniqueNames
+from pipelines.job.verification_settings import VerificationSettings
 from pipelines.sources.loading import load as load_record
 from pipelines.sources.registry import SourceOptions
+
+if TYPE_CHECKING:
+    from dvse.precision import Precision
+    from dvse.tokenizer import Tokenizer
 
 _MOST_PER_SHARD, _MOST_SHARDS = 5, 1000
 
@@ -77,39 +88,29 @@ class Verification:
 
 def verify(
     folder: Location,
+    settings: VerificationSettings | None = None,
     *,
-    bundle: str | None = None,
-    device: str | None = None,
-    num_samples: int = 32,
-    seed: int = 0,
-    is_deep: bool = False,
-    tokenizer: Tokenizer | None = None,
-    against: Precision | None = None,
+    tokenizer: "Tokenizer | None" = None,
 ) -> Verification:
     """Check a directory of token shards.
 
     Args:
         folder: that `dvse tokenize` wrote, or a copy of its shards.
-        bundle: name or path of the bundle that made them; by default the name they carry.
-        device: where samples are tokenised; by default the kind of device recorded.
-        num_samples: inputs to tokenise again; 0 for none.
-        seed: which ones.
-        is_deep: read every shard, where otherwise a thousand of more than that are chosen.
+        settings: the bundle, and what is tokenised again.
         tokenizer: to use instead of loading one.
-        against: a precision; the sample is tokenised in it too, and the codes that stay counted.
 
     Raises:
         ShardError: there is no shard at all.
         BundleError: the bundle cannot be loaded.
-        ConfigError: a precision that the device cannot compute.
+        ConfigError: another bundle than the one that made the shards, or a precision that the
+            device cannot compute.
     """
-    verifier = _Verifier(folder, against, most=None if is_deep else _MOST_SHARDS)
-    return verifier.run(bundle, device, num_samples, seed, tokenizer)
+    return _Verifier(folder, settings or VerificationSettings()).run(tokenizer)
 
 
 class _Verifier:
-    def __init__(self, folder: Location, against: Precision | None, *, most: int | None) -> None:
-        self._folder, self._against, self._most = folder, against, most
+    def __init__(self, folder: Location, settings: VerificationSettings) -> None:
+        self._folder, self._settings = folder, settings
         self._kept: tuple[str, ...] = ()
         self._journal = open_journal(folder)
         self._markers = self._journal.markers() if self._journal.exists() else {}
@@ -128,39 +129,31 @@ class _Verifier:
             0,
         )
 
-    def run(
-        self,
-        bundle: str | None,
-        device: str | None,
-        num_samples: int,
-        seed: int,
-        tokenizer: Tokenizer | None,
-    ) -> Verification:
+    def run(self, tokenizer: "Tokenizer | None") -> Verification:
         paths = find_shards(self._folder)
         self._check_journal(paths)
         num_shards = len(paths)
-        if self._most is not None and num_shards > self._most:
-            rng = np.random.default_rng(seed)
-            paths = [paths[i] for i in sorted(rng.choice(num_shards, self._most, replace=False))]
+        if num_shards > _MOST_SHARDS and not self._settings.is_deep:
+            rng = np.random.default_rng(self._settings.seed)
+            paths = [paths[i] for i in sorted(rng.choice(num_shards, _MOST_SHARDS, replace=False))]
         readable = [path for path in paths if self._is_intact(path)]
         if not readable:
             if not paths:
                 raise ShardError(f"{self._folder}: expected {PATTERN}, found none")
             return self._result(len(paths), num_shards)
         first = read_metadata(readable[0])
-        tokenizer = tokenizer or _load(bundle or first.bundle, device, first.profile)
-        if tokenizer.fingerprint != first.bundle_fingerprint:
-            raise ConfigError(
-                f"{readable[0].name} was made by bundle {first.bundle!r} with fingerprint "
-                f"{first.bundle_fingerprint[:16]}…, received one with "
-                f"{tokenizer.fingerprint[:16]}…; name the right one with --bundle"
-            )
+        name = self._settings.bundle or first.bundle
+        reference = (
+            Reference.of_bundle(name) if tokenizer is None else Reference.of_tokenizer(tokenizer)
+        )
+        reference.check(readable[0].name, first)
         names = UniqueNames()
         for path in readable:
-            self._check_shard(path, tokenizer, names)
+            self._check_shard(path, reference, names)
         self._check_inputs()
-        if num_samples and self._markers:
-            self._tokenize_again(tokenizer, num_samples, seed)
+        if self._settings.num_samples and self._markers:
+            tokenizer = tokenizer or _load(name, self._settings.device, first.profile)
+            self._tokenize_again(tokenizer)
         return self._result(len(paths), num_shards)
 
     def _result(self, num_looked_at: int, num_shards: int) -> Verification:
@@ -241,12 +234,13 @@ class _Verifier:
         self._problems.append(f"{path.name}: corrupt ({reason}); run dvse tokenize to repair it")
         return False
 
-    def _check_shard(self, path: Location, tokenizer: Tokenizer, names: UniqueNames) -> None:
+    def _check_shard(self, path: Location, reference: Reference, names: UniqueNames) -> None:
         metadata = read_metadata(path)
+        vocabulary = reference.grammar.vocabulary
         found: list[str] = []
         for what, here, there in (
-            ("bundle", metadata.bundle_fingerprint, tokenizer.fingerprint),
-            ("vocabulary", metadata.vocabulary_fingerprint, tokenizer.vocabulary.fingerprint),
+            ("bundle", metadata.bundle_fingerprint, reference.fingerprint),
+            ("vocabulary", metadata.vocabulary_fingerprint, vocabulary.fingerprint),
         ):
             if here != there:
                 found.append(f"made by another {what} ({here[:16]}…) than the others")
@@ -264,7 +258,7 @@ class _Verifier:
         for number, row in enumerate(_rows(table)):
             if names.claim(row["id"]) != row["id"]:
                 found.append(f"row {number}: the name {row['id']!r} is taken already")
-            for problem in check_row(row, tokenizer.grammar):
+            for problem in check_row(row, reference.grammar):
                 found.append(f"row {number} ({row['id']}): {problem}")
         self._counts["num_rows"] += len(lengths)
         self._counts["num_ids"] += sum(lengths)
@@ -272,15 +266,15 @@ class _Verifier:
         if len(found) > _MOST_PER_SHARD:
             self._problems.append(f"{path.name}: and {len(found) - _MOST_PER_SHARD} more problems")
 
-    def _tokenize_again(self, tokenizer: Tokenizer, num_samples: int, seed: int) -> None:
-        chosen = self._choose(num_samples, seed)
+    def _tokenize_again(self, tokenizer: "Tokenizer") -> None:
+        chosen = self._choose()
         options = SourceOptions.of_job(self._journal.read_job())
         plan = Plan(self._journal.listing, options, stream_lengths=self._journal.stream_lengths())
         drift = self._drift(tokenizer)
         other, kept = None, None
-        if self._against is not None:
-            other = _in_precision(tokenizer, self._against)
-            kept = KeptCodes(self._against, tokenizer.vocabulary)
+        if (against := self._settings.against_precision) is not None:
+            other = _in_precision(tokenizer, against)
+            kept = KeptCodes(against, tokenizer.vocabulary)
         for index, record in plan.records((i, i + 1) for i in sorted(chosen)):
             assert record is not None, "a row of an input that went away"
             shard, row = chosen[index]
@@ -306,7 +300,7 @@ class _Verifier:
         where: str,
         stored: Sequence[int],
         now: Sequence[int],
-        tokenizer: Tokenizer,
+        tokenizer: "Tokenizer",
         drift: str,
     ) -> None:
         self._counts["num_sampled"] += 1
@@ -321,17 +315,19 @@ class _Verifier:
                 f"{where}: position {position}: {before} in the shard, {after} now{drift}"
             )
 
-    def _choose(self, num_samples: int, seed: int) -> dict[int, tuple[str, dict[str, Any]]]:
+    def _choose(self) -> dict[int, tuple[str, dict[str, Any]]]:
         """Pick inputs that have rows: number of the input → shard and row."""
         markers = [
             m
             for m in self._markers.values()
             if m.num_rows and not any(p.startswith(self._name(m)) for p in self._problems)
         ]
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(self._settings.seed)
         counts = np.array([m.num_rows for m in markers], dtype=np.int64)
         total = int(counts.sum())
-        picked = np.sort(rng.choice(total, size=min(num_samples, total), replace=False))
+        picked = np.sort(
+            rng.choice(total, size=min(self._settings.num_samples, total), replace=False)
+        )
         ends = np.cumsum(counts)
         chosen = {}
         for number, marker in enumerate(markers):
@@ -346,7 +342,7 @@ class _Verifier:
                 chosen[indexes[row]] = self._name(marker), table.slice(row, 1).to_pylist()[0]
         return chosen
 
-    def _drift(self, tokenizer: Tokenizer) -> str:
+    def _drift(self, tokenizer: "Tokenizer") -> str:
         recorded = NumericsProfile.from_dict(self._journal.read_job()["profile"])
         lines = tokenizer.profile.differences(recorded)
         return f" (the numerics profile differs: {'; '.join(lines)})" if lines else ""
@@ -358,7 +354,9 @@ class _Verifier:
         return marker.shard_name
 
 
-def _in_precision(tokenizer: Tokenizer, precision: Precision) -> Tokenizer:
+def _in_precision(tokenizer: "Tokenizer", precision: "Precision") -> "Tokenizer":
+    from dvse.tokenizer import load
+
     origin = tokenizer.origin
     assert origin is not None, "loaded by name"
     return load(origin.source, device=origin.device, threads=origin.threads, precision=precision)
@@ -369,14 +367,13 @@ def _rows(table: Any) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _load(bundle: str, device: str | None, profile: Any) -> Tokenizer:
-    try:
+def _load(bundle: str, device: str | None, profile: Any) -> "Tokenizer":
+    from dvse.tokenizer import load
+
+    with named(bundle):
         return load(
             bundle,
             device=device or profile["device"],
             threads=profile.get("threads") or None,
             precision=profile.get("precision", "float32"),
         )
-    except DvseError as error:
-        error.args = (f"the bundle {bundle!r} that made the shards: {error}",)
-        raise

@@ -15,12 +15,12 @@ from statistics import mean, median
 
 import torch
 from bench_server import serving
+from pipelines.samples import make_samples
 from timing import Row
 
 import dvse
 from pipelines.answering.model_directory import load_model
 from pipelines.answering.prompts import prompt_row
-from pipelines.samples import make_samples
 from pipelines.server.batching.batcher import GenerationRequest, Sink
 from pipelines.server.batching.config import BatchingConfig
 from pipelines.server.batching.runner import LocalRunner

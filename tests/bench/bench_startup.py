@@ -8,9 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from timing import Row
-
 from pipelines.samples import make_samples
+from timing import Row
 
 _LOAD = """
 import time, torch, torchaudio, timm, transformers

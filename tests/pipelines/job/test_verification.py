@@ -22,6 +22,7 @@ from pipelines.filtering.work import FilterWork
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
 from pipelines.job.verification import verify
+from pipelines.job.verification_settings import VerificationSettings
 from pipelines.sources.registry import SourceOptions
 from pipelines.steps.tokenize import TokenizeStep
 
@@ -138,7 +139,7 @@ def test_rows_that_are_no_streams_are_named(shards, tokenizer, change, message):
         change(next(r for r in rows if r["modality"] == "image"))
 
     rewrite(shards / "shard-000000.parquet", change_first_picture)
-    found = verify(shards, tokenizer=tokenizer, num_samples=0)
+    found = verify(shards, VerificationSettings(num_samples=0), tokenizer=tokenizer)
     assert any(message in p and "shard-000000.parquet" in p for p in found.problems), found.problems
 
 
@@ -326,7 +327,10 @@ def test_a_shard_that_rotted_untouched_is_trusted_until_verify_finds_it(tmp_path
     path.write_bytes(bad)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert run().repaired == ()
-    assert any("shard-000001.parquet: corrupt" in p for p in verify(out, num_samples=0).problems)
+    assert any(
+        "shard-000001.parquet: corrupt" in p
+        for p in verify(out, VerificationSettings(num_samples=0)).problems
+    )
     assert run().repaired == (1,)
     assert path.read_bytes() == good
 
@@ -339,8 +343,8 @@ def test_of_many_shards_some_are_looked_at_and_all_when_asked(tmp_path, monkeypa
         (media / f"{number}.txt").write_text(f"text {number}")
     config = JobConfig(inputs=[str(media)], output=tmp_path / "out", shard_size=1)
     Job(config, TokenizeStep(bundle="tiny", threads=1), InlineEngine()).run()
-    found = verify(tmp_path / "out", num_samples=0)
+    found = verify(tmp_path / "out", VerificationSettings(num_samples=0))
     assert (found.num_shards, found.num_left_out, found.problems) == (3, 2, ())
     assert "3 shards (2 more with --deep)" in found.table()
-    found = verify(tmp_path / "out", num_samples=0, is_deep=True)
+    found = verify(tmp_path / "out", VerificationSettings(num_samples=0, is_deep=True))
     assert (found.num_shards, found.num_left_out) == (5, 0)
