@@ -4,6 +4,7 @@ GLM's attention (its parameters, its cache, transformers' attention interface), 
 that alter no result: positions are applied with `rotate`, and scaled-dot-product attention on a CPU
 never copies keys and values once for each query head of a group. Any number of key/value heads that
 divides the query heads works; one is multi-query attention, all of them is multi-head attention.
+Projections, positions and cache are `plain.attention`'s.
 
 Deviations from the article's listing (`GroupedQueryAttention`), each with a test:
 
@@ -20,67 +21,36 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
-from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.glm.modeling_glm import GlmAttention, eager_attention_forward
+from transformers.models.glm.modeling_glm import eager_attention_forward
 
 from .configuration_dvse import DvseConfig
-from .linear import Linear
-from .rotary import RotaryTable, rotate
+from .plain.attention import PlainAttention, grouped_attention
 
 
-class GroupedQueryAttention(GlmAttention):
-    """GLM's attention over `num_key_value_heads` shared key/value heads.
-
-    Source: Ainslie et al., *GQA*, 2023; Shazeer, *Fast Transformer Decoding*, 2019 (one head).
-    """
+class GroupedQueryAttention(PlainAttention):
+    """`PlainAttention` by whichever of transformers' implementations the configuration names."""
 
     def __init__(self, config: DvseConfig, layer_idx: int) -> None:
-        nn.Module.__init__(self)
-        self.config = config
-        self.layer_idx: int = layer_idx
-        self.head_dim = config.head_dim
-        self.num_key_value_groups = config.num_key_value_groups
-        self.scaling = self.head_dim**-0.5
+        super().__init__(config, layer_idx)
         self.attention_dropout = config.attention_dropout
-        self.is_causal = True
-        query_size = config.num_attention_heads * self.head_dim
-        key_size = config.num_key_value_heads * self.head_dim
-        self.q_proj = Linear(config.hidden_size, query_size, bias=config.attention_bias)
-        self.k_proj = Linear(config.hidden_size, key_size, bias=config.attention_bias)
-        self.v_proj = Linear(config.hidden_size, key_size, bias=config.attention_bias)
-        self.o_proj = Linear(query_size, config.hidden_size, bias=False)
 
-    def forward(  # type: ignore[override]
+    def attend(
         self,
-        hidden_states: torch.Tensor,
-        position_embeddings: RotaryTable,
-        attention_mask: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend from `[B, T, hidden_size]` to the same tokens and those in the cache.
-
-        Returns:
-            `[B, T, hidden_size]`, and the weights `[B, heads, T, S]` where the implementation
-            gives them.
-        """
-        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
-        query = self.q_proj(hidden_states).view(shape).transpose(1, 2)
-        key = self.k_proj(hidden_states).view(shape).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
-        query, key = rotate(query, position_embeddings), rotate(key, position_embeddings)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
-
+        """Return the output `[B, T, heads, head_dim]`, and the weights where there are some."""
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         if attend is sdpa_attention_forward:
             attend = sdpa_without_repeats
-        output, weights = attend(
+        return attend(
             self,
             query,
             key,
@@ -90,7 +60,6 @@ class GroupedQueryAttention(GlmAttention):
             scaling=self.scaling,
             **kwargs,
         )
-        return self.o_proj(output.reshape(*shape[:-2], -1)), weights
 
 
 def sdpa_without_repeats(
@@ -103,9 +72,8 @@ def sdpa_without_repeats(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Scaled dot-product attention of transformers; on a CPU, groups are read in place.
 
-    One query token: the heads of a group become the query rows of their key/value head, one product
-    instead of `num_key_value_groups`. Several, with a mask: the kernel's own grouping, where
-    transformers repeats keys and values. All other cases are transformers' function itself.
+    `grouped_attention` for one query token, and for several with a mask, where transformers repeats
+    keys and values. All other cases are transformers' function itself.
 
     Args:
         query: `[B, heads, T, head_dim]`; key, value: `[B, kv_heads, S, head_dim]`.
@@ -114,26 +82,12 @@ def sdpa_without_repeats(
     Returns:
         `[B, T, heads, head_dim]` and `None`.
     """
-    batch, heads, num_queries, head_dim = query.shape
-    key_heads = key.shape[1]
-    is_plain = not torch.is_grad_enabled() and query.device.type == "cpu" and heads > key_heads
+    is_plain = not torch.is_grad_enabled() and query.device.type == "cpu"
+    is_plain = is_plain and query.shape[1] > key.shape[1]
     is_plain = is_plain and kwargs.get("cache") is None and kwargs.get("position_bias") is None
     is_plain = is_plain and kwargs.get("is_causal") is not False
-    if is_plain and num_queries == 1:
-        rows = query.reshape(batch, key_heads, heads // key_heads, head_dim)
-        scaling = kwargs.get("scaling")
-        output = F.scaled_dot_product_attention(
-            rows, key, value, attn_mask=attention_mask, scale=scaling
+    if is_plain and (query.shape[2] == 1 or attention_mask is not None):
+        return grouped_attention(
+            module, query, key, value, attention_mask, scaling=kwargs.get("scaling")
         )
-        return output.reshape(batch, 1, heads, head_dim), None
-    if is_plain and attention_mask is not None:
-        output = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=attention_mask,
-            scale=kwargs.get("scaling"),
-            enable_gqa=True,
-        )
-        return output.transpose(1, 2), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)

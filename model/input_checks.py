@@ -4,11 +4,17 @@ Without these checks an id outside the vocabulary is a bare `IndexError` on a CP
 CUDA context on a GPU, and a position behind the context silently gives nonsense.
 """
 
+from typing import TYPE_CHECKING, Any
+
 import torch
-from transformers.cache_utils import Cache, StaticLayer
 
 from .errors import ContextLengthError, EmptySequenceError, TokenIdError
 from .linear import is_plain_eager
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import Cache
+
+    from .plain.cache import PlainCache
 
 
 def check_ids(input_ids: torch.Tensor, vocab_size: int) -> None:
@@ -48,7 +54,7 @@ def check_length(length: int) -> None:
         )
 
 
-def check_context(cache: Cache | None, num_new: int, max_positions: int) -> None:
+def check_context(cache: "Cache | PlainCache | None", num_new: int, max_positions: int) -> None:
     """Refuse a cache that, with `num_new` more tokens, is longer than the context.
 
     Raises:
@@ -56,12 +62,13 @@ def check_context(cache: Cache | None, num_new: int, max_positions: int) -> None
     """
     if cache is None or not is_plain_eager():
         return
-    layer = cache.layers[0] if cache.layers else None
-    if isinstance(layer, StaticLayer):
-        if layer.max_cache_len > max_positions:
+    layer: Any = cache.layers[0] if cache.layers else None
+    room = getattr(layer, "max_cache_len", None)  # of a static cache, which is allocated at once
+    if room is not None:
+        if room > max_positions:
             raise ContextLengthError(
                 f"a static cache may hold at most max_position_embeddings ({max_positions}) "
-                f"tokens, got one for {layer.max_cache_len}: lower max_cache_len or max_new_tokens."
+                f"tokens, got one for {room}: lower max_cache_len or max_new_tokens."
             )
         return
     held = cache.get_seq_length()

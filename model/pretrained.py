@@ -1,11 +1,13 @@
 """What both models share: how weights begin, how checkpoints are read, what can be recorded."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from transformers import AttentionInterface
 from transformers import initialization as init
 from transformers.models.glm.modeling_glm import GlmPreTrainedModel
 from transformers.utils.output_capturing import OutputRecorder
@@ -70,6 +72,11 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
             config = kwargs.get("config") or DvseConfig.from_pretrained(name_or_path, **kwargs)
             explain_failure(directory, cls, config)
             raise
+
+    def attend_with(self, name: str, function: Callable[..., Any]) -> None:
+        """Let all layers attend by a function of transformers' interface, known by this name."""
+        AttentionInterface.register(name, function)
+        self.set_attn_implementation(name)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -3,17 +3,16 @@
     ids [n] a prompt ─ sort ─ pad ─► [B, T] ─ steps ─► ids of each answer ─ split ─► text
 
 Greedy by default. A loop of its own and not `generate`: one generator serves batches and streams,
-and closing it ends the work. Logits processors and caches are transformers'. Knows ids, the decoder
-and the constraint on legal tokens; files, questions and what an answer is for are others' business.
+and closing it ends the work. Knows ids, the decoder and the constraint on legal tokens; files,
+questions and what an answer is for are others' business.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
-from transformers import DynamicCache, LogitsProcessor
 
 from pipelines.answering.legal_tokens import LegalAnswer, LegalTokens
 from pipelines.answering.log_probability import LogProbability
@@ -23,6 +22,10 @@ from pipelines.answering.settings import AnswerSettings
 
 if TYPE_CHECKING:
     from model import DvseForCausalLM
+    from model.plain.decoder import PlainDecoder
+
+# Made ids `[B, n]` and scores `[B, vocab_size]` to scores; transformers' `generate` takes them too.
+_Processor: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +137,13 @@ class Answerer:
         self,
         prompts: Sequence[np.ndarray],
         settings: AnswerSettings,
-        watchers: Sequence[LogitsProcessor] = (),
+        watchers: Sequence[_Processor] = (),
     ) -> Iterator[torch.Tensor]:
         """Yield the next id of each row, `int64 [B]`, until all rows have ended.
 
         A row that has ended is filled up with padding.
         """
-        processors: list[LogitsProcessor] = [
+        processors: list[_Processor] = [
             LegalAnswer(self.legal, thinking=settings.thinking),
             *watchers,
         ]
@@ -164,7 +167,7 @@ class Answerer:
 
     @torch.inference_mode()
     def _choose(
-        self, pass_: "_Pass", made: torch.Tensor, processors: Sequence[LogitsProcessor]
+        self, pass_: "_Pass", made: torch.Tensor, processors: Sequence[_Processor]
     ) -> torch.Tensor:
         scores = pass_.logits().float()
         for processor in processors:
@@ -182,17 +185,24 @@ class _Pass:
     """
 
     def __init__(
-        self, model: "DvseForCausalLM", input_ids: torch.Tensor, mask: torch.Tensor | None
+        self,
+        model: "DvseForCausalLM | PlainDecoder",
+        input_ids: torch.Tensor,
+        mask: torch.Tensor | None,
     ) -> None:
         self._model, self._input_ids, self._mask = model, input_ids, mask
-        self._cache = DynamicCache(config=model.config)
+        self._cache: Any = None  # the model's own kind
         self._positions: torch.Tensor | None = None
         if mask is not None:
             self._positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
 
     @classmethod
     def of_prompts(
-        cls, model: "DvseForCausalLM", prompts: Sequence[np.ndarray], pad_id: int, device: str
+        cls,
+        model: "DvseForCausalLM | PlainDecoder",
+        prompts: Sequence[np.ndarray],
+        pad_id: int,
+        device: str,
     ) -> "_Pass":
         """Pad prompts on the left."""
         length = max(map(len, prompts))
@@ -206,14 +216,16 @@ class _Pass:
 
     def logits(self) -> torch.Tensor:
         """Run what is to be fed and return the logits `[B, vocab_size]` of the next token."""
-        return self._model(
+        found = self._model(
             input_ids=self._input_ids,
             attention_mask=self._mask,
             position_ids=self._positions,
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
-        ).logits[:, -1]
+        )
+        self._cache = found.past_key_values
+        return found.logits[:, -1]
 
     def extend(self, token_ids: torch.Tensor) -> None:
         """Feed these ids `[B]` next."""

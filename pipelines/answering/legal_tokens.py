@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor
 
 from dvse.blocks import KINDS
 from dvse.special_tokens import END_THINK, THINK
@@ -98,7 +97,7 @@ class LegalTokens:
         return Phase.ANSWER
 
 
-class LegalAnswer(LogitsProcessor):
+class LegalAnswer:
     """For `generate(logits_processor=[...])`: forbids all that `LegalTokens` does not allow.
 
     Prompts go in as `inputs_embeds`, so that `input_ids` holds the answers and nothing else.

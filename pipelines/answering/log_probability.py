@@ -1,10 +1,9 @@
 """The log-probability of what a decoder says, added up while it says it."""
 
 import torch
-from transformers import LogitsProcessor
 
 
-class LogProbability(LogitsProcessor):
+class LogProbability:
     """Adds up the log-probability of each row's tokens; for `generate(logits_processor=[...])`.
 
     It stands after the constraint on legal tokens and before sampling, so the figure is that of

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from dvse.tokenizer import Tokenizer
     from model import DvseConfig, DvseForCausalLM
+    from model.plain.config import PlainConfig
 
 STOP_TOKENS = (END_OF_TEXT, USER)
 _CONFIG = "config.json"
@@ -184,7 +185,7 @@ def load_model(
     import dvse
     from model import DvseConfig, DvseForCausalLM, ModelError, fitting_group_size, quantize
 
-    wanted = _dtype(dtype)
+    wanted = dtype_of(dtype)
     folders = find_model(name, revision=revision, token=token)
     if bits is not None:
         folders.refuse_adapters("quantizing")
@@ -228,7 +229,9 @@ def load_again(origin: ModelOrigin) -> LoadedModel:
     return replace(loaded, name=origin.name)
 
 
-def check_belong(config: "DvseConfig", fingerprint: str, folders: ModelFolders) -> None:
+def check_belong(
+    config: "DvseConfig | PlainConfig", fingerprint: str, folders: ModelFolders
+) -> None:
     """Refuse a decoder that was made for another bundle than the one with `fingerprint`.
 
     Raises:
@@ -372,7 +375,12 @@ def _no_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _dtype(dtype: "str | torch.dtype | None") -> "str | torch.dtype":
+def dtype_of(dtype: "str | torch.dtype | None") -> "str | torch.dtype":
+    """Return the dtype that is meant; `auto` where none is given.
+
+    Raises:
+        ConfigError: no floating dtype of torch.
+    """
     import torch
 
     if dtype is None or isinstance(dtype, torch.dtype):

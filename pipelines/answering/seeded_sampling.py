@@ -9,12 +9,11 @@ prompt get the same answer, so several samples of one prompt need several seeds.
 """
 
 import torch
-from transformers import LogitsProcessor
 
 _TINY = torch.finfo(torch.float32).tiny
 
 
-class SeededSampling(LogitsProcessor):
+class SeededSampling:
     """For greedy `generate(logits_processor=[...])`, as the last one.
 
     Args:

@@ -51,8 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Caption the inputs: print them, or run the job that writes a file."""
-    from pipelines.steps.caption_file import check_ending, job_directory, write_captions
-
     options = from_flags(CaptionOptions, args)
 
     def make_step(filters: object = None) -> "Step":
@@ -69,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output is None and not args.dry_run:
         return _print(args, make_step())
+    from pipelines.steps.caption_file import check_ending, job_directory, write_captions
+
     output = check_ending(args.output or Path("captions.jsonl"))
 
     def finish(_summary: "Summary") -> None:

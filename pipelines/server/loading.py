@@ -10,7 +10,8 @@ from dvse.errors import BundleFormatError, ConfigError
 from dvse.storage.finding import SHIPPED
 from pipelines.answering.introduction import introduction_of
 from pipelines.answering.legal_tokens import LegalTokens
-from pipelines.answering.model_directory import LoadedModel, check_belong, find_model, load_model
+from pipelines.answering.light_loading import load_to_answer
+from pipelines.answering.model_directory import LoadedModel, check_belong, find_model
 from pipelines.server.batching.config import BatchingConfig
 from pipelines.server.batching.continuous_batcher import ContinuousBatcher
 from pipelines.server.batching.drafter import Drafter, ModelDrafter
@@ -21,6 +22,7 @@ from pipelines.server.torch_threads import run_in_passing
 
 if TYPE_CHECKING:
     from model import DvseConfig
+    from model.plain.config import PlainConfig
 
 _LOG = logging.getLogger("dvse.serve")
 # See `torch_threads`: the cores are the batcher's.
@@ -101,7 +103,7 @@ def _drafter(config: LoadingConfig, loaded: LoadedModel, batching: BatchingConfi
         ConfigError: it reads ids of another bundle.
     """
     assert config.draft is not None
-    small = load_model(config.draft, device=config.device, threads=_ENCODER_THREADS)
+    small = load_to_answer(config.draft, device=config.device, threads=_ENCODER_THREADS)
     if small.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
         raise ConfigError(
             f"--draft {config.draft}: expected a model of the same bundle as {config.model}, whose "
@@ -127,7 +129,7 @@ def follow_leader(config: LoadingConfig) -> None:
 
 
 def batching_for(
-    config: LoadingConfig, decoder: "DvseConfig", bytes_per_value: int
+    config: LoadingConfig, decoder: "DvseConfig | PlainConfig", bytes_per_value: int
 ) -> BatchingConfig:
     """Return sizes that keep to the memory that was granted.
 
@@ -156,7 +158,7 @@ def batching_for(
 
 def _load(config: LoadingConfig) -> tuple[LoadedModel, LocalRunner, BatchingConfig]:
     if config.tensor_parallel == 1:
-        loaded = load_model(
+        loaded = load_to_answer(
             config.model,
             device=config.device,
             dtype=config.dtype,

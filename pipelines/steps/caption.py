@@ -95,9 +95,9 @@ class CaptionStep(Step):
 
     def open(self, device: str) -> "CaptionWork":
         """Load the model."""
-        from pipelines.answering.model_directory import load_model
+        from pipelines.answering.light_loading import load_to_answer
 
-        loaded = load_model(
+        loaded = load_to_answer(
             self.model,
             device=device,
             dtype=self.dtype,

@@ -15,7 +15,6 @@ from statistics import mean, median
 
 import torch
 from bench_server import serving
-from pipelines.samples import make_samples
 from timing import Row
 
 import dvse
@@ -29,6 +28,7 @@ from pipelines.server.edge.edge_batcher import EdgeBatcher
 from pipelines.server.edge.settings import EdgeSettings
 from pipelines.server.loading import served
 from pipelines.server.served_model import ServedModel
+from pipelines.tiny.samples import make_samples
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines/support"))
 from delaying_proxy import delayed

@@ -1,15 +1,18 @@
-"""How soon DVSE answers: import, `dvse --help`, `dvse.load("tiny")`, one file from the shell."""
+"""How soon DVSE answers: import, `--help`, `dvse.load`, one file and a server from the shell."""
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.samples import make_samples
 from timing import Row
+
+from pipelines.tiny.samples import make_samples
 
 _LOAD = """
 import time, torch, torchaudio, timm, transformers
@@ -42,33 +45,87 @@ def rows() -> Iterator[Row]:
         seconds = statistics.median(_run(code) for _ in range(7))
         yield Row(name=f"startup.{name}", ours=seconds, bar=bar)
     with tempfile.TemporaryDirectory() as folder:
-        yield from _one_file(Path(folder))
+        yield from _commands(Path(folder))
 
 
-def _one_file(folder: Path) -> Iterator[Row]:
-    """`dvse tokenize FILE` against `python -c "import torch"`, alternating."""
+def _commands(folder: Path) -> Iterator[Row]:
+    """One file from the shell, and a server until it is ready, against `import torch`."""
     samples = make_samples(folder / "samples")
-    for name, suffix, bar in (("picture", ".png", "<= 1.6"), ("recording", ".wav", "<= 2.5")):
-        file = next(path for path in samples if path.suffix == suffix)
-        command = ["-m", "pipelines.cli", "tokenize", file, "--output", folder / "out", "--quiet"]
-        ours, torch = [], []
-        for _ in range(7):
-            ours.append(_seconds([*command, "--overwrite"]))
-            torch.append(_seconds(["-c", "import torch"]))
+    picture, recording = (
+        next(path for path in samples if path.suffix == suffix) for suffix in (".png", ".wav")
+    )
+    written = ["--output", folder / "out", "--quiet", "--overwrite"]
+    for name, words, bar in (
+        ("tokenize_picture", ["tokenize", picture, *written], "<= 1.3"),
+        ("tokenize_recording", ["tokenize", recording, *written], "<= 1.3"),
+        ("caption_picture", ["caption", picture], "<= 1.3"),
+        ("caption_recording", ["caption", recording], "<= 1.3"),
+        ("verify_hashes", ["verify", folder / "out", "--samples", 0], None),
+        ("serve_ready", ["serve", "--port", 0], None),
+    ):
+        pairs = [(_command(words), _finished(["-c", "import torch"])) for _ in range(7)]
+        spent = [statistics.median(pair[n].processor_s for pair in pairs) for n in (0, 1)]
         yield Row(
-            name=f"startup.one_{name}",
-            ours=statistics.median(ours),
-            peer=statistics.median(torch),
-            ratio=statistics.median(a / b for a, b in zip(ours, torch, strict=True)),
+            name=f"startup.{name}",
+            ours=statistics.median(ours.wall_s for ours, _ in pairs),
+            peer=statistics.median(peer.wall_s for _, peer in pairs),
+            ratio=statistics.median(ours.wall_s / peer.wall_s for ours, peer in pairs),
             bar=bar,
-            note="from the shell, tiny; peer: python -c 'import torch'",
+            note="from the shell, tiny; peer: python -c 'import torch'; "
+            f"processor {spent[0]:.2f} s and {spent[1]:.2f} s",
         )
 
 
-def _seconds(arguments: list) -> float:
+@dataclass(frozen=True, kw_only=True)
+class _Spent:
+    """Seconds of a process, by the clock and of processors."""
+
+    wall_s: float
+    processor_s: float
+
+
+def _command(words: list) -> _Spent:
+    command = ["-m", "pipelines.cli", *words]
+    return _until_ready(command) if words[0] == "serve" else _finished(command)
+
+
+def _finished(arguments: list) -> _Spent:
+    """Run a process to its end."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, check=True)
-    return time.perf_counter() - start
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{arguments} ended with {process.returncode}")
+    return _Spent(wall_s=time.perf_counter() - start, processor_s=usage.ru_utime + usage.ru_stime)
+
+
+def _until_ready(arguments: list) -> _Spent:
+    """Run a server until its log says that it is ready, then stop it."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    if not any("] ready in" in line for line in process.stderr):
+        raise RuntimeError(f"{arguments} did not get ready")
+    spent = _Spent(wall_s=time.perf_counter() - start, processor_s=_processor_s(process.pid))
+    process.terminate()
+    process.communicate()
+    return spent
+
+
+def _processor_s(pid: int) -> float:
+    """Seconds that a running process has used, from Linux's /proc/PID/stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _run(code: str) -> float:

@@ -2,8 +2,8 @@
 
 Rows of a step lie side by side, `[1, N]`, whoever they belong to, so that every product runs once
 for all. Attention alone runs answer by answer: its shapes then depend on that answer and on
-nothing else in the batch, and so do its last bits. It is reached through transformers' attention
-interface; the model is used as it is.
+nothing else in the batch, and so do its last bits. It takes the place of the model's own attention
+function; the rest of the model is used as it is.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
-from transformers import AttentionInterface
 
 from pipelines.server.batching.step_plan import Copy, Run
 
@@ -135,6 +134,3 @@ def packed_attention(
     """Attend through the step's `PackedCache`; called by the model's layers."""
     layer_idx: Any = module.layer_idx
     return packed_cache.attend(layer_idx, query, scaling), None
-
-
-AttentionInterface.register(ATTENTION_NAME, packed_attention)

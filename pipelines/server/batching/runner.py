@@ -4,14 +4,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.tensor import DTensor
 
-from pipelines.server.batching.packed_cache import ATTENTION_NAME, PackedCache
+from pipelines.server.batching.packed_cache import ATTENTION_NAME, PackedCache, packed_attention
 from pipelines.server.batching.row_block import find_row_block
 from pipelines.server.batching.step_plan import StepPlan
 
 if TYPE_CHECKING:
     from model import DvseForCausalLM
+    from model.plain.decoder import PlainDecoder
 
 _DEFAULT_BLOCK = 8
 
@@ -54,13 +54,14 @@ class LocalRunner(Runner):
 
     NUM_SCRATCH = 1
 
-    def __init__(self, model: "DvseForCausalLM", *, cache_tokens: int) -> None:
+    def __init__(self, model: "DvseForCausalLM | PlainDecoder", *, cache_tokens: int) -> None:
         self._model = model.eval()
         found = find_row_block(model)
         self.row_block, self.is_steady = found or _DEFAULT_BLOCK, found is not None
         config = model.config
         weight = model.model.layers[0].self_attn.k_proj.weight
-        local = weight.to_local() if isinstance(weight, DTensor) else weight
+        # Under tensor parallelism: this device's part of it.
+        local = weight.to_local() if hasattr(weight, "to_local") else weight
         self.device = local.device
         self._cache = PackedCache(
             num_layers=config.num_hidden_layers,
@@ -70,7 +71,7 @@ class LocalRunner(Runner):
             dtype=local.dtype,
             device=local.device,
         )
-        model.set_attn_implementation(ATTENTION_NAME)
+        model.attend_with(ATTENTION_NAME, packed_attention)
 
     @torch.inference_mode()
     def step(self, plan: StepPlan) -> torch.Tensor:
@@ -80,17 +81,14 @@ class LocalRunner(Runner):
             return torch.zeros(0, 1)
         kept = plan.kept or [0]
         kept = kept + kept[-1:] * (-len(kept) % self.row_block)
-        logits = self._run(self._model, plan, logits_to_keep=self._tensor(kept)).logits
-        if isinstance(logits, DTensor):
-            logits = logits.full_tensor()
+        found = self._run(self._model, plan, logits_to_keep=self._tensor(kept))
+        logits = _whole(found.logits)
         return logits[0, : len(plan.kept)].float()
 
     @torch.inference_mode()
     def states(self, plan: StepPlan) -> torch.Tensor:
         """See `Runner.states`."""
-        states = self._run(self._model.model, plan).last_hidden_state
-        if isinstance(states, DTensor):
-            states = states.full_tensor()
+        states = _whole(self._run(self._model.model, plan).last_hidden_state)
         return states[0, : len(plan.ids)].float()
 
     def _run(self, module: Any, plan: StepPlan, **more: Any) -> Any:
@@ -110,3 +108,8 @@ class LocalRunner(Runner):
 
     def _tensor(self, values: list) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)
+
+
+def _whole(array: Any) -> torch.Tensor:
+    """Put an array that is spread over devices together."""
+    return array.full_tensor() if hasattr(array, "full_tensor") else array

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,29 +13,45 @@ import pytest
 import soundfile
 from PIL import Image
 
+from pipelines import cli
+
 ROOT = Path(__file__).parents[3]
 HEAVY = (
     "torch", "torch._dynamo", "torch.distributed.tensor", "torchvision", "torchaudio", "timm",
     "transformers", "tokenizers", "sentencepiece", "huggingface_hub", "sympy", "scipy", "sklearn",
-    "datasets", "fastapi", "uvicorn", "jinja2", "PIL", "soundfile", "pyarrow", "numpy",
+    "datasets", "fastapi", "uvicorn", "jinja2", "PIL", "soundfile", "pyarrow", "numpy", "pandas",
 )  # fmt: skip
 READS = {"PIL", "soundfile", "numpy", "pyarrow"}
 COMMANDS = (
-    "tokenize", "caption", "verify", "inspect", "train text", "train image", "train audio",
-    "train decoder", "build-bundle", "serve", "evaluate", "model-card",
+    "tokenize", "caption", "verify", "inspect", "export", "filter", "mix", "train text",
+    "train image", "train audio", "train decoder", "import units", "import encoder",
+    "build-bundle", "quantize", "serve", "evaluate", "model-card",
 )  # fmt: skip
 
 # Runs a command and says what its process has imported.
 PROGRAM = f"""
-import json, sys
+import json, logging, os, signal, sys
 from pipelines.cli import main
 
+
+def tell():
+    print("loaded", json.dumps([m for m in {HEAVY!r} if m in sys.modules]), flush=True)
+
+
+class Stop(logging.Handler):  # a server that is ready
+    def emit(self, record):
+        if record.getMessage().startswith("ready"):
+            tell()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+logging.getLogger("dvse.serve").addHandler(Stop())
 if __name__ == "__main__":
     try:
         code = main(sys.argv[1:])
     except SystemExit as end:
         code = end.code
-    print("loaded", json.dumps([m for m in {HEAVY!r} if m in sys.modules]), flush=True)
+    tell()
     sys.exit(code)
 """
 
@@ -48,7 +65,7 @@ def loaded(*arguments: object) -> set[str]:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, -signal.SIGTERM), done.stderr
     return set(json.loads(done.stdout.rpartition("loaded ")[2]))
 
 
@@ -67,11 +84,22 @@ def test_help(command: str) -> None:
     assert loaded(*command.split(), "--help") == set()
 
 
+def test_every_command_is_in_the_list() -> None:
+    assert {" ".join(command.words) for command in cli.COMMANDS} == set(COMMANDS)
+
+
 @pytest.mark.parametrize("kind", ["png", "wav", "txt"])
 def test_one_file_in_one_process(files: dict[str, Path], tmp_path: Path, kind: str) -> None:
     """Neither timm nor transformers, nor torch's compiler: the shipped encoders need none."""
     found = loaded("tokenize", files[kind], "--output", tmp_path / "o", "--workers", 0, "--quiet")
     assert found == READS | {"torch", "sentencepiece"}
+
+
+@pytest.mark.parametrize("kind", ["png", "wav", "txt"])
+def test_one_caption(files: dict[str, Path], kind: str) -> None:
+    """The decoder needs torch alone: of transformers, its trainers and quantizers, nothing."""
+    found = loaded("caption", files[kind])
+    assert found <= READS | {"torch", "sentencepiece"} and "torch" in found
 
 
 def test_a_job_and_what_comes_after_it(files: dict[str, Path], tmp_path: Path) -> None:
@@ -82,6 +110,25 @@ def test_a_job_and_what_comes_after_it(files: dict[str, Path], tmp_path: Path) -
     shard = tmp_path / "o" / "shard-000000.parquet"
     for looked_at in (tmp_path / "o", shard):
         assert loaded("inspect", looked_at) <= {"numpy", "pyarrow", "sentencepiece"}
+    assert loaded("verify", tmp_path / "o", "--samples", 0) <= READS
+    assert "torch" in loaded("verify", tmp_path / "o", "--samples", 1)
+    (tmp_path / "filter.toml").write_text("[length]\nleast = 2\n")
+    for light in (
+        ("export", "megatron", tmp_path / "o", tmp_path / "m"),
+        ("verify", tmp_path / "m", "--against", tmp_path / "o"),
+        ("filter", tmp_path / "o", tmp_path / "f", "--filter", tmp_path / "filter.toml"),
+    ):
+        assert not loaded(*light) & {"torch", "transformers", "timm", "datasets"}, light
+    caption = ("caption", files["png"], "--output", tmp_path / "c.jsonl", "--quiet")
+    assert loaded(*caption) <= READS
+    assert loaded(*caption) <= {"numpy", "pyarrow"}
+
+
+def test_serve_until_it_is_ready() -> None:
+    """What a server of `tiny` loads until it takes requests; a signal stops it then."""
+    found = loaded("serve", "--port", 0)
+    assert found <= READS | {"torch", "sentencepiece", "fastapi", "uvicorn", "jinja2"}
+    assert "torch" in found
 
 
 @pytest.mark.parametrize(("rate", "more"), [(8_000, set()), (16_000, {"torch", "torchaudio"})])

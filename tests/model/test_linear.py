@@ -1,4 +1,4 @@
-"""The two fast paths give what torch gives."""
+"""The fast product gives what torch gives."""
 
 import pytest
 import torch
@@ -7,19 +7,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model import linear
 from model.linear import Linear
-from model.norm import RMSNorm
-
-
-def test_norm_with_and_without_gradients():
-    norm, x = RMSNorm(7, eps=1e-3), torch.randn(2, 3, 7)
-    torch.nn.init.normal_(norm.weight)
-    expected = x / (x.pow(2).mean(-1, keepdim=True) + 1e-3).sqrt() * norm.weight
-    kept = x.clone()
-    with torch.no_grad():
-        assert torch.allclose(norm(x), expected, atol=1e-6)
-    assert torch.allclose(norm(x), expected, atol=1e-6)
-    assert torch.equal(x, kept)
-    assert norm(x.half()).dtype is torch.float32  # as GLM's own: the weight's dtype wins
 
 
 @pytest.mark.parametrize("rows", [1, 3, 70])

@@ -1,0 +1,123 @@
+"""Grouped-query attention on torch alone: several query heads read one key/value head.
+
+Projections, positions and cache; how scores become an output is `attend`, which the full decoder
+takes from transformers' interface and a server from its own cache.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..linear import Linear
+from ..rotary import RotaryTable, rotate
+
+
+class PlainAttention(nn.Module):
+    """Attention over `num_key_value_heads` shared key/value heads.
+
+    Source: Ainslie et al., *GQA*, 2023; Shazeer, *Fast Transformer Decoding*, 2019 (one head).
+
+    Attributes:
+        function: what `attend` calls, `grouped_attention` unless another is set.
+    """
+
+    function: Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
+
+    def __init__(self, config: Any, layer_idx: int) -> None:
+        super().__init__()
+        self.config = config
+        self.layer_idx: int = layer_idx
+        self.head_dim: int = config.head_dim
+        self.num_key_value_groups = config.num_attention_heads // config.num_key_value_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = True
+        self.function = grouped_attention
+        query_size = config.num_attention_heads * self.head_dim
+        key_size = config.num_key_value_heads * self.head_dim
+        self.q_proj = Linear(config.hidden_size, query_size, bias=config.attention_bias)
+        self.k_proj = Linear(config.hidden_size, key_size, bias=config.attention_bias)
+        self.v_proj = Linear(config.hidden_size, key_size, bias=config.attention_bias)
+        self.o_proj = Linear(query_size, config.hidden_size, bias=False)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: RotaryTable,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend from `[B, T, hidden_size]` to the same tokens and those in the cache.
+
+        Returns:
+            `[B, T, hidden_size]`, and the weights `[B, heads, T, S]` where the implementation
+            gives them.
+        """
+        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        query = self.q_proj(hidden_states).view(shape).transpose(1, 2)
+        key = self.k_proj(hidden_states).view(shape).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
+        query, key = rotate(query, position_embeddings), rotate(key, position_embeddings)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer_idx)
+        output, weights = self.attend(query, key, value, attention_mask, **kwargs)
+        return self.o_proj(output.reshape(*shape[:-2], -1)), weights
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the output `[B, T, heads, head_dim]`, and the weights where there are some."""
+        return self.function(
+            self, query, key, value, attention_mask, scaling=self.scaling, **kwargs
+        )
+
+
+def grouped_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Scaled dot-product attention that never copies keys and values for the heads of a group.
+
+    One query token: the heads of a group become the query rows of their key/value head, one product
+    instead of `num_key_value_groups`. Several: the kernel's own grouping.
+
+    Args:
+        query: `[B, heads, T, head_dim]`; key, value: `[B, kv_heads, S, head_dim]`.
+        attention_mask: `[B, 1, T, S]`, bool or additive; without one the T tokens are the first
+            and see what stands before them, or the one token sees all.
+
+    Returns:
+        `[B, T, heads, head_dim]` and `None`.
+    """
+    batch, heads, num_queries, head_dim = query.shape
+    key_heads = key.shape[1]
+    if num_queries == 1:
+        rows = query.reshape(batch, key_heads, heads // key_heads, head_dim)
+        output = F.scaled_dot_product_attention(
+            rows, key, value, attn_mask=attention_mask, scale=scaling
+        )
+        return output.reshape(batch, 1, heads, head_dim), None
+    output = F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=attention_mask,
+        is_causal=attention_mask is None,
+        scale=scaling,
+        enable_gqa=heads > key_heads,
+    )
+    return output.transpose(1, 2), None

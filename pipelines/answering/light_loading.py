@@ -1,0 +1,54 @@
+"""Loading a model for answers alone: without transformers, where its decoder is a plain one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.answering.model_directory import (
+    LoadedModel,
+    check_belong,
+    dtype_of,
+    find_model,
+    load_model,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+_ADAPTERS = "adapter_config.json"
+
+
+def load_to_answer(
+    name: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: "str | torch.dtype | None" = None,
+    **encoders: Any,
+) -> LoadedModel:
+    """Load a decoder with its tokenizer, to answer and nothing else.
+
+    On a CPU a decoder without experts, quantized weights and adapters is a
+    `model.plain.decoder.PlainDecoder`: it is there in half the time, and its numbers are the same.
+    Any other is the full one.
+
+    Args:
+        name, device, dtype: as `load_model` takes them.
+        encoders: what `dvse.load` takes beside: threads, precision.
+
+    Raises:
+        BundleError, ModelMismatchError, ConfigError: as `load_model` does.
+    """
+    import dvse
+    from model.plain.loading import load_plain
+
+    wanted = dtype_of(dtype)
+    folders = find_model(name)
+    has_adapters = folders.adapters is not None or (folders.decoder / _ADAPTERS).is_file()
+    decoder = None
+    if device == "cpu" and not has_adapters:
+        as_stored = isinstance(wanted, str)
+        decoder = load_plain(folders.decoder, dtype=None if as_stored else wanted)
+    if decoder is None:
+        return load_model(name, device=device, dtype=dtype, **encoders)
+    tokenizer = dvse.load(folders.bundle, device=device, **encoders)
+    check_belong(decoder.config, tokenizer.fingerprint, folders)
+    return LoadedModel(name=folders.name, model=decoder, tokenizer=tokenizer, device=device)
