@@ -311,12 +311,21 @@ def read_shard(path: Location, columns: Sequence[str] | None = None) -> pa.Table
     wanted = None if columns is None else list(columns)
     try:
         if isinstance(path, RemotePath) and (wanted is None or path.info().size <= _READ_WHOLE):
-            return pq.read_table(pa.BufferReader(path.read_bytes()), columns=wanted)
-        return pq.read_table(opened(path), columns=wanted)
+            return _table(pa.BufferReader(path.read_bytes()), wanted, path)
+        return _table(opened(path), wanted, path)
     except DvseError:
-        raise  # of a store, which says what is the matter
+        raise  # of a store, which says what is the matter; or of a column
     except (OSError, pa.ArrowException) as error:
         raise ShardError(f"{path}: expected a token shard; {_first_line(error)}") from None
+
+
+def _table(source: Any, columns: list[str] | None, path: Location) -> pa.Table:
+    """Read a file; `pq.read_table` goes by way of Arrow's data sets, and so imports pandas."""
+    with pq.ParquetFile(source) as file:
+        names = file.schema_arrow.names if columns is None else columns
+        if missing := sorted(set(names) - set(file.schema_arrow.names)):
+            raise ShardError(f"{path}: expected a token shard, it has no column {missing[0]!r}")
+        return file.read(columns=names).select(names)
 
 
 def _list_of(value_type: pa.DataType) -> pa.ListType:

@@ -126,7 +126,8 @@ class PlainDecoder(nn.Module):
         Args:
             name: for transformers' table, in which the full decoder looks; not needed here.
         """
-        for layer in self.model.layers:
+        layers: Any = self.model.layers
+        for layer in layers:
             layer.self_attn.function = function
 
     def forward(

@@ -45,8 +45,8 @@ def load_to_answer(
     has_adapters = folders.adapters is not None or (folders.decoder / _ADAPTERS).is_file()
     decoder = None
     if device == "cpu" and not has_adapters:
-        as_stored = isinstance(wanted, str)
-        decoder = load_plain(folders.decoder, dtype=None if as_stored else wanted)
+        as_given = None if isinstance(wanted, str) else wanted
+        decoder = load_plain(folders.decoder, dtype=as_given)
     if decoder is None:
         return load_model(name, device=device, dtype=dtype, **encoders)
     tokenizer = dvse.load(folders.bundle, device=device, **encoders)

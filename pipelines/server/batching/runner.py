@@ -59,7 +59,8 @@ class LocalRunner(Runner):
         found = find_row_block(model)
         self.row_block, self.is_steady = found or _DEFAULT_BLOCK, found is not None
         config = model.config
-        weight = model.model.layers[0].self_attn.k_proj.weight
+        layer: Any = model.model.layers[0]
+        weight = layer.self_attn.k_proj.weight
         # Under tensor parallelism: this device's part of it.
         local = weight.to_local() if hasattr(weight, "to_local") else weight
         self.device = local.device

@@ -145,6 +145,15 @@ def test_no_rows_are_a_shard_too(tmp_path):
     assert read_metadata(tmp_path / "s.parquet").lengths.tolist() == []
 
 
+def test_some_columns(tmp_path):
+    write(tmp_path / "s.parquet")
+    found = read_shard(tmp_path / "s.parquet", ["text", "id"])
+    assert found.column_names == ["text", "id"] and found["id"].to_pylist() == ["a", "b", "c", "d"]
+    assert found.equals(pq.read_table(tmp_path / "s.parquet", columns=["text", "id"]))
+    with pytest.raises(ShardError, match="it has no column 'reason'"):
+        read_shard(tmp_path / "s.parquet", ["id", "reason"])
+
+
 @pytest.mark.parametrize("damage", ["cut", "garbage", "gone", "foreign"])
 def test_damaged_shards_are_one_clear_error(tmp_path, damage):
     path = tmp_path / "s.parquet"
