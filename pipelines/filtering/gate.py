@@ -1,18 +1,16 @@
 """The gate: filters that look at media before anything is encoded. Runs in the decode workers.
 
 A recording is decoded once, and every filter on sound listens; of a picture the header is read
-once. What is refused never reaches an encoder.
+once. What is refused never reaches an encoder. Decoders are imported where they are used: the
+classes here cross pipes to processes that open nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
-from dvse.audio.decoding import opened as opened_sound
 from dvse.chunk import Chunk
 from dvse.errors import DecodeError, InputError
-from dvse.image.opening import describe, opened, reason
-from dvse.image.quiet_pillow import quiet_pillow
 from dvse.items import Audio, Image, Item
 from pipelines.filtering.media_filter import MarkFilter, PictureFilter, PictureSize, SoundFilter
 from pipelines.filtering.row_filter import Refusal
@@ -90,6 +88,8 @@ class Gate:
         listening = [kind for kind in self.filters if isinstance(kind, SoundFilter)]
         if not listening:
             return
+        from dvse.audio.decoding import opened as opened_sound
+
         with opened_sound(item, max_duration_s=float("inf")) as recording:
             rate = recording.sample_rate_hz
             meters = {kind.name: kind.meter(rate) for kind in listening}
@@ -108,6 +108,9 @@ class Gate:
         looking = [kind for kind in self.filters if isinstance(kind, PictureFilter)]
         if not looking:
             return
+        from dvse.image.opening import describe, opened, reason
+        from dvse.image.quiet_pillow import quiet_pillow
+
         name = item.name or describe(item.source)
         try:
             with quiet_pillow(), opened(item.source, name) as picture:

@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from PIL import Image as PilImage
-
 from dvse.errors import ConfigError, MissingExtraError
-from dvse.image.decoding import DecodeLimits, decode_picture
 from dvse.image.geometry import Placement
 from dvse.items import Image
 from pipelines.filtering.media_filter import MarkFilter
@@ -57,6 +54,9 @@ class NearDuplicatePictures(MarkFilter):
     def mark(self, picture: Image) -> str:
         """Return the hash as 16 hexadecimal digits."""
         import imagehash
+        from PIL import Image as PilImage
+
+        from dvse.image.decoding import DecodeLimits, decode_picture
 
         pixels, _ = decode_picture(picture.source, _whole, DecodeLimits(), name=picture.name)
         return str(imagehash.phash(PilImage.fromarray(pixels)))

@@ -77,7 +77,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command: str) -> None:
-    assert loaded(*command.split(), "--help") == set()
+    """`dvse filter` shows the settings of all filters, whose files know arrays."""
+    few = {"numpy", "pyarrow"} if command == "filter" else set()
+    assert loaded(*command.split(), "--help") <= few
 
 
 @pytest.mark.parametrize("kind", ["png", "wav", "txt"])
