@@ -192,7 +192,7 @@ def write_card(model: Path, figures: dict[str, Any]) -> Path:
     """Write `README.md` and the samples that it names into a model directory; return its path."""
     from model import DvseConfig
     from model.sizes import count_parameters
-    from pipelines.samples import make_samples
+    from pipelines.tiny.samples import make_samples
 
     config = DvseConfig.from_pretrained(model)
     card = model_card(config.to_dict(), figures, count_parameters(config).total)

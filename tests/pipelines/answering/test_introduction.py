@@ -4,8 +4,8 @@ import pytest
 
 from dvse.storage.finding import SHIPPED
 from pipelines.answering.introduction import Introduction, introduction_of
-from pipelines.samples import make_samples
 from pipelines.tiny.conversations.asides import REFUSALS
+from pipelines.tiny.samples import make_samples
 
 
 def test_the_shipped_model(tmp_path):
