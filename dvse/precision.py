@@ -100,12 +100,16 @@ def cast_weights(module: "nn.Module", precision: str) -> None:
     if dtype == torch.float32:
         return
     with torch.no_grad():
+        inner: Any
         for inner in list(module.modules()):
-            for name in list(getattr(inner, "parametrizations", {})):
-                computed = getattr(inner, name).clone()
-                parametrize.remove_parametrizations(inner, name)
-                delattr(inner, name)
-                inner.register_parameter(name, torch.nn.Parameter(computed, requires_grad=False))
+            if not parametrize.is_parametrized(inner):
+                continue
+            computed = {name: getattr(inner, name).clone() for name in inner.parametrizations}
+            # torch's own way back changes the class, which a copy of this module shares.
+            inner.__class__ = parametrize.type_before_parametrizations(inner)
+            del inner.parametrizations
+            for name, value in computed.items():
+                inner.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
         for inner in module.modules():
             if isinstance(inner, torch.nn.modules.batchnorm._BatchNorm):
                 continue

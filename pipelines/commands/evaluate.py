@@ -26,7 +26,8 @@ other folder a file evaluation.json says which rows belong to which split:
              "train": {"rows": [0, 45000]}, "splits": {"validation": {"rows": [45000, 50000]}}},
    "audio": {"path": "clips/manifest.jsonl", "label": "text", "speaker": "speaker",
              "train": {"where": {"speaker": "anna|bert"}},
-             "splits": {"unknown": {"where": {"speaker": "carl"}}}},
+             "splits": {"unknown": {"where": {"speaker": "carl"}}},
+             "phones": {"path": "alignments"}, "items": "dev.item"},
    "text": {"path": "*.txt"}}
 gate: {"image.psnr_db": {"at_least": 22}, "text.unknown": {"at_most": 0, "required": true}}"""
 

@@ -12,6 +12,9 @@ A JSON file says it, for each modality that is there:
 `rows` is a half-open range; `where` maps a field to a regular expression that all of it must
 match. The units' meaning is learnt from `train` only, figures are of the `splits`. `caption` is
 what a decoder should say of an input, with `{label}` or `{a_label}` (with its article) in it.
+
+Of recordings also `"phones": {"path": "alignments", "tier": "phones", "frame_rate_hz": 100}`, see
+`pipelines.evaluation.alignments`, and `"items": "dev-clean.item"`, an item file for ABX.
 """
 
 import json
@@ -50,6 +53,15 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhoneLabels:
+    """Where alignments lie below the data folder; tier and rate as `read_alignments` takes them."""
+
+    path: str
+    tier: str | None = None
+    frame_rate_hz: float = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelledData:
     """One modality's inputs.
 
@@ -57,6 +69,8 @@ class LabelledData:
         path: file, or a pattern of files for text, below the data folder.
         label, speaker: names of columns or fields.
         caption: template of the reference caption.
+        phones: alignments of recordings.
+        items: an item file for ABX over phones.
         splits: name → rows; `train` among them.
     """
 
@@ -64,6 +78,8 @@ class LabelledData:
     label: str | None = None
     speaker: str | None = None
     caption: str = "{label}"
+    phones: PhoneLabels | None = None
+    items: str | None = None
     splits: Mapping[str, Split]
 
     def reference(self, label: str) -> str:
@@ -114,7 +130,9 @@ def read_layout(data: Path, description: Path | None = None) -> dict[str, Labell
 
 
 def _source(entry: Mapping[str, Any]) -> LabelledData:
-    unknown = set(entry) - {"path", "label", "speaker", "caption", "train", "splits"}
+    unknown = set(entry) - {
+        *("path", "label", "speaker", "caption", "train", "splits", "phones", "items")
+    }
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}")
     splits = {name: _split(rows) for name, rows in entry.get("splits", {}).items()}
@@ -125,6 +143,8 @@ def _source(entry: Mapping[str, Any]) -> LabelledData:
         label=entry.get("label"),
         speaker=entry.get("speaker"),
         caption=entry.get("caption", "{label}"),
+        phones=PhoneLabels(**entry["phones"]) if "phones" in entry else None,
+        items=entry.get("items"),
         splits=splits,
     )
 

@@ -12,6 +12,7 @@ from pipelines.evaluation.data_layout import TRAIN, LabelledData, read_layout
 from pipelines.evaluation.encoded import EncodedInput, encode_inputs
 from pipelines.evaluation.image_measures import image_figures
 from pipelines.evaluation.inputs import read_inputs, read_texts
+from pipelines.evaluation.phone_measures import phone_measures
 from pipelines.evaluation.precision_effect import caption_effect, precision_figures
 from pipelines.evaluation.settings import EvaluationSettings
 from pipelines.evaluation.text_quality import text_figures
@@ -75,6 +76,9 @@ def evaluate(
         train = splits.pop(TRAIN)
         progress(f"{modality}: measuring {', '.join(splits)}")
         metrics[modality] = measure(tokenizer, train, splits, probe=settings.probe)
+        if modality == "audio":
+            for split, found in phone_measures(tokenizer, data, sources["audio"], splits).items():
+                metrics["audio"]["splits"][split] |= found
     if "text" in sources and settings.codes:
         metrics["text"] = text_figures(tokenizer.text, read_texts(data, sources["text"]))
     if captioner is not None:

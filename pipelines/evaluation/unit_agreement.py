@@ -47,8 +47,10 @@ def agreement(
         num_codes: of the codebook.
 
     Returns:
-        frames, label_purity (and with the map from these very frames), cluster_purity, pnmi;
-        nothing where there is one label only.
+        frames, label_purity (and with the map from these very frames), cluster_purity,
+        file_label_nmi; nothing where there is one label only. The last is PNMI's formula over one
+        label a recording: no phones are in it, so it is not the PNMI that papers publish (for that
+        see `phone_agreement`).
     """
     names = sorted({*labels[TRAIN], *labels[split]})
     if len(names) < 2:
@@ -70,7 +72,7 @@ def agreement(
         "label_purity": round(label_purity(tables[split], label_map(tables[TRAIN])), 4),
         "label_purity_own_map": round(label_purity(tables[split]), 4),
         "cluster_purity": round(cluster_purity(tables[split]), 4),
-        "pnmi": round(pnmi(tables[split]), 4),
+        "file_label_nmi": round(pnmi(tables[split]), 4),
     }
 
 

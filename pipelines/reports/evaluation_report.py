@@ -26,6 +26,7 @@ from pipelines.reports.drawing import (
     wav,
     zipf_points,
 )
+from pipelines.reports.published import PICTURES, SPEECH
 from pipelines.runs.storage import cannot_write
 
 _NUM_PICTURES, _NUM_RECORDINGS = 24, 6
@@ -57,7 +58,12 @@ def render_report(tokenizer: Tokenizer, found: Evaluation) -> str:
         views["audio"] = _audio_view(tokenizer, found.inputs["audio"])
     environment = Environment(loader=PackageLoader("pipelines.reports"), autoescape=True)
     return environment.get_template("evaluation_report.html.j2").render(
-        tokenizer=tokenizer, metrics=found.metrics, verdicts=found.verdicts, views=views
+        tokenizer=tokenizer,
+        metrics=found.metrics,
+        verdicts=found.verdicts,
+        views=views,
+        published_pictures=PICTURES,
+        published_speech=SPEECH,
     )
 
 

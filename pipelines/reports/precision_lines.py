@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_SHOWN = {"label_purity": "label purity", "pnmi": "PNMI of whole-file labels"}
+_SHOWN = {"label_purity": "label purity", "file_label_nmi": "NMI of whole-file labels"}
 
 
 def precision_lines(figures: Mapping[str, Any], precision: str) -> Iterator[str]:

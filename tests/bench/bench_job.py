@@ -77,8 +77,12 @@ class _KeptOpen(Engine):
 
 def _run(engine: Engine, bundle: str, inputs: list[str], output: Path) -> float:
     """Run a whole job afresh; return the seconds from the first input to the last shard."""
+    return _run_step(engine, TokenizeStep(bundle=bundle), inputs, output)
+
+
+def _run_step(engine: Engine, step: TokenizeStep, inputs: list[str], output: Path) -> float:
     config = JobConfig(inputs=inputs, output=output, overwrite=True)
-    return Job(config, TokenizeStep(bundle=bundle), engine).run().work_seconds
+    return Job(config, step, engine).run().work_seconds
 
 
 def _alternate(ours: Callable[[], float], peer: Callable[[], float]) -> Pairs:

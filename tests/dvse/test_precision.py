@@ -1,5 +1,6 @@
 """Precisions: what a device cannot do is one sentence; what it does depends on nothing else."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -194,6 +195,15 @@ def test_rounded_weights_are_not_saved_and_a_pickle_comes_back_in_its_precision(
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 12_000).astype(np.float32)
     item = Audio(samples, 8_000)
     assert again.encode(item).ids.tolist() == tokenizer.encode(item).ids.tolist()
+
+
+def test_a_copy_that_is_cast_leaves_the_original_alone():
+    encoder = audio("float32").encoder
+    samples = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = encoder(samples)
+        cast_weights(copy.deepcopy(encoder), "bfloat16")
+        assert torch.equal(encoder(samples), before)
 
 
 def test_a_weight_too_large_for_float16_is_refused():

@@ -20,12 +20,12 @@ from pipelines.speech.clips import Clip
 HOW_MEASURED = (
     "Frames labelled with the digit spoken in their recording. label_purity: share of frames whose "
     "label is the one their unit stands for, the map taken from training recordings; "
-    "label_purity_own_map: the map from the same frames (HuBERT, section IV-C); pnmi, "
-    "cluster_purity: as there. log_mel: k-means on mean-normalised log-mel frames of the training "
-    "recordings with the same number of codes in the same run. known: indices 5-9 of the speakers "
-    "trained on; unknown: all recordings of the speaker never trained on. changed: share of units "
-    "that differ after white noise of 5 % of the recording's RMS, without its first sample, or "
-    "0.5 dB louder."
+    "label_purity_own_map: the map from the same frames (HuBERT, section IV-C); cluster_purity: as "
+    "there; file_label_nmi: PNMI's formula over these whole-file labels, no phones. log_mel: "
+    "k-means on mean-normalised log-mel frames of the training recordings with the same number of "
+    "codes in the same run. known: indices 5-9 of the speakers trained on; unknown: all recordings "
+    "of the speaker never trained on. changed: share of units that differ after white noise of 5 % "
+    "of the recording's RMS, without its first sample, or 0.5 dB louder."
 )
 
 Splits = Mapping[str, Sequence[Clip]]

@@ -15,7 +15,7 @@ from dvse.storage.finding import SHIPPED
 from pipelines.cli import main
 from pipelines.evaluation.evaluation import evaluate
 from pipelines.evaluation.settings import EvaluationSettings
-from pipelines.reports.evaluation_report import write_evaluation
+from pipelines.reports.evaluation_report import render_report, write_evaluation
 
 pytestmark = pytest.mark.skipif(
     not (SHIPPED / "tiny" / "dvse.json").is_file(), reason="the shipped bundle is not there"
@@ -145,3 +145,36 @@ def test_fewer_bits_are_held_against_float32(data, tmp_path, capsys):
         assert f"bfloat16 against float32: {modality}, {split}: {share}" in text
     here, exact = (metrics["precision"]["audio"]["unknown"][k] for k in ("here", "float32"))
     assert here["frames"] == exact["frames"] > 0
+
+
+def test_phones_and_items_of_a_split_stand_in_figures_and_page(tokenizer, data, tmp_path):
+    rows, header = [], "#file onset offset #phone prev-phone next-phone speaker"
+    for speaker in "bc":
+        for number in range(8):
+            phones = "AH K" if number % 2 else "IH K"
+            rows.append(
+                f"{speaker}{number} " + " ".join(p for p in phones.split() for _ in range(37))
+            )
+    (data / "ali.txt").write_text("\n".join(rows))
+    items = [
+        f"{speaker}{number} 0.1 0.3 {'AH' if number % 2 else 'IH'} B T {speaker}"
+        for speaker in "bc"
+        for number in range(8)
+    ]
+    (data / "all.item").write_text("\n".join([header, *items, "x9 0.1 0.3 AH B T x"]))
+    layout = tmp_path / "layout.json"
+    audio = LAYOUT["audio"] | {"phones": {"path": "ali.txt"}, "items": "all.item"}
+    layout.write_text(json.dumps({"audio": audio}))
+    settings = EvaluationSettings(probe=False)
+    found = evaluate(tokenizer, data, thresholds={}, layout=layout, settings=settings)
+    split = found.metrics["audio"]["splits"]["unknown"]
+    assert set(split["phones"]["per_phone"]) == {"AH", "IH", "K"}
+    assert 0 < split["phones"]["pnmi"] <= 1 and split["phones"]["not_aligned"] == 0
+    assert (split["item_abx"]["items"], split["item_abx"]["items_elsewhere"]) == (16, 1)
+    for way in ("within", "across"):
+        assert 0 <= split["item_abx"][way]["units"] < 0.5
+        assert 0 <= split["item_abx"][way]["features"] < 0.5
+    assert "pnmi" not in split and 0 <= split["file_label_nmi"] <= 1
+    page = render_report(tokenizer, found)
+    assert "phone purity" in page and "ABX, across speakers, units" in page
+    assert "HuBERT-base, layer 6" in page and "not comparable" in page
