@@ -6,6 +6,7 @@ Défossez et al. 2022 (EnCodec), Kumar et al. 2023 (DAC), Défossez et al. 2024 
 `stride` samples has a code on each level; the last frame of a recording may be part silence.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +70,14 @@ def classes(architecture: str) -> tuple[Any, Any]:
     return getattr(transformers, f"{name}Config"), getattr(transformers, f"{name}Model")
 
 
+def _check_sizes(settings: Any) -> None:
+    """Check what transformers takes as it comes and computes with later."""
+    for name in ("sampling_rate", "codebook_size", "hidden_size"):
+        value = getattr(settings, name, None)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"codec: expected a positive whole {name}, received {value!r}")
+
+
 class Codec(nn.Module):
     """A codec of transformers behind three words: features, codes, samples.
 
@@ -96,6 +105,7 @@ class Codec(nn.Module):
                 "expected a codec of one channel whose codes say all, received one of two channels "
                 "or with a scale beside its codes; take the one of 24 kHz"
             )
+        _check_sizes(settings)
         names = {"mimi": "num_quantizers", "dac": "n_codebooks", "encodec": "num_quantizers"}
         available = getattr(settings, names[config.architecture])
         fewest = getattr(settings, "num_semantic_quantizers", 1)
@@ -106,13 +116,13 @@ class Codec(nn.Module):
             )
         self.num_codes: int = settings.codebook_size
         self.sample_rate_hz: int = settings.sampling_rate
+        self.dim: int = settings.hidden_size
         if config.architecture == "mimi":
-            stride, self.dim = (
-                round(self.sample_rate_hz / settings.frame_rate),
-                settings.hidden_size,
-            )
+            stride = round(self.sample_rate_hz / settings.frame_rate)
+        elif config.architecture == "dac":
+            stride = math.prod(settings.downsampling_ratios)
         else:
-            stride, self.dim = settings.hop_length, settings.hidden_size
+            stride = settings.hop_length
         self.grid = FrameGrid(stride=stride, reach=1)
 
     def forward(self, samples: Tensor) -> Tensor:

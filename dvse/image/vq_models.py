@@ -78,11 +78,11 @@ class VqEncoder(PictureEncoder):
 
     def __init__(self, config: VqConfig) -> None:
         super().__init__(config.mean, config.std)
-        made = config.made()
-        self.config, self.dim = config, made.embed_dim
-        self.patch_size = 2 ** (len(made.channel_multiplier) - 1)
-        self.temporal = getattr(made, "temporal_downsample_factor", 1)
         with _explained():
+            made = config.made()
+            self.config, self.dim = config, made.embed_dim
+            self.patch_size = 2 ** (len(made.channel_multiplier) - 1)
+            self.temporal = getattr(made, "temporal_downsample_factor", 1)
             self.encoder, self.quant_conv = _encoder(config.architecture, made)
 
     def features(self, normalized: Tensor) -> Tensor:
@@ -106,10 +106,10 @@ class VqDecoder(nn.Module):
 
     def __init__(self, config: VqConfig) -> None:
         super().__init__()
-        made = config.made()
-        self.config, self.dim = config, made.embed_dim
-        self.patch_size = 2 ** (len(made.channel_multiplier) - 1)
         with _explained():
+            made = config.made()
+            self.config, self.dim = config, made.embed_dim
+            self.patch_size = 2 ** (len(made.channel_multiplier) - 1)
             self.post_quant_conv, self.decoder = _decoder(config.architecture, made)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -158,10 +158,10 @@ def _modeling(architecture: str) -> Any:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what torch says of sizes that cannot be into a `ConfigError`."""
+    """Turn what torch and transformers say of sizes that cannot be into a `ConfigError`."""
     try:
         yield
-    except (ValueError, RuntimeError, TypeError) as error:
-        if isinstance(error, ConfigError):
-            raise
+    except ConfigError:
+        raise
+    except Exception as error:  # of many kinds
         raise ConfigError(f"VQ model: {' '.join(str(error).split())[:300]}") from error

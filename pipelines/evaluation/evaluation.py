@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvse.errors import TrainingError
+from dvse.errors import ConfigError, TrainingError
 from dvse.tokenizer import Tokenizer
 from pipelines.evaluation.audio_measures import audio_figures
 from pipelines.evaluation.data_layout import TRAIN, LabelledData, read_layout
@@ -60,7 +60,7 @@ def evaluate(
         settings, progress: how much is measured; told what is being done.
 
     Raises:
-        TrainingError: data that cannot be read, labels that do not match.
+        TrainingError, ConfigError: data that cannot be read, other labels, the units of a codec.
     """
     settings = settings or EvaluationSettings()
     sources = read_layout(data, layout)
@@ -120,6 +120,11 @@ def _encoded(
     settings: EvaluationSettings,
 ) -> dict[str, list[EncodedInput]]:
     """Return the inputs of each split with their codes; there are `train` and one to measure."""
+    if modality == "audio" and getattr(tokenizer, modality).codebook is None:
+        raise ConfigError(
+            "audio: units are judged by their centroids, and the codes of a codec have none; leave "
+            "audio out of the description of the data"
+        )
     splits = {}
     for split in source.splits:
         limit = settings.max_train if split == TRAIN else settings.max_inputs

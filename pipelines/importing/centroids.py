@@ -92,8 +92,10 @@ def _read(path: Path) -> tuple[str, np.ndarray, dict[str, Any]]:
 def _read_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False, mmap_mode="r")
-    except ValueError as error:
-        raise WeightsFormatError(f"{path}: expected an array of numbers; {error}") from error
+    except Exception as error:  # NumPy parses its header as Python does, with every error of that
+        raise WeightsFormatError(
+            f"{path}: expected an array of numbers; {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 def _read_safetensors(path: Path) -> tuple[np.ndarray, dict[str, Any]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from dvse.errors import ConfigError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
 from pipelines.importing.checkpoint import Checkpoint, read_checkpoint
+from pipelines.importing.model_folder import read_json
 from pipelines.importing.new_folder import new_folder
 from pipelines.importing.speech_layouts import to_transformers
 
@@ -93,12 +94,7 @@ def _weights_in(folder: Path) -> Path:
 
 
 def _recorded_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsFormatError(
-            f"{folder / 'config.json'}: expected the configuration of the encoder; {error}"
-        ) from error
+    config = read_json(folder / "config.json")
     if config.get("model_type") not in ("hubert", "wav2vec2", "wavlm"):
         raise WeightsFormatError(
             f"{folder}: expected model_type hubert, wav2vec2 or wavlm, received "
@@ -111,7 +107,7 @@ def _recorded_facts(folder: Path, facts: EncoderFacts) -> EncoderFacts:
     path = folder / "preprocessor_config.json"
     if facts.normalize is not None or not path.is_file():
         return facts
-    recorded = json.loads(path.read_text(encoding="utf-8")).get("do_normalize")
+    recorded = read_json(path).get("do_normalize")
     return EncoderFacts(normalize=recorded, pre_norm=facts.pre_norm, num_heads=facts.num_heads)
 
 
@@ -226,7 +222,13 @@ def _filled(source: Path, config: Mapping[str, Any], tensors: Mapping[str, Tenso
     from transformers import AutoConfig, AutoModel
 
     fields = {name: value for name, value in config.items() if name != "model_type"}
-    model = AutoModel.from_config(AutoConfig.for_model(config["model_type"], **fields))
+    try:
+        model = AutoModel.from_config(AutoConfig.for_model(config["model_type"], **fields))
+    except Exception as error:  # transformers and torch refuse sizes in many ways
+        raise WeightsFormatError(
+            f"{source}: a configuration that no encoder can have; "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
     wanted = set(model.state_dict())
     missing = wanted - set(tensors) - {"masked_spec_embed"}
     unknown = set(tensors) - wanted - {"masked_spec_embed"}

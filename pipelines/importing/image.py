@@ -11,7 +11,7 @@ Which it is, is told by the content.
 
 from pathlib import Path
 
-from dvse.errors import WeightsFormatError
+from dvse.errors import ConfigError, WeightsFormatError
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.storage.part import Part
 from pipelines.importing.image_settings import ImageSettings
@@ -39,7 +39,12 @@ def import_image(
     settings = settings or ImageSettings()
     with new_folder(output, "the part") as folder:
         model = read_model(Path(source), wanted=is_of_vq_model)
-        family, tokenizer = _tokenizer(model, settings)
+        try:
+            family, tokenizer = _tokenizer(model, settings)
+        except ConfigError as error:  # said by what knows shapes and no files
+            if str(error).startswith(model.where):
+                raise
+            raise ConfigError(f"{model.where}: {error}") from error
         tokenizer.save_files(folder)
         Part(
             modality="image",

@@ -208,9 +208,12 @@ def test_neighbours_and_cuts(folders, recordings, tmp_path, kind):
     assert frames == -(-345 // HOP[kind])
 
 
-def test_a_bundle_has_a_block_for_each_level_and_gives_sound(folders, recordings, tmp_path):
+def test_a_bundle_has_a_block_for_each_level_and_gives_sound(
+    folders, recordings, tmp_path, monkeypatch
+):
     import dvse
     from dvse.storage.finding import find_bundle
+    from pipelines.evaluation.evaluation import evaluate
     from pipelines.training.bundle_building import build_bundle
 
     import_codec(folders["dac"], tmp_path / "part", num_levels=3, chunk_s=10, licence="MIT")
@@ -230,6 +233,9 @@ def test_a_bundle_has_a_block_for_each_level_and_gives_sound(folders, recordings
     assert segment.samples.shape == (3992,) and segment.sample_rate_hz == RATE
     (segment,) = tokenizer.decode(encoding.ids, render=False)
     assert segment.samples is None
+    monkeypatch.setattr("pipelines.evaluation.evaluation.read_layout", lambda *_: {"audio": None})
+    with pytest.raises(ConfigError, match="codes of a codec have none"):
+        evaluate(tokenizer, tmp_path, thresholds={})
 
 
 def test_the_command_and_what_it_refuses(folders, tmp_path, capsys):
