@@ -25,9 +25,11 @@ def cut_batches(
     num_batches = num_windows // batch_size
     used = np.bincount(filled.starts // length, filled.lengths, num_windows).astype(np.int64)
     padding = (np.arange(num_windows) * length + used)[used < length]
-    starts = np.concatenate([filled.starts, padding])
-    order = np.argsort(starts, kind="stable")
-    starts, is_padding = starts[order], order >= len(filled.starts)
+    starts, is_padding = filled.starts, np.zeros(len(filled.starts), dtype=bool)
+    if len(padding):
+        starts = np.concatenate([starts, padding])
+        order = np.argsort(starts, kind="stable")
+        starts, is_padding = starts[order], order >= len(filled.starts)
     batch_ids = batch_size * length
     cuts = np.searchsorted(starts, np.arange(num_batches + 1) * batch_ids)
     mask, shape = filled.mask, (batch_size, length)

@@ -110,6 +110,7 @@ class MixtureReader:
         part, number = self._schedule.places(windows)
         # Each part's windows lie together while they are filled, in a dtype as narrow as the
         # shards', and take their places in one go.
+        ids = np.empty((len(windows), length), dtype=np.int64)
         together = np.full(len(windows) * length, self._pad_id, dtype=self._id_dtype)
         order = np.argsort(part, kind="stable")
         edges = np.searchsorted(part[order], np.arange(len(self._readers) + 1))
@@ -125,11 +126,9 @@ class MixtureReader:
             lengths.append(filled.lengths)
             if filled.mask is not None:
                 masks.append((places, filled.mask))
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        ids = together.reshape(-1, length)[back].astype(np.int64).reshape(-1)
+        ids[order] = together.reshape(-1, length)
         pieces = np.concatenate(starts), np.concatenate(lengths)
-        return ids, _filled(*pieces, masks, len(windows), length)
+        return ids.reshape(-1), _filled(*pieces, masks, len(windows), length)
 
 
 def _filled(

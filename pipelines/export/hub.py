@@ -11,16 +11,20 @@ def push(folder: Path, repository: str) -> str:
     Raises:
         StorageError: the Hub did not take it; what was uploaded stays there.
     """
-    from datasets import DatasetDict, load_from_disk
+    from datasets import DatasetDict, disable_progress_bars, load_from_disk
     from huggingface_hub import DatasetCard
+    from huggingface_hub.constants import ENDPOINT
 
+    disable_progress_bars()
     try:
         loaded = load_from_disk(str(folder))
         assert isinstance(loaded, DatasetDict)
         loaded.push_to_hub(repository)
-        # push_to_hub has written a head that says where the files are; ours is the text below it.
-        card = DatasetCard.load(repository)
-        card.text = DatasetCard.load(folder / "README.md").text
+        # push_to_hub has written a head that says where the files are; tags and text are ours.
+        card, ours = DatasetCard.load(repository), DatasetCard.load(folder / "README.md")
+        for key, value in ours.data.to_dict().items():
+            card.data[key] = value
+        card.text = ours.text
         card.push_to_hub(repository)
     except Exception as error:  # the Hub client raises many kinds, all meaning: not taken
         raise StorageError(
@@ -28,4 +32,4 @@ def push(folder: Path, repository: str) -> str:
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); log in "
             "with: hf auth login, then run the same command again"
         ) from error
-    return f"https://huggingface.co/datasets/{repository}"
+    return f"{ENDPOINT}/datasets/{repository}"

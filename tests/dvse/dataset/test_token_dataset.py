@@ -105,6 +105,29 @@ def test_boundaries_positions_and_masks_by_hand(tmp_path):
     assert batch.is_padding.tolist() == [False, False, False, True]
 
 
+@pytest.mark.parametrize("with_masks", [False, True])
+def test_long_documents_come_out_as_they_went_in(tmp_path, with_masks):
+    shards = random_shards(2, 30, longest=900)
+    rng = np.random.default_rng(1)
+    masks = [[rng.random(len(ids)) < 0.5 for ids in rows] for rows in shards]
+    write(tmp_path, shards, masks=masks if with_masks else None)
+    dataset = TokenDataset(tmp_path, batch_size=2, length=256, seed=3)
+    by_first = {int(ids[0]): (ids, mask) for s, m in zip(shards, masks, strict=True)
+                for ids, mask in zip(s, m, strict=True)}  # fmt: skip
+    ids = np.concatenate([batch.input_ids.numpy().reshape(-1) for batch in dataset])
+    if with_masks:
+        mask = np.concatenate([b.row_mask.numpy().reshape(-1) for b in TokenDataset(
+            tmp_path, batch_size=2, length=256, seed=3)])  # fmt: skip
+    at = 0
+    for _ in range(60):
+        expected, row_mask = by_first.pop(int(ids[at]))
+        assert np.array_equal(ids[at : at + len(expected)], expected)
+        if with_masks:
+            assert np.array_equal(mask[at : at + len(expected)], row_mask)
+        at += len(expected)
+    assert not by_first and not ids[at:].any()
+
+
 def test_attention_never_crosses_a_document(tmp_path):
     folder = write(tmp_path / "s", random_shards(1, 30, longest=9))
     (batch, *_) = TokenDataset(folder, batch_size=3, length=24)

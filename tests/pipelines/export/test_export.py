@@ -286,6 +286,34 @@ def test_memory_does_not_grow_with_a_shard(tmp_path):
     assert sum(seen) == 4999
 
 
+def test_bad_input_is_one_sentence_on_the_command_line(tokens, tmp_path, capsys, monkeypatch):
+    write_folder(tmp_path / "other", num_shards=1, bundle="another")
+    write_folder(tmp_path / "large", num_shards=1, size=2**31 + 128)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    out = str(tmp_path / "out")
+
+    def said(*arguments):
+        assert main(list(map(str, arguments))) in (1, 2)
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        return lines[0]
+
+    mixed = said("mix", f"{tokens}:1", f"{tmp_path / 'other'}:1")
+    assert "was made with the bundle 'another'" in mixed
+    assert "tokenise one of them again" in mixed
+    for name in FORMATS:
+        foreign = said("export", name, tokens, tmp_path / "mine")
+        assert f"{tmp_path / 'mine'}: there are files that no export has written" in foreign
+    large = said("export", "megatron", tmp_path / "large", out)
+    assert "a vocabulary that fits into int32" in large
+    assert "2,147,483,776" in large
+    monkeypatch.setattr(type(find_format("megatron")), "longest", 20)
+    long = said("export", "megatron", tokens, out)
+    assert "megatron: expected documents of at most 20 ids, which its index can hold" in long
+    assert str(tokens) in long
+
+
 def test_command_line(tokens, tmp_path, capsys):
     out = str(tmp_path / "o")
     arguments = ["export", "megatron", str(tokens), out, "--split", "train:0.8", "valid:0.2"]
