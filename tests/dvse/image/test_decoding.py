@@ -8,6 +8,7 @@ import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,8 @@ from dvse.errors import (
 from dvse.image.decoding import DecodeLimits, decode_picture
 from dvse.image.geometry import AspectGeometry, Placement, SquareGeometry
 from dvse.image.opening import opened
+from dvse.image.preparer import ImagePreparer
+from dvse.items import Image
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
 
@@ -474,3 +477,19 @@ def swapped_profile() -> bytes:
     red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
     profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
     return bytes(profile).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
+
+
+def test_an_item_may_have_a_limit_of_its_own():
+    buffer = io.BytesIO()
+    PilImage.new("RGB", (40, 30), (9, 99, 199)).save(buffer, "PNG")
+    preparer = ImagePreparer(geometry=SquareGeometry(size=8, patch_size=4))
+    small = replace(preparer, limits=DecodeLimits(max_pixels=1000))
+    data = buffer.getvalue()
+    with pytest.raises(TooLargeError, match="at most 1,000 pixels, the header says 40x30"):
+        next(small.prepare(Image(data)))
+    with pytest.raises(TooLargeError, match="at most 999 pixels"):
+        next(preparer.prepare(Image(data, max_pixels=999)))
+    allowed, usual = (next(p.prepare(i)).data for p, i in (
+        (small, Image(data, max_pixels=1200)), (preparer, Image(data))
+    ))  # fmt: skip
+    assert np.array_equal(allowed, usual)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dvse.errors import ConfigError, DecodeError
+from dvse.items import Image
 from pipelines.sources.entry import Entry
 from pipelines.sources.listing import Lister
 from pipelines.sources.loading import load
@@ -588,6 +589,10 @@ def test_raw_samples_are_what_was_declared(tmp_path):
     for record in records(path)[:2]:
         with pytest.raises(DecodeError, match="--pcm"):
             load(record)
+    (tmp_path / "a.png").write_bytes(b"A")
+    (entry,) = Lister(options).entries([str(tmp_path / "a.png")])
+    (record,) = make_source("image", options).records(entry)
+    assert load(record)[1] == (Image(b"A", max_pixels=5),)
     for text in ("s16le", "s16le:8000:0"):
         with pytest.raises(ConfigError, match="--pcm: expected"):
             SourceOptions(pcm=text)
