@@ -118,13 +118,24 @@ def _after_id3(file: BinaryIO) -> int:
         position += length
 
 
+def _shortest_flac(head: bytes) -> int:
+    """How many bytes a stream has at least: its frames, of the smallest size that it states."""
+    if len(head) < 42 or not head.startswith(_FLAC):
+        return 4
+    longest_block = int.from_bytes(head[10:12])
+    smallest_frame = int.from_bytes(head[12:15])
+    num_samples = int.from_bytes(head[21:26]) & ((1 << 36) - 1)
+    return 42 + num_samples // max(longest_block, 1) * smallest_frame
+
+
 def _survey_flac(file: BinaryIO, size: int, start: int) -> Survey:
-    """FLAC has no end: another beginning is looked for in all of its bytes."""
+    """FLAC has no end: another beginning is looked for in all bytes where one may be."""
     starts = [start]
-    file.seek(start + 4)
-    position, tail = start + 4, b""
+    file.seek(start)
+    position, tail = start + _shortest_flac(file.read(42)), b""
+    file.seek(position)
     while block := file.read(_BLOCK):
-        looked, base = tail + block, position - len(tail)
+        looked, base = tail + block if tail else block, position - len(tail)
         found = looked.find(_FLAC)
         while found >= 0:
             starts.append(base + found)

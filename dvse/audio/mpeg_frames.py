@@ -25,6 +25,7 @@ _RATES_HZ = (44_100, 48_000, 32_000)
 _LOOKED_AT = 40  # up to a Xing header's count of frames: 4 + 2 + 32 bytes before its name
 _BLOCK = 1 << 16
 _INFO = (b"Xing", b"Info")
+_ID3V1_SIZE = 128
 _NUM_IN_A_ROW = 4
 """Frames that must follow each other before bytes are taken for MPEG audio."""
 _LOST_FRAMES = 4
@@ -101,6 +102,9 @@ def survey_mpeg(file: BinaryIO, size: int, start: int) -> Survey | None:
     first = _next_frames(reader, start, limit=start + (1 << 20))
     if first is None:
         return None
+    if first == start and (stop := _stated_stop(reader, start)) is not None:
+        # The stream is as long as its header says, to the byte: nothing is cut, nothing joined.
+        return WHOLE if start == 0 else Survey(pieces=(Piece(start=start, stop=stop),))
     tracks = list(_tracks(reader, first))
     if len({track.first.kind[2] for track in tracks}) > 1:
         return Survey(problem="streams of different sample rates are joined; cut it apart")
@@ -115,6 +119,21 @@ def survey_mpeg(file: BinaryIO, size: int, start: int) -> Survey | None:
     if is_alone and last.is_as_promised and start == 0:
         return WHOLE
     return Survey(pieces=tuple(_piece(track, is_alone) for track in tracks if track.num_frames))
+
+
+def _stated_stop(reader: _Reader, start: int) -> int | None:
+    """Where a Xing or Info header says that its stream ends, if the file ends there, tag or not."""
+    looked = reader.at(start, _LOOKED_AT + 16)
+    frame = _parsed(looked[:4])
+    if frame is None or not _promised(looked, frame):
+        return None
+    has_bytes = looked[frame.info_at + 7] & 2
+    count = looked[frame.info_at + 12 : frame.info_at + 16]
+    stop = start + int.from_bytes(count)
+    if not has_bytes or len(count) < 4 or stop <= start:
+        return None
+    is_tagged = stop + _ID3V1_SIZE == reader.size and reader.at(stop, 3) == b"TAG"
+    return stop if stop == reader.size or is_tagged else None
 
 
 def _piece(track: _Track, is_alone: bool) -> Piece:

@@ -24,6 +24,7 @@ SEEKABLE = frozenset(
 """Containers whose length is sure, and where any sample is found without those before it."""
 _READ = SEEKABLE | {"OGG", "MP3"}
 _UNKNOWN_LENGTH = 1 << 62
+_SPARE = 1024
 _MP3_IN_WAV = b"\x55\x00"
 
 
@@ -123,7 +124,8 @@ def _blocks(sound: _Sound, name: str, piece: Piece | None, start: int) -> Iterat
     while not is_sure or received < expected:
         try:
             with nullcontext() if is_quiet else native_lines(lines):
-                wanted = min(size, expected - received) if is_sure else size
+                # Where more may come than is promised, a little more is asked for.
+                wanted = min(size, max(expected - received, 0 if is_sure else _SPARE))
                 block = sound.read(wanted, dtype="float32", always_2d=True)
         except Exception as error:  # damaged in the middle
             raise DecodeError(

@@ -178,3 +178,27 @@ def test_every_container_and_codec(zoo: dict[str, bytes], tmp_path: Path, change
         if is_known and abs(received_s - expected_s) > TOLERANCE_S:
             wrong[name] = f"{received_s} instead of {expected_s}"
     assert not wrong
+
+
+@pytest.mark.parametrize("share", [2, 10])
+def test_a_flac_that_is_cut_and_then_joined_is_no_recording(share: int) -> None:
+    """Where the next one begins it is not looked for before the first could have ended."""
+    buffer = io.BytesIO()
+    noise = 0.3 * np.random.default_rng(0).standard_normal(80_000)
+    soundfile.write(buffer, noise, 16_000, format="FLAC")
+    data = buffer.getvalue()
+    assert length_s(data + data + data) == 15.0
+    with pytest.raises(DecodeError, match="damaged"):
+        length_s(data[: len(data) // share] + data + data)
+
+
+def test_an_mp3_as_long_as_its_header_says_is_whole_and_any_other_is_counted() -> None:
+    data = made("MP3", "MPEG_LAYER_III")
+    tag = b"TAG" + bytes(125)
+    lame = b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10)
+    for whole in (data, data + tag, lame + data, lame + data + tag):
+        assert length_s(whole) == pytest.approx(2.0, abs=TOLERANCE_S)
+    for joined in (data + data, data + tag + data, lame + data + lame + data):
+        assert length_s(joined) == pytest.approx(4.0, abs=2 * TOLERANCE_S)
+    with pytest.raises(DecodeError, match="truncated"):
+        length_s(data[: len(data) // 2])
