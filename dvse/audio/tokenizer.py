@@ -6,6 +6,7 @@ is fixed by the kind of device, the last batch filled up with zeros. So neither 
 neighbours ever reach a code.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -153,6 +154,15 @@ class AudioTokenizer(MediaTokenizer):
     def with_windowing(self, windowing: Windowing | SampleChunks) -> "AudioTokenizer":
         """Return a tokenizer that cuts long recordings another way, all else as it is."""
         return self._with(self.codebook, windowing)
+
+    def in_precision(self, precision: Precision) -> "AudioTokenizer":
+        """Return a tokenizer with a copy of the encoder that computes in another precision."""
+        if precision == self.precision:
+            return self
+        copied = copy.deepcopy(self)
+        copied.precision = precision
+        cast_weights(copied.encoder, precision)
+        return copied
 
     def _with(
         self, codebook: Codebook | None, windowing: Windowing | SampleChunks

@@ -18,6 +18,7 @@ from pipelines.runs.processes import Processes
 from pipelines.training.audio.part import write_audio_part
 from pipelines.training.audio.settings import ExtensionRecipe
 from pipelines.training.audio.units import audio_files, file_features, remove_empty_folders
+from pipelines.training.audio.window_share import read_recordings, window_figures
 from pipelines.training.parts import hash_files
 
 
@@ -53,6 +54,7 @@ def extend_units(recipe: ExtensionRecipe, output: Path) -> Part:
     metrics = {**units.figures, "files": len(files)}
     if processes.rank:
         return Part(modality="audio", folder=output, spec=bigger.spec(), metrics=metrics)
+    metrics |= window_figures(bigger, read_recordings(bigger, files))
     kmeans = recipe.clustering.kmeans
     provenance = {
         **old.provenance,

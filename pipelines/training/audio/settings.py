@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dvse.errors import ConfigError
+from dvse.precision import Precision, check_precision
 from dvse.remote.remote_path import Location
 from pipelines.codebooks.settings import Clustering, KMeansSettings
+from pipelines.runs.precision_setting import precision_setting
 from pipelines.settings import section, setting
 
 Normalization = Literal["encoder", "none", "window", "recording"]
@@ -75,7 +77,13 @@ class PublishedEncoder:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitRecipe:
-    """Everything that decides what `train_units` makes of recordings."""
+    """Everything that decides what `train_units` makes of recordings.
+
+    `precision` is of the features that are clustered; the part holds the encoder as it is.
+
+    Raises:
+        ConfigError: a precision that this processor cannot compute.
+    """
 
     data: tuple[Location, ...] = setting(
         help="recordings or folders of them, here or in a store; without --encoder the folder of "
@@ -85,7 +93,11 @@ class UnitRecipe:
     encoder: PublishedEncoder = section(PublishedEncoder, "units")
     units: UnitFeatures = section(UnitFeatures(), "units")
     clustering: Clustering = _clustering()
+    precision: Precision = precision_setting()
     threads: int = setting(1, "part of what makes a run repeatable")
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision, "cpu")
 
 
 @dataclass(frozen=True, kw_only=True)

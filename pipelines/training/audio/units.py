@@ -55,6 +55,7 @@ def train_units(recipe: UnitRecipe, output: Path) -> Part:
             **kmeans.to_dict(),
             "mode": recipe.clustering.mode,
             "frames": "all" if recipe.clustering.keep_features else recipe.clustering.max_features,
+            **_rounding(recipe),
         },
         "data": {"files": len(files), "sha256": data_sha256},
     }
@@ -97,7 +98,9 @@ def _clustered(
     made_here = not output.exists()
     try:
         return cluster(
-            lambda: file_features(draft, files[processes.rank :: processes.count]),
+            lambda: file_features(
+                draft.in_precision(recipe.precision), files[processes.rank :: processes.count]
+            ),
             output,
             recipe.clustering,
             dim=draft.encoder.dim,
@@ -108,6 +111,7 @@ def _clustered(
                 "sample_rate_hz": recipe.encoder.sample_rate_hz,
                 "windows": _cut(recipe.units),
                 "normalize": _scaling(draft.encoder.config),
+                **_rounding(recipe),
             },
         )
     except TrainingError:
@@ -124,6 +128,10 @@ def _cut(units: UnitFeatures) -> list[float]:
 def _scaling(config: EncoderConfig) -> str:
     floor = f"{config.variance_floor:g}"
     return f"over each {config.normalize_over}, floor {floor}" if config.normalize else "none"
+
+
+def _rounding(recipe: UnitRecipe) -> dict[str, str]:
+    return {} if recipe.precision == "float32" else {"precision": recipe.precision}
 
 
 def audio_files(paths: Sequence[Location]) -> list[Location]:

@@ -14,7 +14,9 @@ import torch
 from small_hubert import save_small_hubert, write_recordings
 
 from dvse.audio.tokenizer import AudioTokenizer
+from dvse.errors import ConfigError
 from dvse.items import Audio
+from dvse.precision import check_precision
 from dvse.storage.part import Part
 from pipelines.cli import main
 from pipelines.codebooks.clustering import Clustering
@@ -77,6 +79,29 @@ def test_cut_and_scaling_of_a_part_are_said_and_their_effect_is_published(
         with contextlib.suppress(SystemExit):
             assert main(command(encoder, recordings, tmp_path / "x", *bad)) == 2
         assert bad[0] in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_features_to_cluster_may_be_computed_in_fewer_bits(
+    encoder: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch
+) -> None:
+    try:
+        check_precision("bfloat16", "cpu")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    for precision in ("float32", "bfloat16"):
+        words = command(encoder, recordings, tmp_path / precision, "--precision", precision)
+        assert main(words) == 0
+    exact, rounded = (Part.load(tmp_path / p) for p in ("float32", "bfloat16"))
+    assert "precision" not in exact.provenance["clustering"]
+    assert rounded.provenance["clustering"]["precision"] == "bfloat16"
+    weights = [(part.folder / "encoder.safetensors").read_bytes() for part in (exact, rounded)]
+    assert weights[0] == weights[1], "the encoder is kept as it is"
+    assert centroids(tmp_path / "float32") != centroids(tmp_path / "bfloat16")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+    capsys.readouterr()
+    assert main(command(encoder, recordings, tmp_path / "x", "--precision", "bfloat16")) == 2
+    assert "no instructions for bfloat16" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 

@@ -1,8 +1,12 @@
 """ABX over items: the fast path against a slow oracle, triple by triple, from the definition."""
 
 import itertools
+import json
 import math
+import os
+import subprocess
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +139,40 @@ def test_the_error_is_the_slow_one(speaker, context, is_discrete):
         )
         wanted = slow_error(items, frames, speaker, context, is_discrete)
         assert 0.02 < wanted < 0.98
+        assert found == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("DVSE_FASTABX" not in os.environ, reason="needs Python 3.12 with fastabx")
+@pytest.mark.parametrize(("distance", "is_discrete"), [("angular", False), ("identical", True)])
+def test_fastabx_finds_the_same(distance, is_discrete, tmp_path):
+    """`DVSE_FASTABX` is a Python that has fastabx, which wants 3.12 and later."""
+    rng = np.random.default_rng(0)
+    lines = ["#file onset offset #phone prev-phone next-phone speaker"]
+    for number in range(120):
+        start = rng.integers(0, 200) / 100 + 0.0025
+        stop = start + rng.integers(4, 16) / 100
+        phone, speaker = rng.choice(["AH", "IH", "K"]), rng.choice(["s1", "s2"])
+        around = f"{rng.choice(['B', 'T'])} N"
+        lines.append(f"f{number % 4} {start:.4f} {stop:.4f} {phone} {around} {speaker}")
+    path = tmp_path / "all.item"
+    path.write_text("\n".join(lines) + "\n")
+    files = {}
+    for number in range(4):
+        shape = (120, 1) if is_discrete else (120, 16)
+        values = rng.integers(0, 5, shape) if is_discrete else rng.standard_normal(shape)
+        files[f"f{number}"] = values.astype(np.float32)
+        np.save(tmp_path / f"f{number}.npy", files[f"f{number}"])
+    script = Path(__file__).parent / "peers" / "run_fastabx.py"
+    command = [os.environ["DVSE_FASTABX"], script, path, tmp_path, distance]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    items = read_items(path)
+    frames = cut_items(items, files.__getitem__, rate_hz=Decimal(50))
+    for how, wanted in json.loads(done.stdout.splitlines()[-1]).items():
+        speaker, context = how.split()
+        found = item_abx_error(
+            items, frames, speaker=speaker, context=context, is_discrete=is_discrete
+        )
         assert found == pytest.approx(wanted, abs=1e-6)
 
 
