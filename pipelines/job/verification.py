@@ -227,10 +227,11 @@ class _Verifier:
             if marker is None or file_sha256(path) == marker.sha256:
                 return True
             reason = "its hash is not the one recorded"
-            # A run trusts a shard that has not been touched since it was written.
-            self._journal.distrust(marker)
         except (ShardError, OSError) as error:
             reason = str(error)
+        if marker is not None:
+            # A run trusts a shard that has not been touched since it was written.
+            self._journal.distrust(marker)
         self._problems.append(f"{path.name}: corrupt ({reason}); run dvse tokenize to repair it")
         return False
 
