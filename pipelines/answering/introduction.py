@@ -13,6 +13,7 @@ Knows files, nothing of servers and pages. A card without them introduces nobody
 """
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ _LOG = logging.getLogger("dvse.model")
 _MOST_SAMPLES = 6
 _MOST_BYTES = 2_000_000
 _LONGEST = 300
+_FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?\r?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +68,9 @@ def introduction_of(folder: Path) -> Introduction:
     card = folder / "README.md"
     if not card.is_file():
         return Introduction()
-    from huggingface_hub import ModelCard
-
     try:
-        front = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict()
-    except Exception as error:  # whatever is wrong with its YAML
+        front = _front_matter(card.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         _LOG.warning("%s: its front matter cannot be read: %s", card, error)
         return Introduction()
     widget = front.get("widget")
@@ -82,6 +82,24 @@ def introduction_of(folder: Path) -> Introduction:
         samples=tuple(sample for sample in found if sample is not None),
         refusals=tuple(map(str, refusals)) if isinstance(refusals, list) else (),
     )
+
+
+def _front_matter(text: str) -> dict[str, Any]:
+    """Return what stands between the first two lines of three dashes.
+
+    Raises:
+        ValueError: it is no YAML, or no mapping.
+    """
+    import yaml  # what huggingface_hub reads it with, which takes longer to import than the model
+
+    found = _FRONT.match(text)
+    try:
+        front = yaml.safe_load(found[1]) if found else {}
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(front, dict):
+        raise ValueError(f"expected names with values, received {type(front).__name__}")
+    return front
 
 
 def _sample(folder: Path, entry: dict[str, Any]) -> Sample | None:
