@@ -14,10 +14,16 @@ from pipelines.sources.kinds import extension
 ODD = ["a.png", 'q"uo\\te.jpg', "a\nb.png", "caf\udce9.wav", "日本.txt", "\x00", "", "😀.flac"]
 
 
-@given(st.sampled_from(["image", "audio", "tar"]), st.text() | st.sampled_from(ODD), st.text())
-def test_a_plain_entry_is_the_json_that_json_would_write(kind, path, name):
-    entry = Entry(kind=kind, path=path, name=name, count=3, stamp=Stamp(5, 7))
-    wanted = json.dumps([kind, path, name, 3, [5, 7]], separators=(",", ":"))
+@given(
+    st.sampled_from(["image", "audio", "tar"]),
+    st.text() | st.sampled_from(ODD),
+    st.text(),
+    st.none() | st.text(min_size=1) | st.sampled_from(ODD[:5]),
+)
+def test_a_plain_entry_is_the_json_that_json_would_write(kind, path, name, label):
+    entry = Entry(kind=kind, path=path, name=name, count=3, stamp=Stamp(5, 7), label=label)
+    rest = [] if label is None else [None, None, [], None, 0, None, None, label]
+    wanted = json.dumps([kind, path, name, 3, [5, 7], *rest], separators=(",", ":"))
     assert entry.to_json() == wanted
     assert Entry.from_json(wanted) == entry
 
@@ -33,7 +39,7 @@ def extension_by_os_path(path):
 
 @given(st.text(alphabet="a.BG/zxtr", max_size=12) | st.sampled_from(ODD))
 def test_an_extension_is_what_os_path_calls_one(path):
-    for ending in ("", ".tar.gz", ".gz", ".TAR.XZ", ".jsonl.gz", "."):
+    for ending in ("", ".tar.gz", ".gz", ".TAR.XZ", ".jsonl.gz", ".jsonl.xz", ".tar.bz2", "."):
         assert extension(path + ending) == extension_by_os_path(path + ending)
 
 
