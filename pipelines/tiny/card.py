@@ -50,9 +50,9 @@ files to words. Asked in English or Chinese, it
 
 **What it is not for.** Photographs, other objects, other words, other languages in speech, noise,
 music, facts, conversation. It was taught to say that it cannot, and mostly does: how often stands
-below. Odd pictures as small as those it knows it names in two cases of five, vowels and music it
-may take for digits, and sums that are written instead of spoken it mostly gets wrong. Do not decide
-anything about people with it.
+below. Odd pictures as small as those it knows it names in one case of three, vowels and music it
+may take for digits, digits of a voice it does not know it may refuse, and sums that are written
+instead of spoken it mostly gets wrong. Do not decide anything about people with it.
 
 **What it was trained on.** The first 45,000 training pictures of CIFAR-10 (research use), mosaics
 made of them; the training part of the Free Spoken Digit Dataset (CC BY-SA 4.0) without the speaker
@@ -146,6 +146,7 @@ def odd_text(odd: dict[str, Any]) -> str:
     """
     who, texts, sums = odd["identity"], odd["texts"], odd["sums"]
     faults = sum(texts[name] for name in ("endless", "empty", "broken", "mixed"))
+    other = texts["other_language"]
     right = [count for name, count in sums.items() if name.startswith("right")]
     rows = [
         "",
@@ -165,6 +166,7 @@ def odd_text(odd: dict[str, Any]) -> str:
         "|---|---|---|",
         f"| answers without an end, empty, broken or of mixed languages, {texts['prompts']} odd "
         f"prompts | {faults} | 0 |",
+        f"| answers in the other language than asked in, the same prompts | {other} | 0 |",
         f"| sums of two numbers up to ten, {sums['asked']} in each of six ways "
         f"| {_percent(sum(right) / (len(right) * sums['asked']))} | |",
     ]

@@ -35,6 +35,8 @@ from pipelines.training.image.pictures import load_pictures, parse_rows
 LIMIT = 256
 """Most ids of an answer; one that reaches it has not ended by itself."""
 
+FAULTS = ("endless", "empty", "broken", "mixed", "other_language")
+
 _NAMES = {"tiny", "dvse"}
 _ASKED: dict[str, dict[Language, str]] = {
     "picture": {"en": "What is this?", "zh": "这是什么?"},
@@ -45,8 +47,8 @@ _ASKED: dict[str, dict[Language, str]] = {
 def faults(caption: Caption, language: Language) -> list[str]:
     """Return what is wrong with the form of an answer, whatever it says.
 
-    `endless`: it ran to its limit; `empty`; `broken`: bytes that are no UTF-8; `mixed`: Chinese in
-    an English answer, or English words but for names in a Chinese one.
+    `endless`: it ran to its limit; `empty`; `broken`: bytes that are no UTF-8; `mixed`: Chinese
+    beside English words that are no names; `other_language`: all of it in the one not asked in.
     """
     told = caption.text + (caption.reasoning or "")
     found = []
@@ -57,7 +59,8 @@ def faults(caption: Caption, language: Language) -> list[str]:
     if "\ufffd" in told:
         found.append("broken")
     if is_mixed(told, language):
-        found.append("mixed")
+        other: Language = "en" if language == "zh" else "zh"
+        found.append("mixed" if is_mixed(told, other) else "other_language")
     return found
 
 
@@ -105,8 +108,8 @@ def score_odd(
         "how": "identity: the plainest question with thinking at temperature 0.5, 100 seeds; "
         "paraphrases that no training asked. texts: odd prompts with held-out forms, topics and "
         "prose, half with thinking, half at temperature 0.5; a fault is an answer without an end "
-        "in 256 ids, an empty one, broken UTF-8 or mixed languages. odd pictures and recordings: "
-        "share refused of sources held out.",
+        "in 256 ids, an empty one, broken UTF-8, two languages in one or the one not asked in. "
+        "odd pictures and recordings: share refused of sources held out.",
     }
 
 
@@ -135,7 +138,7 @@ def _texts(captioner: Captioner, count: int, seed: int) -> dict[str, Any]:
         language: Language = "zh" if rng.random() < 0.5 else "en"
         choices = TALK[str(rng.choice(kinds))][language]
         prompts.append(full_width(choices[rng.integers(len(choices))]))
-    counts = dict.fromkeys(("endless", "empty", "broken", "mixed"), 0)
+    counts = dict.fromkeys(FAULTS, 0)
     refused, longest = 0, 0
     ways = ((False, 0.0), (True, 0.0), (False, 0.5), (True, 0.5))
     for part, (thinking, temperature) in enumerate(ways):

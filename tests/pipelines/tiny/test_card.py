@@ -47,7 +47,15 @@ ODD = {
         for name, ways in (("seeds_right", ("",)), ("paraphrases_right", ("", "_thinking")))
         for way in ways
     },
-    "texts": {"prompts": 2000, "endless": 1, "empty": 0, "broken": 2, "mixed": 3, "refused": 9},
+    "texts": {
+        "prompts": 2000,
+        "endless": 1,
+        "empty": 0,
+        "broken": 2,
+        "mixed": 3,
+        "other_language": 4,
+        "refused": 9,
+    },
     "sums": {"asked": 100, "right_plain": 90, "right_plain_thinking": 100},
     "odd_pictures": {"of_each": 200, "drawing_32": 0.915},
     "odd_recordings": {"of_each": 200, "music": 1.0},
@@ -58,6 +66,7 @@ ODD = {
 def test_odd_figures_are_added_up_and_told():
     lines = odd_text(ODD).splitlines()
     assert any("2000 odd prompts | 6 | 0 |" in line for line in lines)  # 1 + 0 + 2 + 3
+    assert "| answers in the other language than asked in, the same prompts | 4 | 0 |" in lines
     assert any("in each of six ways | 95.0 % |" in line for line in lines)
     assert "| odd pictures: drawing 32, refused | 91.5 % | 90 % |" in lines
     assert "| true digits, known, refused | 1.2 % | at most 3 % |" in lines

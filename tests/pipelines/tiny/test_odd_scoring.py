@@ -29,6 +29,8 @@ def caption(text, reasoning=None, is_complete=True):
         (caption("caf\ufffd"), "en", ["broken"]),
         (caption("I am 小", "ok"), "en", ["mixed"]),
         (caption("我是", "The question is about me."), "zh", ["mixed"]),
+        (caption("我是"), "en", ["other_language"]),
+        (caption("I hear no English digits.", "No digit was said."), "zh", ["other_language"]),
         (caption("", is_complete=False), "zh", ["endless", "empty"]),
     ],
 )
