@@ -93,9 +93,9 @@ def clean(folder, output):
     return shards, (output / "errors.jsonl").read_bytes()
 
 
-def start(folder, bucket, workers=1):
+def start(folder, bucket, workers=1, *flags):
     return subprocess.Popen(
-        [sys.executable, SUPPORT / "fake_job.py", folder, bucket.output, str(workers)],
+        [sys.executable, SUPPORT / "fake_job.py", folder, bucket.output, str(workers), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -166,6 +166,24 @@ def test_two_jobs_at_once_make_one_set_of_bytes(tmp_path, bucket):
     codes = sorted(process.returncode for process in both)
     assert codes in ([0, 0], [0, 1]), printed
     assert codes == [0, 0] or any("begun there at the same moment" in text for text in printed)
+    finish(folder, bucket)
+    assert bucket.state() == clean(folder, tmp_path / "clean")
+
+
+@pytest.mark.slow
+def test_parts_at_once_while_the_network_fails_and_one_is_killed(tmp_path, bucket):
+    folder = make_folder(tmp_path / "in", 90)
+    bucket.s3.faults.share, bucket.s3.faults.rng = 0.03, random.Random(2)
+    parts = [start(folder, bucket, 1, f"part={n}/3") for n in (1, 2, 3)]
+    deadline = time.monotonic() + 120
+    while len(bucket.markers()) < 3:
+        assert time.monotonic() < deadline, "the parts do not get on"
+        time.sleep(0.05)
+    os.killpg(parts[1].pid, signal.SIGKILL)
+    parts[1].communicate()
+    printed = [part.communicate(timeout=200)[0] for part in (parts[0], parts[2])]
+    assert [parts[0].returncode, parts[2].returncode] == [0, 0], printed
+    bucket.s3.faults.share = 0.0
     finish(folder, bucket)
     assert bucket.state() == clean(folder, tmp_path / "clean")
 
