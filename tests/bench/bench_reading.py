@@ -28,7 +28,7 @@ def rows() -> Iterator[Row]:
     """Yield a row a peer."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        documents = _write_shards(folder / "shards")
+        documents = write_shards(folder / "shards")
         num_tokens = sum(map(len, documents))
         yield _mixture_row(folder, documents)
         peers = {"datasets": _datasets_reader(folder)}
@@ -86,7 +86,8 @@ def _mixture_row(folder: Path, documents: list[np.ndarray]) -> Row:
     )
 
 
-def _write_shards(folder: Path) -> list[np.ndarray]:
+def write_shards(folder: Path) -> list[np.ndarray]:
+    """Write token shards of random documents and return these."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     metadata = ShardMetadata(
@@ -149,13 +150,12 @@ def _datasets_reader(folder: Path):
     return read
 
 
-def _litdata_reader(folder: Path, documents: list[np.ndarray]):
+def write_litdata(target: Path, documents: list[np.ndarray]) -> None:
+    """Write documents as chunks of tokens for litData."""
     import torch
-    from litdata import StreamingDataLoader, StreamingDataset
     from litdata.streaming import TokensLoader
     from litdata.streaming.writer import BinaryWriter
 
-    target = folder / "litdata"
     target.mkdir()
     writer = BinaryWriter(
         str(target), chunk_bytes="16MB", item_loader=TokensLoader(block_size=LENGTH)
@@ -164,6 +164,14 @@ def _litdata_reader(folder: Path, documents: list[np.ndarray]):
         writer.add_item(number, torch.from_numpy(ids.astype(np.int64)))
     writer.done()
     writer.merge()
+
+
+def _litdata_reader(folder: Path, documents: list[np.ndarray]):
+    from litdata import StreamingDataLoader, StreamingDataset
+    from litdata.streaming import TokensLoader
+
+    target = folder / "litdata"
+    write_litdata(target, documents)
 
     def read() -> int:
         dataset = StreamingDataset(
