@@ -20,8 +20,8 @@ HELP = """\
 Turn files into token shards: resumable, in input order, nothing lost.
 
 INPUT is a file, a folder (searched to the bottom), a glob, a WebDataset .tar, a .parquet with
-Image or Audio columns, a manifest (fairseq .tsv, Kaldi wav.scp, NeMo or lhotse .jsonl, .csv with a
-path column), a .jsonl of conversations or texts, or hf:NAME?split=train&streaming=true for
+Image or Audio columns, a manifest (fairseq .tsv, Kaldi wav.scp, NeMo .json, lhotse .jsonl, .csv
+with a path column), a .jsonl of conversations or texts, or hf:NAME?split=train&streaming=true for
 anything that datasets.load_dataset reads. Files, folders and manifests may lie behind s3://, gs://,
 hf:// or http(s)://, and DIR behind s3:// or gs:// (extra 'remote').
 
