@@ -12,6 +12,7 @@ import torch
 from dvse.audio.merging import merge_repeats
 from dvse.errors import MissingExtraError, TrainingError
 from dvse.tokenizer import Tokenizer
+from pipelines.codebooks.code_pairs import CodePairs
 from pipelines.codebooks.usage import CodebookUsage, count_codes
 from pipelines.evaluation.encoded import EncodedInput, encode_inputs
 from pipelines.evaluation.measures.abx import abx_error, draw_triples
@@ -22,6 +23,7 @@ from pipelines.evaluation.unit_agreement import TRAIN, agreement, log_mel_units
 
 Splits = Mapping[str, Sequence[EncodedInput]]
 _NUM_TRIPLES = 1500
+_NUM_RUNS = 1024
 _WORDS = "words spoken by espeak-ng"
 
 
@@ -53,6 +55,7 @@ def audio_figures(
     figures: dict[str, Any] = {
         "usage": [usage.figures() for usage in usages],
         "bitrate": _bitrate(tokenizer, usages, everything),
+        "pairs": _pairs(tokenizer, train, everything),
     }
     sequences = {TRAIN: train, **splits}
     if words:
@@ -187,6 +190,37 @@ def typical_segments(
         int(unit): sorted(found[int(unit)], key=lambda s: s.distance)[:each]
         for unit in most_used
         if int(unit) in found
+    }
+
+
+def _pairs(
+    tokenizer: Tokenizer, train: Sequence[EncodedInput], inputs: Sequence[EncodedInput]
+) -> dict[str, Any]:
+    """Return how much shorter recordings become where frequent runs of units are one id each.
+
+    Runs are learnt from `train`; merging of repeats, where the bundle has it, comes first.
+    """
+    audio: Any = tokenizer.audio
+    if audio.num_levels > 1:
+        return {"not_measured": "pairs of residual levels are not defined"}
+    try:
+        pairs = CodePairs.learn(
+            (audio.merge(entry.codes)[0][:, 0] for entry in train),
+            num_codes=audio.num_codes,
+            num_runs=_NUM_RUNS,
+        )
+    except TrainingError as error:
+        return {"not_measured": str(error)}
+    units = [audio.merge(entry.codes)[0][:, 0] for entry in inputs]
+    ids = [pairs.encode(some) for some in units]
+    lost = sum(not np.array_equal(pairs.decode(i), u) for i, u in zip(ids, units, strict=True))
+    before, after = sum(map(len, units)), sum(map(len, ids))
+    seconds = sum(entry.duration_s for entry in inputs)
+    return {
+        "runs": len(pairs.runs),
+        "ids_per_s": round(after / seconds, 2),
+        "shortening": round(before / max(after, 1), 3),
+        "round_trip_failures": lost,
     }
 
 

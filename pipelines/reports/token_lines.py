@@ -32,7 +32,6 @@ def row_lines(
     """
     ids = np.asarray(row["ids"], dtype=np.int64)
     kinds = vocabulary.kinds(ids)
-    special = {i: name for name, i in vocabulary.special_tokens.items()}
     sides = {vocabulary.special_tokens.get(grid_token(n)): n for n in range(1, MAX_GRID_SIDE + 1)}
     columns = row.get("grid_w")
     at = 0
@@ -45,7 +44,7 @@ def row_lines(
         if kind == "text":
             yield from _wrapped([_quoted(piece(int(i))) for i in run])
         elif kind == "special":
-            names = [special.get(int(i), f"<{i}>") for i in run]
+            names = [vocabulary.name_of(int(i)) for i in run]
             columns = sides.get(int(run[-1]), columns)
             brackets = (BEGIN_OF_IMAGE, END_OF_IMAGE, BEGIN_OF_AUDIO, END_OF_AUDIO)
             if any(name not in brackets for name in names):

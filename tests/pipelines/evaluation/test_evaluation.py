@@ -84,6 +84,11 @@ def test_figures_page_and_verdicts(tokenizer, data, tmp_path):
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["image"]["pictures"] == 4
     assert metrics["audio"]["splits"]["unknown"]["abx_across_speakers"] is True
+    pairs, bitrate = metrics["audio"]["pairs"], metrics["audio"]["bitrate"]
+    assert pairs["shortening"] > 1 and pairs["round_trip_failures"] == 0
+    assert pairs["ids_per_s"] * pairs["shortening"] == pytest.approx(
+        bitrate["units_per_s"], rel=0.01
+    )
     assert metrics["audio"]["splits"]["unknown"]["changed"]["gain_0_5_db"] <= 1
     assert set(metrics["image"]["probes"]["sequence"]["codes"]) == {"validation"}
     assert metrics["text"]["round_trip_failures"] == 0
