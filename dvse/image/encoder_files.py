@@ -4,13 +4,14 @@ The first kind, a ViT of timm, is written without a `kind`, as it was before the
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
 from dvse.errors import BundleFormatError
 from dvse.image.encoder import EncoderConfig, ImageEncoder
 from dvse.image.encoder_contract import PictureEncoder
+from dvse.image.latent_decoder import LatentDecoder, LatentDecoderConfig
 from dvse.image.latent_vit import LatentViT, LatentViTConfig
 from dvse.image.pixel_decoder import DecoderConfig, PixelDecoder
 from dvse.image.vq_models import VqConfig, VqDecoder, VqEncoder
@@ -20,7 +21,12 @@ _ENCODERS: Mapping[str, tuple[type, Callable[[Any], PictureEncoder]]] = {
     "latent_vit": (LatentViTConfig, LatentViT),
     "vq": (VqConfig, VqEncoder),
 }
-_DECODERS: Mapping[str, tuple[type, Callable[[Any], nn.Module]]] = {"vq": (VqConfig, VqDecoder)}
+_DECODERS: Mapping[str, tuple[type, Callable[[Any], nn.Module]]] = {
+    "latent_vit": (LatentDecoderConfig, LatentDecoder),
+    "vq": (VqConfig, VqDecoder),
+}
+PictureDecoder: TypeAlias = PixelDecoder | LatentDecoder | VqDecoder
+"""What turns code vectors back into pixels."""
 
 
 def describe_encoder(encoder: PictureEncoder) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def make_encoder(description: Any) -> PictureEncoder:
     return _made(_ENCODERS, description, "image encoder")
 
 
-def make_decoder(description: Any) -> Any:
+def make_decoder(description: Any) -> PictureDecoder:
     """Return a decoder, for weights that are read next, from what `describe_decoder` gave.
 
     Raises:

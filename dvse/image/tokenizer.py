@@ -20,6 +20,7 @@ from dvse.image.decoding import DecodeLimits
 from dvse.image.encoder import ImageEncoder
 from dvse.image.encoder_contract import PictureEncoder
 from dvse.image.encoder_files import (
+    PictureDecoder,
     describe_decoder,
     describe_encoder,
     make_decoder,
@@ -28,11 +29,9 @@ from dvse.image.encoder_files import (
 )
 from dvse.image.geometry import Geometry, geometry_from_dict, geometry_to_dict
 from dvse.image.hub_weights import HubWeights
-from dvse.image.pixel_decoder import PixelDecoder
 from dvse.image.preparer import ImagePreparer
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer
 from dvse.image.quantizer_files import describe_quantizer, load_quantizer, save_quantizer
-from dvse.image.vq_models import VqDecoder
 from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
 from dvse.precision import Precision, cast_weights, refuse_cast_weights
@@ -71,7 +70,7 @@ class ImageTokenizer(MediaTokenizer):
         encoder: PictureEncoder,
         quantizer: ImageQuantizer | None,
         geometry: Geometry,
-        decoder: PixelDecoder | VqDecoder | None = None,
+        decoder: PictureDecoder | None = None,
         limits: DecodeLimits | None = None,
         hub_weights: HubWeights | None = None,
         device: str = "cpu",
@@ -91,7 +90,7 @@ class ImageTokenizer(MediaTokenizer):
             self.num_codes, self.num_levels = quantizer.num_codes, quantizer.num_levels
         if isinstance(quantizer, CodebookQuantizer):
             self.codebook = quantizer.codebook
-        self.decoder: PixelDecoder | VqDecoder | None = None
+        self.decoder: PictureDecoder | None = None
         if decoder is not None:
             decoder = decoder.to(memory_format=decoder.memory_format)
             self.decoder = decoder.eval().requires_grad_(False).to(self.device)
@@ -314,7 +313,7 @@ def _loaded_encoder(
 def _check_fit(
     encoder: PictureEncoder,
     quantizer: ImageQuantizer | None,
-    decoder: PixelDecoder | VqDecoder | None,
+    decoder: PictureDecoder | None,
     geometry: Geometry,
 ) -> None:
     if geometry.patch_size != encoder.patch_size:

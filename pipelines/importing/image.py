@@ -3,7 +3,7 @@
 | source | what it is |
 |---|---|
 | a file with `encode_task_layer` and `quantize` | BEiT v2's VQ-KD: codes, no way back |
-| a file or directory with `latent_tokens` | TiTok: codes in one row, no way back |
+| a file or directory with `latent_tokens` | TiTok: codes in one row |
 | a directory of transformers | the VQ model of Chameleon (no way back), Emu3 or Janus |
 
 Which it is, is told by the content.

@@ -1,7 +1,7 @@
 """TiTok: a picture as a few tokens in one row.
 
-Yu et al. 2024, "An Image is Worth 32 Tokens for Reconstruction and Generation". Only the way in is
-taken; its way back needs a second ViT and a VQGAN, which DVSE does not have.
+Yu et al. 2024, "An Image is Worth 32 Tokens for Reconstruction and Generation". `titok_decoder` has
+its way back.
 """
 
 import re
@@ -20,6 +20,7 @@ from dvse.image.tokenizer import ImageTokenizer
 from pipelines.importing.checkpoint import Checkpoint
 from pipelines.importing.filling import filled, need, refuse_unknown
 from pipelines.importing.image_settings import ImageSettings
+from pipelines.importing.titok_decoder import titok_decoder
 
 PUBLISHED = ImageSettings(resample="bicubic", mean=(0.0,) * 3, std=(1.0,) * 3)
 """As its authors turn pictures into codes; the side is that of its positions."""
@@ -85,6 +86,13 @@ def titok_tokenizer(
     return ImageTokenizer(
         encoder=encoder,
         quantizer=CodebookQuantizer(Codebook(book[None], metric=said.metric)),  # type: ignore[arg-type]
+        decoder=titok_decoder(
+            where,
+            checkpoint.tensors,
+            image_size=said.size,
+            num_heads=said.num_heads,
+            block_name=_block_name,
+        ),
         geometry=CropGeometry(
             resize=said.resize,
             size=said.size,
@@ -156,7 +164,7 @@ def _renamed(where: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "quantize.embedding.weight",
     }
     for name, tensor in tensors.items():
-        new = _NAMES.get(name) or _block_name(name)
+        new = _NAMES.get(name) or _block_name(name.removeprefix("encoder."))
         if new is not None:
             found[new] = tensor
             known.add(name)
@@ -165,7 +173,7 @@ def _renamed(where: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _block_name(name: str) -> str | None:
-    match = re.fullmatch(r"encoder\.transformer\.(\d+)\.(.+)", name)
+    match = re.fullmatch(r"transformer\.(\d+)\.(.+)", name)
     if match is None:
         return None
     number, inner = match.groups()

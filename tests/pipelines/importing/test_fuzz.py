@@ -73,11 +73,20 @@ def titok():
         "encoder.patch_embed.bias": torch.randn(16),
         "encoder.conv_out.weight": torch.randn(3, 16, 1, 1),
         "encoder.conv_out.bias": torch.randn(3),
+        "decoder.decoder_embed.weight": torch.randn(16, 3),
+        "decoder.decoder_embed.bias": torch.randn(16),
+        "decoder.mask_token": torch.randn(1, 1, 16),
+        "decoder.class_embedding": torch.randn(1, 16),
+        "decoder.positional_embedding": torch.randn(5, 16),
+        "decoder.latent_token_positional_embedding": torch.randn(2, 16),
+        "decoder.ffn.0.weight": torch.randn(3 * 8 * 8, 16, 1, 1),
+        "decoder.ffn.0.bias": torch.randn(3 * 8 * 8),
         "decoder.conv_out.weight": torch.randn(3, 3, 3, 3),
+        "decoder.conv_out.bias": torch.randn(3),
         "quantize.embedding.weight": torch.randn(8, 3),
     }
-    for name in ("ln_pre", "ln_post"):
-        tensors |= {f"encoder.{name}.{end}": torch.randn(16) for end in ("weight", "bias")}
+    for name in ("encoder.ln_pre", "encoder.ln_post", "decoder.ln_pre", "decoder.ln_post"):
+        tensors |= {f"{name}.{end}": torch.randn(16) for end in ("weight", "bias")}
     return tensors
 
 

@@ -55,20 +55,70 @@ def transformer(prefix, depth, grid):
 def published(*, is_legacy):
     torch.manual_seed(8)
     grid = SIZE // PATCH
-    last = "decoder.ffn.2" if is_legacy else "decoder.conv_out"
     return {
+        **(maskgit() if is_legacy else to_pixels()),
         **transformer("encoder", DEPTH, grid),
         **transformer("decoder", 1, grid),
         "encoder.patch_embed.weight": normal(WIDTH, 3, PATCH, PATCH),
         "encoder.patch_embed.bias": normal(WIDTH),
         "encoder.conv_out.weight": normal(DIM, WIDTH, 1, 1),
         "encoder.conv_out.bias": normal(DIM),
-        "decoder.ffn.0.weight": normal(2 * WIDTH, WIDTH, 1, 1),
-        f"{last}.weight": normal(4, 4, 1, 1),
+        "decoder.decoder_embed.weight": normal(WIDTH, DIM),
+        "decoder.decoder_embed.bias": normal(WIDTH),
+        "decoder.mask_token": normal(1, 1, WIDTH),
         "latent_tokens": normal(LATENTS, WIDTH),
         "quantize.embedding.weight": normal(NUM_CODES, DIM, scale=0.5),
-        "pixel_quantize.embedding.weight": normal(8, 4),
     }
+
+
+def to_pixels():
+    return {
+        "decoder.ffn.0.weight": normal(3 * PATCH**2, WIDTH, 1, 1),
+        "decoder.ffn.0.bias": normal(3 * PATCH**2),
+        "decoder.conv_out.weight": normal(3, 3, 3, 3),
+        "decoder.conv_out.bias": normal(3),
+    }
+
+
+PROXY, PROXY_DIM, WIDTHS = 24, 6, (32, 32, 64, 64)
+
+
+def maskgit():
+    """MaskGIT-VQGAN's decoder under the names of the published checkpoint."""
+    found = {
+        "decoder.ffn.0.weight": normal(2 * WIDTH, WIDTH, 1, 1),
+        "decoder.ffn.0.bias": normal(2 * WIDTH),
+        "decoder.ffn.2.weight": normal(PROXY, 2 * WIDTH, 1, 1),
+        "decoder.ffn.2.bias": normal(PROXY),
+        "pixel_quantize.embedding.weight": normal(PROXY, PROXY_DIM),
+        "pixel_decoder.conv_in.weight": normal(WIDTHS[-1], PROXY_DIM, 3, 3),
+        "pixel_decoder.conv_in.bias": normal(WIDTHS[-1]),
+        "pixel_decoder.norm_out.weight": 1 + normal(WIDTHS[0]),
+        "pixel_decoder.norm_out.bias": normal(WIDTHS[0]),
+        "pixel_decoder.conv_out.weight": normal(3, WIDTHS[0], 3, 3),
+        "pixel_decoder.conv_out.bias": normal(3),
+    }
+
+    def block(place, width, own):
+        found[f"{place}.norm1.weight"], found[f"{place}.norm1.bias"] = normal(width), normal(width)
+        found[f"{place}.conv1.weight"] = normal(own, width, 3, 3, scale=0.1)
+        found[f"{place}.norm2.weight"], found[f"{place}.norm2.bias"] = normal(own), normal(own)
+        found[f"{place}.conv2.weight"] = normal(own, own, 3, 3, scale=0.1)
+        if width != own:
+            found[f"{place}.nin_shortcut.weight"] = normal(own, own, 1, 1)
+
+    for number in range(2):
+        block(f"pixel_decoder.mid.{number}", WIDTHS[-1], WIDTHS[-1])
+    width = WIDTHS[-1]
+    for level in reversed(range(len(WIDTHS))):
+        place = f"pixel_decoder.up.{level}"
+        for number in range(2):
+            block(f"{place}.block.{number}", width, WIDTHS[level])
+            width = WIDTHS[level]
+        if level:
+            found[f"{place}.upsample_conv.weight"] = normal(width, width, 3, 3, scale=0.1)
+            found[f"{place}.upsample_conv.bias"] = normal(width)
+    return found
 
 
 @torch.inference_mode()
@@ -151,6 +201,93 @@ def test_no_code_differs(pictures, tmp_path, is_legacy, is_cosine):
         assert (tokenizer.quantize(tokenizer.embed([chunk]))[0] == codes).all()
 
 
+@torch.inference_mode()
+def painted(w, codes, *, is_legacy):
+    """The paper's way back, in plain torch: `[3, SIZE, SIZE]` in 0..1."""
+    grid = SIZE // PATCH
+    latents = F.normalize(w["quantize.embedding.weight"][codes], dim=-1)
+    latents = latents @ w["decoder.decoder_embed.weight"].T + w["decoder.decoder_embed.bias"]
+    masks = w["decoder.mask_token"][0].expand(grid**2, -1)
+    x = torch.cat([w["decoder.class_embedding"], masks]) + w["decoder.positional_embedding"]
+    x = torch.cat([x, latents + w["decoder.latent_token_positional_embedding"]])
+
+    def norm(x, name):
+        return F.layer_norm(x, x.shape[-1:], w[f"decoder.{name}.weight"], w[f"decoder.{name}.bias"])
+
+    def linear(x, name, between="."):
+        weight = w[f"decoder.transformer.0.{name}{between}weight"]
+        return x @ weight.T + w[f"decoder.transformer.0.{name}{between}bias"]
+
+    x = norm(x, "ln_pre")
+    y = linear(norm(x, "transformer.0.ln_1"), "attn.in_proj", between="_")
+    heads = []
+    for q, k, v in zip(*(part.chunk(HEADS, -1) for part in y.chunk(3, -1)), strict=True):
+        heads.append((q @ k.T / q.shape[-1] ** 0.5).softmax(-1) @ v)
+    x = x + linear(torch.cat(heads, -1), "attn.out_proj")
+    x = x + linear(F.gelu(linear(norm(x, "transformer.0.ln_2"), "mlp.c_fc")), "mlp.c_proj")
+    x = norm(x[1 : 1 + grid**2], "ln_post").T.reshape(1, WIDTH, grid, grid)
+    x = F.conv2d(x, w["decoder.ffn.0.weight"], w["decoder.ffn.0.bias"])
+    if not is_legacy:
+        x = x.unflatten(1, (PATCH, PATCH, 3))  # [1, p1, p2, 3, h, w]
+        pixels = torch.zeros(1, 3, SIZE, SIZE)
+        for row in range(PATCH):
+            for column in range(PATCH):
+                pixels[:, :, row::PATCH, column::PATCH] = x[:, row, column]
+        weight, bias = w["decoder.conv_out.weight"], w["decoder.conv_out.bias"]
+        return F.conv2d(pixels, weight, bias, padding=1)[0]
+    x = F.conv2d(x.tanh(), w["decoder.ffn.2.weight"], w["decoder.ffn.2.bias"])
+    x = torch.einsum("nchw,cd->ndhw", x.softmax(1), w["pixel_quantize.embedding.weight"])
+    return vqgan(w, x)[0]
+
+
+def vqgan(w, x):
+    def conv(x, name, padding=1):
+        name = f"pixel_decoder.{name}"
+        return F.conv2d(x, w[f"{name}.weight"], w.get(f"{name}.bias"), padding=padding)
+
+    def norm(x, name):
+        name = f"pixel_decoder.{name}"
+        return F.silu(F.group_norm(x, 32, w[f"{name}.weight"], w[f"{name}.bias"], eps=1e-6))
+
+    def block(x, place):
+        y = conv(norm(conv(norm(x, f"{place}.norm1"), f"{place}.conv1"), f"{place}.norm2"),
+                 f"{place}.conv2")  # fmt: skip
+        if f"pixel_decoder.{place}.nin_shortcut.weight" in w:
+            x = conv(y, f"{place}.nin_shortcut", padding=0)  # of the output, as published
+        return y + x
+
+    x = conv(x, "conv_in")
+    for number in range(2):
+        x = block(x, f"mid.{number}")
+    for level in reversed(range(len(WIDTHS))):
+        for number in range(2):
+            x = block(x, f"up.{level}.block.{number}")
+        if level:
+            x = conv(F.interpolate(x, scale_factor=2.0), f"up.{level}.upsample_conv")
+    return conv(norm(x, "norm_out"), "conv_out")
+
+
+@pytest.mark.parametrize("is_legacy", [True, False])
+def test_the_way_back(tmp_path, is_legacy):
+    tensors = published(is_legacy=is_legacy)
+    folder = write(tmp_path / "titok", tensors, is_cosine=True)
+    part = import_image(folder, tmp_path / "part", settings=ImageSettings(num_heads=HEADS))
+    tokenizer = ImageTokenizer.from_spec(part.spec, part.folder)
+    codes = torch.randint(0, NUM_CODES, (LATENTS,), generator=torch.Generator().manual_seed(1))
+    pixels = tokenizer.decode(codes.numpy())
+    wanted = painted(tensors, codes, is_legacy=is_legacy).mul(255).round().clamp(0, 255)
+    assert pixels.shape == (SIZE, SIZE, 3)
+    gap = np.abs(pixels.astype(int) - wanted.permute(1, 2, 0).numpy().astype(int))
+    assert gap.max() <= 1 and np.ptp(pixels) > 50
+
+
+def test_a_first_model_without_its_vqgan_only_encodes(tmp_path):
+    tensors = {n: t for n, t in published(is_legacy=True).items() if not n.startswith("pixel_")}
+    folder = write(tmp_path / "titok", tensors, is_cosine=True)
+    part = import_image(folder, tmp_path / "part", settings=ImageSettings(num_heads=HEADS))
+    assert part.spec["decoder"] is None
+
+
 def test_a_file_alone_leaves_the_metric_open(tmp_path):
     tensors = published(is_legacy=True)
     torch.save(tensors, tmp_path / "tokenizer_titok.bin")
@@ -183,6 +320,10 @@ def test_what_does_not_fit_is_refused(tmp_path):
 
     with pytest.raises(WeightsFormatError, match="kind vae"):
         importing(without("quantize"))
+    with pytest.raises(WeightsFormatError, match=r"'decoder\.mask_token' is missing"):
+        importing(without("decoder.mask_token"))
+    with pytest.raises(WeightsFormatError, match=r"no place in one: decoder\.extra"):
+        importing({**tensors, "decoder.extra": torch.zeros(2)})
     with pytest.raises(WeightsFormatError, match="decoder is missing"):
         importing(without("decoder"))
     with pytest.raises(WeightsFormatError, match=r"'encoder\.class_embedding' is missing"):
