@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from small_hubert import save_small_hubert
 
 import dvse
 from dvse.audio.tokenizer import AudioTokenizer
@@ -24,22 +24,7 @@ def work(tmp_path_factory):
         tone = np.sin(np.arange(24_000) * (0.05 + 0.1 * number)) * (0.2 + 0.1 * number)
         noise = 0.05 * rng.standard_normal(24_000)
         soundfile.write(folder / "recordings" / f"{number}.wav", tone + noise, 16_000)
-    torch.manual_seed(0)
-    HubertModel(
-        HubertConfig(
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=24,
-            conv_dim=(8, 8, 8),
-            conv_kernel=(10, 8, 8),
-            conv_stride=(5, 8, 8),
-            num_feat_extract_layers=3,
-            num_conv_pos_embeddings=8,
-            num_conv_pos_embedding_groups=2,
-        )
-    ).save_pretrained(folder / "encoder")
-    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder / "encoder")
+    save_small_hubert(folder / "encoder")
     np.save(folder / "centroids.npy", rng.standard_normal((5, 16)).astype(np.float32))
     words = ["import", "units", "--centroids", str(folder / "centroids.npy"), "--encoder"]
     words += [str(folder / "encoder"), "--layer", "1", "--convention", "slamkit"]
