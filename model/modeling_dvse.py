@@ -86,7 +86,7 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
         if inputs_embeds is None:
             assert input_ids is not None
             check_length(input_ids.shape[-1])
-            check_ids(input_ids, self.embed_tokens.num_embeddings)
+            check_ids(input_ids, self.embed_tokens.weight.shape[0])
             inputs_embeds = self.embed_tokens(input_ids)
         check_length(inputs_embeds.shape[1])
         check_context(past_key_values, inputs_embeds.shape[1], self.max_positions)
@@ -111,7 +111,7 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
         rotations = rotary_table(cos, sin, self.head_dim)
 
         hidden_states = inputs_embeds
-        for layer in self.layers:
+        for layer in self.layers[: self.config.num_hidden_layers]:  # an assistant exits early
             hidden_states = layer(
                 hidden_states,
                 attention_mask=mask,

@@ -177,6 +177,7 @@ def _own_weights(state: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in state.items():
         name = name.removeprefix("base_model.model.")
-        name = name.replace(".base_layer.", ".").replace(".original_module.", ".")
+        for around in (".token_adapter.base_layer.", ".base_layer.", ".original_module."):
+            name = name.replace(around, ".")
         found.setdefault(name, value)
     return found

@@ -2,15 +2,17 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pipelines.commands.answers import place
 
 HELP = """Train a decoder on token shards and write a model directory: the decoder with its bundle.
 
 Shards come from dvse tokenize; conversations (JSONL with messages) teach answers, other rows are
-learned whole. The recipe is a TOML file with the shape and the loop. A run that was stopped goes on
-with --resume and ends with the same weights. Several GPUs: torchrun --nproc-per-node N -m
-pipelines.cli train decoder ..."""
+learned whole. The recipe is a TOML file with the shape and the loop; [model] checkpoint = "DIR"
+begins at a published GLM-4, [adapters] trains LoRA beside it. A run that was stopped goes on with
+--resume and ends with the same weights. Several GPUs: torchrun --nproc-per-node N -m pipelines.cli
+train decoder ..."""
 EXAMPLES = """\
   dvse train decoder --data tokens --bundle tiny --output my-model
   dvse train decoder --data tokens --recipe recipe.toml --output my-model --resume"""
@@ -35,9 +37,11 @@ def run(args: argparse.Namespace) -> int:
     import dvse
     from dvse.storage.finding import find_bundle
     from model import ModelError
-    from pipelines.answering.model_directory import save_model
-    from pipelines.training.decoder.loop import new_decoder, train_decoder
+    from pipelines.answering.model_directory import load_model, save_model
+    from pipelines.training.decoder.adapting import let_learn, with_adapters
+    from pipelines.training.decoder.loop import train_decoder
     from pipelines.training.decoder.recipe import DecoderRecipe, read_recipe
+    from pipelines.training.decoder.start import new_decoder
 
     recipe = read_recipe(args.recipe) if args.recipe else DecoderRecipe()
     folder = find_bundle(args.bundle)
@@ -50,8 +54,16 @@ def run(args: argparse.Namespace) -> int:
 
         raise ConfigError(f"the recipe's model: {error}") from error
     run_folder = args.output.with_name(args.output.name + ".run")
-    log = train_decoder(decoder, tokenizer, args.data, recipe, run_folder, resume=args.resume)
-    save_model(decoder, folder, args.output)
+    learner: Any = decoder
+    let_learn(decoder, recipe.training, tokenizer)
+    if recipe.adapters is not None:
+        base = args.output.with_name(args.output.name + ".base")
+        if not (args.resume and base.is_dir()):
+            save_model(decoder, folder, base)
+        print(f"the decoder that the adapters belong to: {base}")
+        learner = with_adapters(load_model(base).model, recipe.adapters, tokenizer)
+    log = train_decoder(learner, tokenizer, args.data, recipe, run_folder, resume=args.resume)
+    save_model(learner, folder, args.output)
     print(f"{args.output}: trained for {recipe.training.max_steps} steps, {log[-1]}")
     print(f"log, samples and checkpoints: {run_folder}")
     return 0

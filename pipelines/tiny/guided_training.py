@@ -18,8 +18,9 @@ from dvse.errors import ConfigError
 from dvse.storage.finding import find_bundle
 from pipelines.answering.model_directory import save_model
 from pipelines.tiny.guides import GuidedDecoder, write_guided
-from pipelines.training.decoder.loop import new_decoder, train_decoder
+from pipelines.training.decoder.loop import train_decoder
 from pipelines.training.decoder.recipe import DecoderRecipe, read_recipe
+from pipelines.training.decoder.start import new_decoder
 
 RECIPE = Path(__file__).with_name("decoder.toml")
 

@@ -72,6 +72,10 @@ def test_a_smaller_model_may_guess(make_model, kind, ids):
     for how in ({"assistant_model": guesser}, {"assistant_model": copy.deepcopy(model)}):
         assert torch.equal(generate(model, row, num_new=12, **how), expected)
     assert torch.equal(generate(model, row, num_new=12, prompt_lookup_num_tokens=2), expected)
+    for layers in (1, model.config.num_hidden_layers - 1):
+        early = generate(model, row, num_new=12, assistant_early_exit=layers)
+        assert torch.equal(early, expected)
+    assert torch.equal(generate(model, row, num_new=12), expected)  # all layers are back
 
 
 @pytest.mark.parametrize("how", [{}, {"num_beams": 3}, {"num_return_sequences": 2}])

@@ -29,9 +29,10 @@ from pipelines.tiny.continuous.embedding import read_features
 from pipelines.tiny.continuous.rows import FeatureTables, write_rows
 from pipelines.tiny.guided_training import RECIPE
 from pipelines.training.decoder.gates import answer_loss
-from pipelines.training.decoder.loop import new_decoder, train_decoder
+from pipelines.training.decoder.loop import train_decoder
 from pipelines.training.decoder.recipe import DecoderRecipe, read_recipe
 from pipelines.training.decoder.sample_answers import samples_of
+from pipelines.training.decoder.start import new_decoder
 
 
 def compare(

@@ -10,11 +10,11 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from dvse.dataset.token_dataset import TokenDataset
@@ -22,9 +22,13 @@ from dvse.errors import ConfigError, TrainingError
 from dvse.remote.remote_path import Location, location
 from dvse.storage.shard import find_shards, read_metadata
 from dvse.tokenizer import Tokenizer
-from model import DvseForCausalLM, initialize_rows, preset
 from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
 from pipelines.training.decoder.sample_answers import SampleAnswers, samples_of
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from model import DvseForCausalLM
 
 RECIPE_FILE = "recipe.json"
 _NUM_SAMPLES = 8
@@ -67,24 +71,8 @@ class DecoderTrainer(Trainer):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
 
-def new_decoder(recipe: DecoderRecipe, tokenizer: Tokenizer) -> DvseForCausalLM:
-    """Return a decoder of the recipe's shape with an embedding for the tokenizer's ids.
-
-    Raises:
-        ModelConfigError: a shape that does not fit.
-    """
-    overrides = {"preset": "tiny", **recipe.model}
-    set_seed(recipe.training.seed)
-    vocabulary = tokenizer.vocabulary
-    config = preset(overrides.pop("preset"), **{"vocab_size": vocabulary.size, **overrides})
-    decoder = DvseForCausalLM(config)
-    if recipe.training.codebook_rows:
-        _begin_at_centroids(decoder, tokenizer)
-    return decoder
-
-
 def train_decoder(
-    decoder: DvseForCausalLM,
+    decoder: "DvseForCausalLM | PeftModel",
     tokenizer: Tokenizer,
     shards: Location,
     recipe: DecoderRecipe,
@@ -152,12 +140,13 @@ def _arguments(settings: DecoderTraining, folder: Path) -> TrainingArguments:
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
+        weight_decay=settings.weight_decay if settings.learns == "all" else 0.0,
+        activation_checkpointing=settings.activation_checkpointing,
         adam_beta2=settings.beta2,
         max_grad_norm=settings.max_grad_norm,
         warmup_steps=settings.warmup_steps,
         lr_scheduler_type="cosine",
-        optim="adamw_torch_fused",
+        optim=settings.optimizer,
         bf16=settings.precision == "bf16",
         fp16=settings.precision == "fp16",
         seed=settings.seed,
@@ -207,24 +196,6 @@ def _checkpoint(folder: Path, recipe: DecoderRecipe, *, resume: bool) -> str | N
 def _step_of(checkpoint: str) -> int:
     state = json.loads((Path(checkpoint) / "trainer_state.json").read_text())
     return int(state["global_step"])
-
-
-def _begin_at_centroids(decoder: DvseForCausalLM, tokenizer: Tokenizer) -> None:
-    """Let codes that are near in their codebook be near in the embedding, too."""
-    books = {
-        "image": tokenizer.image.quantizer if tokenizer.image else None,
-        "audio": tokenizer.audio.codebook if tokenizer.audio else None,
-    }
-    for name, book in books.items():
-        if book is None or tokenizer.vocabulary.num_levels(name) != 1:
-            continue
-        codes = torch.arange(tokenizer.vocabulary.num_codes(name))
-        ids = tokenizer.vocabulary.code_ids(name, codes.numpy())
-        if (ids[1:] - ids[:-1] != 1).any():
-            continue  # a grown codebook: its ids lie in several runs
-        with torch.no_grad():
-            centroids = book.decode(codes.unsqueeze(1))
-        initialize_rows(decoder, range(int(ids[0]), int(ids[-1]) + 1), centroids)
 
 
 def _rank() -> tuple[int, int]:

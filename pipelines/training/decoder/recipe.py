@@ -5,6 +5,10 @@
     num_hidden_layers = 4
     [training]                   settings of `DecoderTraining`
     max_steps = 2000
+    [adapters]                   settings of `AdapterSettings`: LoRA beside frozen weights
+    rank = 16
+
+Instead of a preset, `checkpoint = "DIR or Hub id"` begins at a published GLM-4, see `start`.
 
 Unknown keys are refused, so a misspelt setting never goes unnoticed.
 """
@@ -18,7 +22,7 @@ from typing import Any, Literal
 from dvse.errors import ConfigError
 from pipelines.settings import from_table, setting
 
-_TABLES = {"model", "training"}
+_TABLES = {"model", "training", "adapters"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,15 @@ class DecoderTraining:
     max_grad_norm: float = setting(1.0, "gradients are clipped to it")
     warmup_steps: int = setting(100, "over which the learning rate rises")
     precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "of the forward pass")
+    learns: Literal["all", "new rows"] = setting(
+        "all", "what learns: all weights, or the embedding's rows of images and recordings alone"
+    )
+    activation_checkpointing: bool = setting(
+        False, "compute activations again in the backward pass: less memory, a third more time"
+    )
+    optimizer: str = setting(
+        "adamw_torch_fused", "as transformers names them; adamw_bnb_8bit where bitsandbytes is"
+    )
     codebook_rows: bool = setting(
         True, "begin image and audio rows of the embedding as the codebook's centroids"
     )
@@ -51,8 +64,32 @@ class DecoderTraining:
                 "expected steps, batch size, length, accumulation and learning rate above zero, "
                 f"received {asdict(self)}"
             )
+        if self.learns not in ("all", "new rows"):
+            raise ConfigError(f"expected learns 'all' or 'new rows', received {self.learns!r}")
         if self.precision not in ("fp32", "bf16", "fp16"):
             raise ConfigError(f"expected precision fp32, bf16 or fp16, received {self.precision!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterSettings:
+    """LoRA beside weights that stay."""
+
+    rank: int = setting(16, "of the adapters")
+    alpha: int = setting(32, "their scale, divided by the rank")
+    dropout: float = setting(0.0, "before them")
+    targets: tuple[str, ...] = setting(
+        (), "modules that get one, or all-linear (default: attention and FFN)"
+    )
+    new_rows: bool = setting(
+        True, "let the embedding's rows of images and recordings learn beside them"
+    )
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise ConfigError(
+                "[adapters]: expected a rank of at least 1, alpha above 0 and dropout of 0 … 1, "
+                f"received {self.rank}, {self.alpha}, {self.dropout}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +97,29 @@ class DecoderRecipe:
     """A shape and a loop.
 
     Attributes:
-        model: overrides of the preset that `model["preset"]` names (default `tiny`).
+        model: overrides of the preset that `model["preset"]` names (default `tiny`), or of the
+            configuration of `model["checkpoint"]`.
         training: the loop.
+        adapters: `None` where the decoder itself learns.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
     training: DecoderTraining = field(default_factory=DecoderTraining)
+    adapters: AdapterSettings | None = None
+
+    def __post_init__(self) -> None:
+        if "checkpoint" in self.model and "preset" in self.model:
+            raise ConfigError("[model]: expected a preset or a checkpoint, received both")
+        if self.adapters is not None and self.training.learns != "all":
+            raise ConfigError(
+                "expected [adapters] or learns = 'new rows', received both; adapters have "
+                "new_rows = true"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON."""
-        return {"model": dict(self.model), "training": asdict(self.training)}
+        document = {"model": dict(self.model), "training": asdict(self.training)}
+        return document | ({"adapters": asdict(self.adapters)} if self.adapters else {})
 
 
 def read_recipe(path: Path) -> DecoderRecipe:
@@ -89,4 +139,9 @@ def read_recipe(path: Path) -> DecoderRecipe:
     training = from_table(
         DecoderTraining, document.get("training", {}), name="training", where=str(path)
     )
-    return DecoderRecipe(model=document.get("model", {}), training=training)
+    adapters = None
+    if "adapters" in document:
+        adapters = from_table(
+            AdapterSettings, document["adapters"], name="adapters", where=str(path)
+        )
+    return DecoderRecipe(model=document.get("model", {}), training=training, adapters=adapters)

@@ -10,8 +10,9 @@ import dvse
 from dvse.errors import ConfigError, TrainingError
 from pipelines.answering.captioner import Captioner
 from pipelines.cli import main
-from pipelines.training.decoder.loop import Windows, new_decoder
+from pipelines.training.decoder.loop import Windows
 from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
+from pipelines.training.decoder.start import new_decoder
 
 RECIPE = """
 [model]

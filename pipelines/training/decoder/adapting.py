@@ -1,0 +1,77 @@
+"""What of a decoder learns: all of it, the rows of new ids alone, or adapters beside it.
+
+    [adapters]                        LoRA by PEFT; the decoder's own weights stay
+    rank = 16
+    new_rows = true                   and the embedding's rows of images and recordings learn, too
+
+Source: Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models". Outputs are words, so
+of the head nothing has to be learnt anew.
+"""
+
+import warnings
+from typing import Any
+
+from torch import nn
+
+from dvse.errors import ConfigError, MissingExtraError
+from dvse.tokenizer import Tokenizer
+from model import DvseForCausalLM
+from pipelines.training.decoder.recipe import AdapterSettings, DecoderTraining
+from pipelines.training.decoder.start import new_ids
+
+
+def with_adapters(
+    decoder: DvseForCausalLM, settings: AdapterSettings, tokenizer: Tokenizer
+) -> nn.Module:
+    """Return the decoder under adapters that begin without effect.
+
+    Raises:
+        MissingExtraError: PEFT is not installed.
+        ConfigError: targets that the decoder does not have.
+    """
+    try:
+        import peft
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.for_extra(str(error.name), "peft") from None
+
+    more: dict[str, Any] = {}
+    if settings.new_rows:
+        more["trainable_token_indices"] = {"embed_tokens": list(new_ids(tokenizer))}
+    targets: Any = list(settings.targets) or None
+    if settings.targets == ("all-linear",):
+        targets = "all-linear"
+    try:
+        config = peft.LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+            **more,
+        )
+        with warnings.catch_warnings():  # PEFT asks transformers by a name that it gives up
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            return peft.get_peft_model(decoder, config)
+    except ValueError as error:
+        raise ConfigError(f"[adapters]: {error}") from error
+
+
+def let_learn(decoder: DvseForCausalLM, settings: DecoderTraining, tokenizer: Tokenizer) -> None:
+    """Freeze what the recipe does not want to learn.
+
+    With `learns = "new rows"` the embedding learns, but its gradient is kept to the new ids.
+    """
+    if settings.learns == "all":
+        return
+    for weight in decoder.parameters():
+        weight.requires_grad_(False)
+    table = decoder.get_input_embeddings().weight
+    table.requires_grad_(True)
+    start = new_ids(tokenizer).start
+
+    def keep_new(gradient: Any) -> Any:
+        gradient = gradient.clone()
+        gradient[:start] = 0
+        return gradient
+
+    table.register_hook(keep_new)

@@ -1,0 +1,134 @@
+"""Where a decoder's training begins: at random weights, or at a published checkpoint.
+
+    [model]
+    checkpoint = "glm-4-9b-chat-hf"      a directory or a Hub id; other keys change its config
+    use_token_gate = true                gates begin open: the logits stay as they were
+
+The ids of the checkpoint's text keep their rows, so the bundle's text part has to be the tokenizer
+of the checkpoint (`dvse import text`). Rows of ids that the checkpoint does not have begin at the
+mean of its rows, those of codes as their centroids lie to each other.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from dvse.errors import BundleError, TrainingError
+from dvse.text.hugging_face import HuggingFaceText
+from dvse.tokenizer import Tokenizer
+from model import DvseForCausalLM, initialize_rows, load_glm, preset
+from pipelines.training.decoder.recipe import DecoderRecipe
+
+_PROBES = ("The quick brown fox, 1234.", "你好,世界", "  x = [1]\n\tÄ 😀")
+
+
+def new_decoder(recipe: DecoderRecipe, tokenizer: Tokenizer) -> DvseForCausalLM:
+    """Return the decoder at which training begins, with an embedding for the tokenizer's ids.
+
+    Raises:
+        ModelConfigError: a shape that does not fit.
+        CheckpointError: no GLM-4 checkpoint, or a broken one.
+        TrainingError: the checkpoint reads other text ids than the bundle.
+    """
+    overrides = dict(recipe.model)
+    set_seed(recipe.training.seed)
+    checkpoint = overrides.pop("checkpoint", None)
+    if checkpoint is None:
+        config = preset(
+            overrides.pop("preset", "tiny"),
+            **{"vocab_size": tokenizer.vocabulary.size, **overrides},
+        )
+        decoder = DvseForCausalLM(config)
+    else:
+        decoder = _from_checkpoint(str(checkpoint), overrides, tokenizer)
+    if recipe.training.codebook_rows:
+        _begin_at_centroids(decoder, tokenizer)
+    return decoder
+
+
+def new_ids(tokenizer: Tokenizer) -> range:
+    """Return the ids behind the text: what a checkpoint of text has not learnt."""
+    return range(tokenizer.vocabulary.text_size, tokenizer.vocabulary.size)
+
+
+def _from_checkpoint(
+    source: str, overrides: dict[str, Any], tokenizer: Tokenizer
+) -> DvseForCausalLM:
+    folder = _found(source)
+    _check_text(folder, tokenizer)
+    decoder = load_glm(folder, **{"dtype": "auto", **overrides})
+    added, size = new_ids(tokenizer), tokenizer.vocabulary.size
+    if decoder.config.vocab_size < added.start:
+        raise TrainingError(
+            f"{folder}: expected an embedding of at least {added.start} ids of text, received "
+            f"{decoder.config.vocab_size}"
+        )
+    if decoder.config.vocab_size < size:
+        decoder.resize_token_embeddings(size, mean_resizing=False)
+    initialize_rows(decoder, added, "mean")
+    decoder.config.pad_token_id = tokenizer.vocabulary.pad_id
+    return decoder
+
+
+def _found(source: str) -> Path:
+    if Path(source).exists():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
+    except (OSError, HFValidationError) as error:
+        raise TrainingError(
+            f"[model] checkpoint = {source!r}: expected a directory or a Hub id that can be "
+            f"reached; {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _check_text(folder: Path, tokenizer: Tokenizer) -> None:
+    """See that the checkpoint and the bundle give the same ids to the same text."""
+    ours = tokenizer.text
+    advice = (
+        f"make a bundle whose text part is the checkpoint's: dvse import text {folder} "
+        "--output PART, dvse build-bundle --text PART ..., and tokenise with it"
+    )
+    try:
+        theirs = HuggingFaceText.load(folder)
+    except BundleError as error:
+        raise TrainingError(
+            f"{folder}: its tokenizer.json cannot be read, so nobody knows what its ids mean: "
+            f"{error}"
+        ) from error
+    if theirs.size != ours.size:
+        raise TrainingError(
+            f"{folder}: has {theirs.size} ids of text, the bundle {ours.size}; {advice}"
+        )
+    for index in range(theirs.size):
+        if theirs.piece(index) != ours.piece(index):
+            raise TrainingError(
+                f"{folder}: id {index} is {theirs.piece(index)!r} there and {ours.piece(index)!r} "
+                f"in the bundle; {advice}"
+            )
+    for probe in _PROBES:
+        if theirs.encode(probe).tolist() != ours.encode(probe).tolist():
+            raise TrainingError(f"{folder}: cuts {probe!r} differently than the bundle; {advice}")
+
+
+def _begin_at_centroids(decoder: DvseForCausalLM, tokenizer: Tokenizer) -> None:
+    """Let codes that are near in their codebook be near in the embedding, too."""
+    books = {
+        "image": tokenizer.image.quantizer if tokenizer.image else None,
+        "audio": tokenizer.audio.codebook if tokenizer.audio else None,
+    }
+    for name, book in books.items():
+        if book is None or tokenizer.vocabulary.num_levels(name) != 1:
+            continue
+        codes = torch.arange(tokenizer.vocabulary.num_codes(name))
+        ids = tokenizer.vocabulary.code_ids(name, codes.numpy())
+        if (ids[1:] - ids[:-1] != 1).any():
+            continue  # a grown codebook: its ids lie in several runs
+        with torch.no_grad():
+            centroids = book.decode(codes.unsqueeze(1))
+        initialize_rows(decoder, range(int(ids[0]), int(ids[-1]) + 1), centroids)
