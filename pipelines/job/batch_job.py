@@ -23,7 +23,7 @@ from pipelines.job.summary import Summary
 from pipelines.job.work import Work
 from pipelines.job.writer import ShardFormat
 from pipelines.sources.contents import LeftOut
-from pipelines.steps.step import Step
+from pipelines.steps.step import Step, StepDescription
 
 
 class BatchJob(ABC):
@@ -63,6 +63,7 @@ class BatchJob(ABC):
             progress=self._progress,
             stop=self._stop,
         )
+        self._description: StepDescription | None = None
         self._began = time.monotonic()
 
     def run(self) -> Summary:
@@ -90,15 +91,25 @@ class BatchJob(ABC):
     def _run(self) -> Summary:
         """Do what is missing, with signals listened to."""
 
+    def _loaded(self, engine: Engine) -> StepDescription:
+        """Open the engine, once.
+
+        Raises:
+            EngineStopped: asked to stop meanwhile.
+        """
+        if self._description is None:
+            engine.is_stopped = self._stop.is_set
+            self._progress.note("loading what encodes them")
+            self._description = engine.open(self._step)
+        return self._description
+
     def _opened(self, engine: Engine, begun: Begun) -> Work:
         """Open the engine and put the plan in force.
 
         Raises:
             EngineStopped: asked to stop meanwhile.
         """
-        engine.is_stopped = self._stop.is_set
-        self._progress.note("loading what encodes them")
-        description = engine.open(self._step)
+        description = self._loaded(engine)
         self._beginning.take_up(begun, description.profile)
         return Work(
             self._journal,

@@ -93,8 +93,15 @@ class PartPlace(ABC):
     """The place of one part among the others."""
 
     @abstractmethod
-    def turn(self, is_stopped: Callable[[], bool]) -> AbstractContextManager[bool]:
-        """Wait until no other part has its turn; give whether it came before a request to stop."""
+    def turn(
+        self, is_stopped: Callable[[], bool], meanwhile: Callable[[], object] = bool
+    ) -> AbstractContextManager[bool]:
+        """Wait until no other part has its turn; give whether it came before a request to stop.
+
+        Args:
+            is_stopped: asked now and then.
+            meanwhile: called once where there is something to wait for.
+        """
 
     @abstractmethod
     def take_if_empty(self) -> bool:
@@ -120,8 +127,12 @@ class LockedPlace(PartPlace):
         self._shared, self._turn, self._occupied = shared, turn, occupied
 
     @contextlib.contextmanager
-    def turn(self, is_stopped: Callable[[], bool]) -> Iterator[bool]:
+    def turn(
+        self, is_stopped: Callable[[], bool], meanwhile: Callable[[], object] = bool
+    ) -> Iterator[bool]:
         """Hold the lock of turns."""
+        if not _take(self._turn, fcntl.LOCK_EX):
+            meanwhile()
         while not (has_come := _take(self._turn, fcntl.LOCK_EX)) and not is_stopped():
             time.sleep(_POLL_S)
         try:

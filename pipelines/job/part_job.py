@@ -84,7 +84,8 @@ class PartJob(BatchJob):
     def _planned(self, place: PartPlace, part: Part, engine: Engine) -> _Run:
         """Make the plan, or take that of the parts that are at work already."""
         journal, size = self._journal, self._config.shard_size
-        with place.turn(self._stop.is_set) as has_come:
+        # Whoever waits for the plan loads what encodes while another finds the inputs.
+        with place.turn(self._stop.is_set, lambda: self._loaded(engine)) as has_come:
             if not has_come:
                 raise StoppedAtOnce
             is_alone = place.take_if_empty()

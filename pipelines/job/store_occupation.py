@@ -81,8 +81,12 @@ class StorePlace(PartPlace):
         self._claims = Claims(store / ".job" / "plan", heart.owner, watch)
 
     @contextlib.contextmanager
-    def turn(self, is_stopped: Callable[[], bool]) -> Iterator[bool]:
+    def turn(
+        self, is_stopped: Callable[[], bool], meanwhile: Callable[[], object] = bool
+    ) -> Iterator[bool]:
         """Wait until there is a plan, or nobody else who makes it."""
+        if not (self._job.exists() or self._claims.take(0)):
+            meanwhile()
         while not (has_come := self._job.exists() or self._claims.take(0)) and not is_stopped():
             time.sleep(self._look_s)
         yield has_come

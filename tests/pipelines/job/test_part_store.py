@@ -23,7 +23,7 @@ def store(monkeypatch):
     fs = fsspec.filesystem("memory")
     fs.store.clear()
     fs.pseudo_dirs[:] = [""]
-    monkeypatch.setattr(StoreOccupation, "beat_s", 0.1)
+    monkeypatch.setattr(StoreOccupation, "beat_s", 1.0)
     yield RemotePath("memory://bucket")
     fs.store.clear()
 
@@ -100,5 +100,5 @@ def test_what_is_missing_is_said_and_taken_over(inputs, wanted, store):
     journal = open_journal(out)
     (line,) = missing_parts(journal, journal.done(), 4)
     assert line.startswith("part 1/2 is not finished (it never began)")
-    assert run(inputs, out, part="2/2", take_over_s=0.5).num_missing == 0
+    assert run(inputs, out, part="2/2", take_over_s=3.0).num_missing == 0
     assert state(out) == wanted
