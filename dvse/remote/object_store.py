@@ -19,7 +19,7 @@ from dvse.errors import (
     UnreadableFileError,
 )
 from dvse.remote.address import is_address, scheme_of
-from dvse.remote.patience import PATIENCE, code_of
+from dvse.remote.patience import PATIENCE, code_of, status_of
 
 T = TypeVar("T")
 
@@ -254,7 +254,7 @@ def _is_taken(error: BaseException) -> bool:
     return any(
         isinstance(cause, FileExistsError)
         or code_of(cause) == "PreconditionFailed"
-        or 412 in (getattr(cause, "status", None), getattr(cause, "code", None))
+        or status_of(cause) == 412
         for cause in _causes(error)
     )
 
@@ -264,7 +264,7 @@ def _told(error: BaseException, address: str) -> DvseError:
     scheme = scheme_of(address)
     causes = list(_causes(error))
     codes = {code_of(cause) for cause in causes}
-    statuses = {getattr(cause, "status", None) or getattr(cause, "code", None) for cause in causes}
+    statuses = {status_of(cause) for cause in causes}
     way = _CREDENTIALS.get(scheme, "look at its address")
     if any(type(cause).__name__ in _NO_CREDENTIALS for cause in causes):
         return StorageError(f"{address}: no credentials for {scheme}:// were found; {way}")

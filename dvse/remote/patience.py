@@ -66,7 +66,7 @@ def is_passing(error: BaseException) -> bool:
             return True
         if isinstance(cause, TimeoutError | ConnectionError):
             return True
-        if _status(cause) in _PASSING_STATUS or code_of(cause) in _PASSING_CODES:
+        if status_of(cause) in _PASSING_STATUS or code_of(cause) in _PASSING_CODES:
             return True
         if any(f"{c.__module__}.{c.__qualname__}" in _PASSING_CLASSES for c in type(cause).__mro__):
             return True
@@ -131,8 +131,8 @@ def code_of(error: BaseException) -> str | None:
     return found.get("Code") if isinstance(found, dict) else None
 
 
-def _status(error: BaseException) -> int | None:
-    """The status of a server's answer, as the libraries hold it that people read with."""
+def status_of(error: BaseException) -> int | None:
+    """Return the status of a server's answer, as the libraries hold it that people read with."""
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):
         return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
