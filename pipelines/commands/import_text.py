@@ -7,7 +7,7 @@ HELP = """Make a text part of a published tokenizer: a tokenizer.json (GLM-4's, 
 SentencePiece model. Its ids and its special tokens stay; one that loses characters is refused."""
 EXAMPLES = """\
   dvse import text glm-4-9b/tokenizer.json --output runs/text
-  dvse build-bundle --text runs/text --image runs/image --output my-bundle"""
+  # then: dvse build-bundle --text runs/text --image runs/image --output my-bundle"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

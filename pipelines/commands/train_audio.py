@@ -20,7 +20,7 @@ dvse train audio --data recordings/ --encoder hubert/ --num-codes 2000 --num-lev
 torchrun --nproc-per-node 2 -m pipelines.cli train audio --data recordings/ --encoder hubert/ \\
     --device cuda --output runs/audio                      # several GPUs or nodes
 dvse train audio --data recordings/ --extend runs/audio --num-codes 1000 --output runs/bigger
-dvse build-bundle --base my-bundle --audio runs/bigger --output my-bundle-2
+# then: dvse build-bundle --base my-bundle --audio runs/bigger --output my-bundle-2
 dvse train audio --data fsdd/ --output runs/audio          # trains a small encoder as well
 """
 
