@@ -86,7 +86,9 @@ class DvseModel(DvsePreTrainedModel, GlmModel):
         if inputs_embeds is None:
             assert input_ids is not None
             check_length(input_ids.shape[-1])
-            check_ids(input_ids, self.embed_tokens.weight.shape[0])
+            # PEFT's wrapper around a table tells its weight alone.
+            num_ids = getattr(self.embed_tokens, "num_embeddings", None)
+            check_ids(input_ids, num_ids or self.embed_tokens.weight.shape[0])
             inputs_embeds = self.embed_tokens(input_ids)
         check_length(inputs_embeds.shape[1])
         check_context(past_key_values, inputs_embeds.shape[1], self.max_positions)

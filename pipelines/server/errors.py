@@ -120,7 +120,8 @@ def as_api_error(error: Exception) -> ApiError:
         case InputError() | VocabularyError():
             return ApiError(400, str(error), code="invalid_input")
         case HTTPException() if error.status_code == 404 and error.detail == "Not Found":
-            return ApiError(404, f"there are only {', '.join(ENDPOINTS)}", code="unknown_url")
+            paths = dict.fromkeys(endpoint.split()[1] for endpoint in ENDPOINTS)
+            return ApiError(404, f"there are only {', '.join(paths)}", code="unknown_url")
         case HTTPException():
             return ApiError(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():

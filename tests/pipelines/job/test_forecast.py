@@ -16,7 +16,12 @@ def made(*, decode_s=0.010, encode_s=0.002, hardware, total=1_000_000, shard_siz
     """A sample of 100 inputs of which each takes so long."""
     return Forecast(
         listing=ListingSummary(
-            sha256="", num_known=total, streams=(), by_kind={"image": total}, num_bytes=total * 9000
+            sha256="",
+            num_known=total,
+            streams=(),
+            by_kind={"image": total},
+            num_bytes=total * 9000,
+            left_out={},
         ),
         hardware=hardware,
         shard_size=shard_size,
