@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dvse.errors import ConfigError
+from dvse.image.latent_vit import latent_blocks
 from dvse.image.maskgit_decoder import MaskgitDecoder, MaskgitDecoderConfig
 from dvse.image.placement import check_positive
 from dvse.storage.spec_fields import read_fields
@@ -71,8 +72,6 @@ class LatentDecoder(nn.Module):
 
     def __init__(self, config: LatentDecoderConfig) -> None:
         super().__init__()
-        from timm.models.vision_transformer import Block
-
         self.config, self.dim, self.patch_size = config, config.dim, config.patch_size
         width = config.width
         self.embed = nn.Linear(config.dim, width)
@@ -80,12 +79,7 @@ class LatentDecoder(nn.Module):
         self.masks = nn.Parameter(torch.zeros(1 + config.side**2, width))
         self.positions = nn.Parameter(torch.zeros(config.num_latents, width))
         self.norm_before = _NORM(width)
-        self.blocks = nn.Sequential(
-            *(
-                Block(width, config.num_heads, qkv_bias=True, norm_layer=_NORM)
-                for _ in range(config.depth)
-            )
-        )
+        self.blocks = latent_blocks(width, depth=config.depth, num_heads=config.num_heads)
         self.norm_after = _NORM(width)
         self.pixels: nn.Module
         if config.maskgit:

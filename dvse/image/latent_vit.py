@@ -61,6 +61,15 @@ class LatentViTConfig:
             raise ConfigError("expected three means and three positive standard deviations")
 
 
+def latent_blocks(width: int, *, depth: int, num_heads: int) -> nn.Sequential:
+    """Return the transformer blocks that TiTok's encoder and decoder share."""
+    from timm.models.vision_transformer import Block
+
+    return nn.Sequential(
+        *(Block(width, num_heads, qkv_bias=True, norm_layer=_NORM) for _ in range(depth))
+    )
+
+
 class LatentViT(PictureEncoder):
     """`uint8 [N, size, size, 3]` to features `fp32 [N, 1, num_latents, dim]`.
 
@@ -72,8 +81,6 @@ class LatentViT(PictureEncoder):
 
     def __init__(self, config: LatentViTConfig) -> None:
         super().__init__(config.mean, config.std)
-        from timm.models.vision_transformer import Block
-
         self.config, self.dim, self.patch_size = config, config.dim, config.patch_size
         width, side = config.width, config.image_size // config.patch_size
         self.patch_embed = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size)
@@ -82,12 +89,7 @@ class LatentViT(PictureEncoder):
         # The learned tokens with their positions already added: nothing else is made of them.
         self.latents = nn.Parameter(torch.zeros(config.num_latents, width))
         self.norm_before = _NORM(width)
-        self.blocks = nn.Sequential(
-            *(
-                Block(width, config.num_heads, qkv_bias=True, norm_layer=_NORM)
-                for _ in range(config.depth)
-            )
-        )
+        self.blocks = latent_blocks(width, depth=config.depth, num_heads=config.num_heads)
         self.norm_after = _NORM(width)
         self.project = nn.Linear(width, config.dim)
 

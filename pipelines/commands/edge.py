@@ -5,7 +5,7 @@ import os
 import time
 
 from pipelines.commands.fields import add_flags, from_flags
-from pipelines.commands.serve import import_libraries, import_server
+from pipelines.commands.serve import import_libraries, import_server, take_api_key
 from pipelines.server.edge.settings import EdgeSettings
 
 HELP = """\
@@ -29,8 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     started = time.perf_counter()
     process = import_server()
-    key = os.environ.get("DVSE_API_KEY")
-    args.api_key = args.api_key or ([key] if key else None)
+    take_api_key(args)
     args.cloud_key = args.cloud_key or os.environ.get("DVSE_CLOUD_KEY")
     settings = from_flags(EdgeSettings, args)
     process.set_up_logging()

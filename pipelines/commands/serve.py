@@ -32,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     started = time.perf_counter()
     process = import_server()
-    key = os.environ.get("DVSE_API_KEY")
-    args.api_key = args.api_key or ([key] if key else None)
+    take_api_key(args)
     settings = from_flags(ServerSettings, args)
     process.set_up_logging()
     num_processes = settings.loading.tensor_parallel
@@ -47,6 +46,12 @@ def run(args: argparse.Namespace) -> int:
         return serve_replicas(settings)
     import_libraries()
     return process.serve(settings, imported_in_s=time.perf_counter() - started)
+
+
+def take_api_key(args: argparse.Namespace) -> None:
+    """Ask for the key in the environment where no flag gives one."""
+    key = os.environ.get("DVSE_API_KEY")
+    args.api_key = args.api_key or ([key] if key else None)
 
 
 def import_server() -> ModuleType:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_step import FakeStep
+from killed_job import clean, slow_pictures, start, state
 
 from pipelines.engines.inline import InlineEngine
 from pipelines.filtering.filters import read_filters
@@ -19,36 +20,6 @@ from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
 
 SUPPORT = Path(__file__).parents[1] / "pipelines" / "support"
-
-
-def make_folder(folder, count):
-    folder.mkdir()
-    for number in range(count):
-        data = b"SLEEP 0.01 %d" % number if number % 3 else b"picture %d" % number
-        (folder / f"p{number:04d}.png").write_bytes(b"BAD" if number % 17 == 5 else data)
-    return folder
-
-
-def state(output):
-    shards = {p.name: p.read_bytes() for p in sorted(output.glob("*.parquet"))}
-    return shards, (output / "errors.jsonl").read_bytes()
-
-
-def clean(folder, output):
-    config = JobConfig(inputs=[str(folder)], output=output, shard_size=8)
-    Job(config, FakeStep(), InlineEngine()).run()
-    return state(output)
-
-
-def start(folder, output, workers, *flags):
-    return subprocess.Popen(
-        [sys.executable, SUPPORT / "fake_job.py", folder, output, str(workers), *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        cwd=Path(__file__).parents[2],
-    )
 
 
 def finish(folder, output, *flags):
@@ -72,7 +43,7 @@ def count_markers(output):
 
 
 def test_filters_remember_across_kills(tmp_path):
-    folder = make_folder(tmp_path / "in", 64)
+    folder = slow_pictures(tmp_path / "in", 64)
     for number in range(0, 64, 5):
         (folder / f"p{number:04d}.png").write_bytes(b"picture %d" % (number % 3))
     filters = tmp_path / "filters.toml"
@@ -95,7 +66,7 @@ def test_filters_remember_across_kills(tmp_path):
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_and_run_again(tmp_path, rounds):
     rng = random.Random(rounds)
-    folder = make_folder(tmp_path / "in", 24 * rounds)
+    folder = slow_pictures(tmp_path / "in", 24 * rounds)
     out = tmp_path / "out"
     for _ in range(rounds):
         before = count_markers(out)
@@ -109,7 +80,7 @@ def test_killed_at_any_moment_and_run_again(tmp_path, rounds):
 
 
 def test_killed_between_shard_and_marker(tmp_path):
-    folder = make_folder(tmp_path / "in", 40)
+    folder = slow_pictures(tmp_path / "in", 40)
     finish(folder, tmp_path / "out")
     wanted = state(tmp_path / "out")
     # What a kill between the two steps of a commit leaves: a shard whose marker is not there,
@@ -127,7 +98,7 @@ def test_killed_between_shard_and_marker(tmp_path):
 @pytest.mark.parametrize("victim", ["000002.json", "000002.jsonl", "shard-000002.parquet"])
 @pytest.mark.parametrize("damage", ["empty", "garbage", "gone"])
 def test_damaged_files_of_a_finished_job_are_repaired(tmp_path, victim, damage):
-    folder = make_folder(tmp_path / "in", 32)
+    folder = slow_pictures(tmp_path / "in", 32)
     wanted = clean(folder, tmp_path / "out")
     (path,) = (tmp_path / "out").rglob(victim)
     if damage == "gone":
@@ -139,7 +110,7 @@ def test_damaged_files_of_a_finished_job_are_repaired(tmp_path, victim, damage):
 
 
 def test_a_damaged_journal_is_refused_with_the_way_out(tmp_path):
-    folder = make_folder(tmp_path / "in", 9)
+    folder = slow_pictures(tmp_path / "in", 9)
     clean(folder, tmp_path / "out")
     (tmp_path / "out" / ".job" / "job.json").write_text("{")
     with pytest.raises(Exception, match="--overwrite to start again"):
@@ -149,7 +120,7 @@ def test_a_damaged_journal_is_refused_with_the_way_out(tmp_path):
 @pytest.mark.parametrize("share", [0.5, 0.999])
 def test_a_full_disk_is_one_line_and_the_rerun_finishes(tmp_path, share):
     """RLIMIT_FSIZE makes the system refuse to write on, as a full disk does."""
-    folder = make_folder(tmp_path / "in", 40)
+    folder = slow_pictures(tmp_path / "in", 40)
     wanted = clean(folder, tmp_path / "clean")
     shards = (tmp_path / "clean").glob("shard-*.parquet")
     limit = int(share * max(shard.stat().st_size for shard in shards))
@@ -186,7 +157,7 @@ def test_a_really_full_disk(tmp_path):
     if not mounted:
         pytest.skip("no tmpfs can be mounted here")
     try:
-        folder = make_folder(tmp_path / "in", 80)
+        folder = slow_pictures(tmp_path / "in", 80)
         process = start(folder, disk / "out", 2)
         printed, _ = process.communicate(timeout=60)
         assert (process.returncode, "StorageError" in printed) == (1, True), printed
@@ -199,7 +170,7 @@ def test_a_really_full_disk(tmp_path):
 
 
 def test_two_jobs_at_once_do_not_mix(tmp_path):
-    folder = make_folder(tmp_path / "in", 60)
+    folder = slow_pictures(tmp_path / "in", 60)
     first, second = (start(folder, tmp_path / "out", 1) for _ in range(2))
     printed = [p.communicate(timeout=60)[0] for p in (first, second)]
     codes = sorted([first.returncode, second.returncode])
@@ -210,7 +181,7 @@ def test_two_jobs_at_once_do_not_mix(tmp_path):
 
 @pytest.mark.slow
 def test_every_kind_of_trouble_at_once(tmp_path):
-    folder = make_folder(tmp_path / "in", 150)
+    folder = slow_pictures(tmp_path / "in", 150)
     for number, data in enumerate([b"CRASH", b"EXIT", b"WEIRD", b"POISON", b"HANG"] * 2):
         (folder / f"t{number:02d}.png").write_bytes(data)
     flag = tmp_path / "flag"

@@ -4,56 +4,28 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-from fake_step import FakeStep
+from killed_job import clean, slow_pictures, state
+from killed_job import start as start_job
 
 from dvse.storage.shard import read_shard
-from pipelines.engines.inline import InlineEngine
 from pipelines.job.beats import beats
-from pipelines.job.config import JobConfig
-from pipelines.job.job import Job
 from pipelines.job.open_journal import open_journal
-
-SUPPORT = Path(__file__).parents[1] / "pipelines" / "support"
 
 
 def make_folder(folder, count):
     """Pictures that take their time, and two tables whose rows have the same names."""
-    folder.mkdir()
-    for number in range(count):
-        data = b"SLEEP 0.01 %d" % number if number % 3 else b"picture %d" % number
-        (folder / f"p{number:04d}.png").write_bytes(b"BAD" if number % 17 == 5 else data)
+    slow_pictures(folder, count)
     for name in ("x", "y"):
         lines = [json.dumps({"id": f"{n:03d}", "text": f"{name} {n}"}) for n in range(12)]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     return folder
 
 
-def state(output):
-    shards = {p.name: p.read_bytes() for p in sorted(output.glob("*.parquet"))}
-    return shards, (output / "errors.jsonl").read_bytes()
-
-
-def clean(folder, output):
-    config = JobConfig(inputs=[str(folder)], output=output, shard_size=8)
-    Job(config, FakeStep(), InlineEngine()).run()
-    return state(output)
-
-
 def start(folder, output, *flags, workers=1):
-    return subprocess.Popen(
-        [sys.executable, SUPPORT / "fake_job.py", folder, output, str(workers), *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        cwd=Path(__file__).parents[2],
-    )
+    return start_job(folder, output, workers, *flags)
 
 
 def finish(*processes):
