@@ -65,11 +65,22 @@ def survey_w64(file: BinaryIO, size: int) -> Survey:
         name, length = struct.unpack("<16sQ", file.read(24))
         if name == b"data" + _W64_GUID:
             if length <= 24 or length >= 1 << 62:
-                return WHOLE
+                return _w64_to_the_end(file, position, size)
             missing = position + length - size
             return truncated(missing) if missing > 0 else _alone(file, position + length, b"riff")
         position += max(24, length + -length % 8)
     return truncated(max(1, position + 24 - size))
+
+
+def _w64_to_the_end(file: BinaryIO, position: int, size: int) -> Survey:
+    """A file without sizes, as programs that stream leave it: the true ones in their place."""
+    if position + 24 == size:
+        return WHOLE
+    file.seek(0)
+    header = bytearray(file.read(position + 24))
+    for place, length in ((16, size), (position + 16, size - position)):
+        struct.pack_into("<Q", header, place, length)
+    return Survey(pieces=(Piece(start=len(header), stop=size, header=bytes(header)),))
 
 
 def survey_caf(file: BinaryIO, size: int) -> Survey:

@@ -17,11 +17,12 @@ _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "aac", "amr", "amrnb", "amrwb", "ac3",
     "eac3", "dts", "truehd", "mlp", "flv", "ogg", "wav", "w64", "aiff", "au", "caf", "voc", "wv",
     "tta", "ape", "mpc", "mpc8", "rm", "mpegts", "mpeg", "iff", "oma", "tak", "dsf", "gsm", "avi",
-    "sox", "loas", "flac", "nut",
+    "sox", "loas", "flac", "nut", "nistsphere",
 )  # fmt: skip
 _STATES_LENGTH = ("mov", "matroska", "asf", "wv", "tta", "ape", "mpc8", "sox", "caf")
 """Containers whose header states a length that was known when it was written."""
 _TOLERANCE_S = 0.1
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 @contextmanager
@@ -41,6 +42,8 @@ def opened_by_ffmpeg(
         raise DecodeError(
             f"{name}: libsndfile does not read it (it starts with {start!r}), FFmpeg may; {problem}"
         ) from None
+    file.seek(0)
+    is_promise = not _is_broadcast(file.read(1 << 16))
     file.seek(0)
     try:
         container = av.open(file, options={"format_whitelist": ",".join(_CONTAINERS)})
@@ -68,7 +71,8 @@ def opened_by_ffmpeg(
                     )
                 received += len(following)
                 yield following
-            _check_length(container, stream, received / rate, name)
+            if is_promise:
+                _check_length(container, stream, received / rate, name)
 
         dropped = without_first(rest(), num_samples(start_s, rate))
         yield Recording(name=name, sample_rate_hz=rate, blocks=dropped)
@@ -84,6 +88,15 @@ def _the_stream(container: Any, name: str) -> Any:
     if sounds[0].codec_context is None:
         raise DecodeError(f"{name}: its sound is coded in a way that FFmpeg does not decode")
     return sounds[0]
+
+
+def _is_broadcast(head: bytes) -> bool:
+    """Whether an ASF was streamed: its header was written before its length was known.
+
+    [ASF specification, 3.2: flags of the File Properties Object, bit 0]
+    """
+    place = head.find(_ASF_PROPERTIES)
+    return 0 <= place < len(head) - 88 and head[place + 88] & 1 == 1
 
 
 def _is_cover(stream: Any) -> bool:

@@ -103,6 +103,14 @@ def test_joined_streams_are_read_to_the_end(kind: str, subtype: str) -> None:
     assert length_s(data * 3) == pytest.approx(6.0, abs=3 * TOLERANCE_S)
 
 
+@pytest.mark.parametrize("stated", [0, (1 << 63) - 1, (1 << 64) - 1])
+def test_wave64_from_a_pipe_goes_to_its_end(stated: int) -> None:
+    data = bytearray(made("W64", "PCM_16"))
+    place = data.index(b"data\xf3\xac") + 16
+    data[16:24] = data[place : place + 8] = stated.to_bytes(8, "little")
+    assert length_s(bytes(data)) == pytest.approx(2.0)
+
+
 def test_streams_of_two_rates_are_refused() -> None:
     for kind, subtype in (("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_16")):
         with pytest.raises(DecodeError, match="joined"):
@@ -119,6 +127,9 @@ _FFMPEG = {
 }  # fmt: skip
 _SOX = ("wav", "aiff", "aifc", "au", "w64", "caf", "flac", "ogg", "voc", "nist", "8svx", "avr",
         "htk", "gsm", "amr-nb")  # fmt: skip
+_PIPED = ("wav", "w64", "au", "flac", "ogg", "opus", "asf", "matroska", "webm", "mp3", "adts", "nut",
+          "voc", "rm", "tta", "wv")  # fmt: skip
+"""What FFmpeg writes where it cannot go back to fill in the sizes."""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +148,14 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         path = folder / f"s.{ending}"
         if subprocess.run(["sox", tone, path], capture_output=True).returncode == 0:
             found[path.name] = path.read_bytes()
+    for kind in _PIPED:
+        command = ["ffmpeg", "-v", "error", "-i", tone, "-f", kind, "-"]
+        if piped := subprocess.run(command, capture_output=True).stdout:
+            found[f"piped.{kind}"] = piped
+    # soundfile has no NIST of 32 bits to read, FFmpeg has: sox writes it of float samples.
+    path = folder / "s.32.nist"
+    if subprocess.run(["sox", tone, "-b", "32", path], capture_output=True).returncode == 0:
+        found[path.name] = path.read_bytes()
     return found
 
 
