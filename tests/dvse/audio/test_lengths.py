@@ -127,8 +127,8 @@ _FFMPEG = {
 }  # fmt: skip
 _SOX = ("wav", "aiff", "aifc", "au", "w64", "caf", "flac", "ogg", "voc", "nist", "8svx", "avr",
         "htk", "gsm", "amr-nb")  # fmt: skip
-_PIPED = ("wav", "w64", "au", "flac", "ogg", "opus", "asf", "matroska", "webm", "mp3", "adts", "nut",
-          "voc", "rm", "tta", "wv")  # fmt: skip
+_PIPED = ("wav", "w64", "au", "flac", "ogg", "opus", "asf", "matroska", "webm", "mp3", "adts",
+          "nut", "voc", "rm", "tta", "wv")  # fmt: skip
 """What FFmpeg writes where it cannot go back to fill in the sizes."""
 
 
