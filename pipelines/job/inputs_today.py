@@ -1,6 +1,5 @@
 """Do the inputs of a job still hold what it made of them? What `dvse verify` asks besides."""
 
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -55,7 +54,7 @@ def _whole(listing: Path) -> list[Entry]:
             continue
         if entry.first and entry.count is not None:
             place = last[entry.path, entry.name]
-            whole[place] = replace(entry, first=0, count=entry.first + entry.count)
+            whole[place] = entry._replace(first=0, count=entry.first + entry.count)
         else:
             last[entry.path, entry.name] = len(whole)
             whole.append(entry)
@@ -81,8 +80,7 @@ def _today(entry: Entry, lister: Lister, options: SourceOptions) -> Entry:
     now = list(lister.entries([entry.path]))
     if not now or now[0].kind in FAILURES or (is_same and not _are_there(now[0], options)):
         return entry
-    return replace(
-        now[0],
+    return now[0]._replace(
         path=entry.path,
         name=entry.name,
         # Of a folder that could not be read before all files count.

@@ -71,18 +71,21 @@ def write_listing(
     streams: list[int] = []
     by_kind: Counter[str] = Counter()
     num_bytes = 0
-    with path.open("w", encoding="ascii") as file:
-        lister = Lister(options, skip=skip)
-        for number, entry in enumerate(lister.entries(inputs)):
-            line = entry.to_json() + "\n"
-            digest.update(line.encode("ascii"))
-            file.write(line)
-            if entry.count is None:
-                streams.append(number)
-            by_kind[entry.kind] += entry.count or 0
-            num_bytes += entry.stamp.size if entry.stamp else 0
-            if number % 1000 == 0:
-                tick(number)
+    lister = Lister(options, skip=skip)
+    entries = lister.entries(inputs)
+    number = 0
+    with path.open("wb") as file:
+        while some := list(islice(entries, 1000)):
+            lines = "".join([f"{entry.to_json()}\n" for entry in some]).encode("ascii")
+            digest.update(lines)
+            file.write(lines)
+            for entry in some:
+                if entry.count is None:
+                    streams.append(number)
+                number += 1
+                by_kind[entry.kind] += entry.count or 0
+                num_bytes += entry.stamp.size if entry.stamp else 0
+            tick(number)
     return ListingSummary(
         sha256=digest.hexdigest(),
         num_known=by_kind.total(),

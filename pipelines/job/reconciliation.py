@@ -5,7 +5,7 @@ a hole, and neither happens unless it was asked for; else the job is refused, wi
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dvse.errors import ResumeError
@@ -65,11 +65,11 @@ def reconcile(comparison: Comparison, *, size: int, may: Permissions) -> Reconci
         changed += what.numbers
         kept = known.count if known.count is None else known.count - what.num_gone
         for position, entry in zip(known.positions, known.entries, strict=True):
-            slots[position] = _kept(replace(now, first=entry.first, count=entry.count), kept)
+            slots[position] = _kept(now._replace(first=entry.first, count=entry.count), kept)
         if what.num_gone and kept is not None:
             changed += [known.number(kept + i) for i in range(what.num_gone)]
         if what.num_added and known.count is not None:
-            added.append(replace(now, first=known.count, count=what.num_added))
+            added.append(now._replace(first=known.count, count=what.num_added))
     for known in comparison.gone:
         if known.entries[0].kind not in FAILURES:
             changed += [known.number(i) for i in range(known.count or 0)]
@@ -108,7 +108,7 @@ def _kept(entry: Entry, kept: int | None) -> list[Entry]:
         return [entry]
     left = max(kept - entry.first, 0)
     hole = _hole(entry.count - left)
-    return [replace(entry, count=left), hole] if left else [hole]
+    return [entry._replace(count=left), hole] if left else [hole]
 
 
 def _hole(count: int | None) -> Entry:

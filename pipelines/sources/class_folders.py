@@ -44,10 +44,14 @@ def labelled_kinds(tree: Tree, folder: str, skip: str | None) -> frozenset[str]:
         children = {c: is_dir for c, is_dir in found.items() if not is_hidden(c)}
         if folder_manifests(children.keys()) or depth > _DEEPEST:
             return frozenset()
-        kinds = {c: _kind(c) for c, is_dir in children.items() if not is_dir}
-        if any(k and f"{c.rpartition('.')[0]}.txt" in children for c, k in kinds.items()):
+        # Files come by the million, endings do not.
+        files = [c for c, is_dir in children.items() if not is_dir]
+        kinds = {e: kind for e in {c[c.rfind(".") :] for c in files} if (kind := _kind(f"x{e}"))}
+        if ".txt" in {c[-4:] for c in files} and any(
+            f"{c[: c.rfind('.')]}.txt" in children for c in files if c[c.rfind(".") :] in kinds
+        ):
             return frozenset()
-        for kind in filter(None, set(kinds.values())):
+        for kind in set(kinds.values()):
             names[kind].add(path.rpartition("/")[2])
             depths[kind].add(depth)
         if all(len(known) > 1 for known in depths.values()):

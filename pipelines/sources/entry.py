@@ -9,8 +9,8 @@ media is opened), small on disk, and two of them can be compared.
 
 import json
 import os
-from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as _quoted
+from typing import NamedTuple
 
 from dvse.remote import object_store
 from dvse.remote.address import is_address
@@ -30,8 +30,7 @@ FAILURE, UNOPENED = "failure", "unopened"
 FAILURES = frozenset((FAILURE, UNOPENED))
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """Size and time of last change, by which a changed file is noticed without reading it.
 
     Of an object in a store the ETag stands in place of the time.
@@ -58,9 +57,8 @@ class Stamp:
         return cls(info.st_size, info.st_mtime_ns)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A file, a group of files, or a container.
+class Entry(NamedTuple):
+    """A file, a group of files, or a container; a tuple, for it is made by the million.
 
     Attributes:
         kind: key of the source that reads it, see `pipelines.sources.registry`.
@@ -81,7 +79,7 @@ class Entry:
     kind: str
     path: str
     name: str
-    count: int | None = 1
+    count: int | None = 1  # type: ignore[assignment]  # a tuple has a method of that name
     stamp: Stamp | None = None
     caption: str | None = None
     caption_stamp: Stamp | None = None
@@ -94,22 +92,23 @@ class Entry:
 
     def to_json(self) -> str:
         """Return one line of JSON; names that are no UTF-8 survive as escapes."""
+        kind, path, name, count, stamp, *rest = self
+        label = self.label
+        if rest[:-1] == _PLAIN and count is not None and stamp and not stamp.version:
+            # By the million, and four times as fast as the same by `json.dumps`.
+            head = f"{_quoted(kind)},{_quoted(path)},{_quoted(name)}"
+            more = f",null,null,[],null,0,null,null,{_quoted(label)}" if label else ""
+            return f"[{head},{count},[{stamp.size},{stamp.mtime_ns}]{more}]"
         is_container = self.first or self.sha256 or self.media_sha256
         is_more = self.caption or self.members or self.failure or is_container
-        if not is_more and self.count is not None and self.stamp and not self.stamp.version:
-            # By the million, and four times as fast as the same by `json.dumps`.
-            stamp = f"[{self.stamp.size},{self.stamp.mtime_ns}]"
-            head = f"{_quoted(self.kind)},{_quoted(self.path)},{_quoted(self.name)}"
-            rest = f",null,null,[],null,0,null,null,{_quoted(self.label)}" if self.label else ""
-            return f"[{head},{self.count},{stamp}{rest}]"
-        fields: list[object] = [self.kind, self.path, self.name, self.count, _pair(self.stamp)]
-        if is_more or self.label:
+        fields: list[object] = [kind, path, name, count, _pair(stamp)]
+        if is_more or label:
             why = self.failure and [self.failure.stage, self.failure.type, self.failure.reason]
             fields += [self.caption, _pair(self.caption_stamp), list(self.members), why]
-        if is_container or self.label:
+        if is_container or label:
             fields += [self.first, self.sha256]
-        if self.media_sha256 or self.label:
-            fields += [self.media_sha256, self.label]
+        if self.media_sha256 or label:
+            fields += [self.media_sha256, label]
         return json.dumps(fields, separators=(",", ":"))
 
     @classmethod
@@ -139,6 +138,10 @@ class Entry:
             media_sha256=media_sha256,
             label=label,
         )
+
+
+_PLAIN = [None, None, (), None, 0, None, None]
+"""What stands between stamp and label of a file that is an input by itself."""
 
 
 def _pair(stamp: Stamp | None) -> list[object] | None:

@@ -9,5 +9,7 @@ def is_hidden(name: str) -> bool:
     >>> is_hidden("d/._a.png"), is_hidden("./a.png"), is_hidden("__MACOSX/a.png")
     (True, False, True)
     """
+    if "/" not in name:  # asked by the million
+        return name.startswith(".") or name == _FOLDER_OF_FORKS
     *folders, last = name.split("/")
     return last.startswith(".") or _FOLDER_OF_FORKS in (*folders, last)

@@ -23,6 +23,11 @@ AUDIO = frozenset(
     )
 )
 TEXT = frozenset((".txt", ".text", ".md"))
+MEDIA = {
+    ending: kind
+    for kind, endings in (("image", IMAGE), ("audio", AUDIO), ("text", TEXT))
+    for ending in endings
+}
 CONTAINERS = {
     ".tar": "tar",
     ".tar.gz": "tar",
@@ -73,12 +78,8 @@ def media_kind(path: str, ending: str | None = None) -> str:
         InputError: an extension that stands for none of them; SVG says why.
     """
     ending = extension(path) if ending is None else ending
-    if ending in IMAGE:
-        return "image"
-    if ending in AUDIO:
-        return "audio"
-    if ending in TEXT:
-        return "text"
+    if (kind := MEDIA.get(ending)) is not None:
+        return kind
     if ending in (".svg", ".svgz"):
         raise DecodeError(
             f"{_name(path)}: SVG pictures are drawings, not pixels; convert it to PNG first"

@@ -12,7 +12,6 @@ wherever it lies.
 import glob
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
 from itertools import groupby
 
 from dvse.errors import (
@@ -32,7 +31,7 @@ from pipelines.sources.contents import Contents, LeftOut
 from pipelines.sources.entry import FAILURE, UNOPENED, Entry, Stamp
 from pipelines.sources.folder_manifests import described_by, files_of, folder_manifests
 from pipelines.sources.hidden import is_hidden
-from pipelines.sources.kinds import CONTAINERS, extension, media_kind
+from pipelines.sources.kinds import CONTAINERS, MEDIA, extension, media_kind
 from pipelines.sources.record import Failure, utf8_name
 from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
 from pipelines.sources.saved_dataset import saved_dataset_leftovers
@@ -145,12 +144,21 @@ class Lister:
             yield from self._grouped(path, name, is_folder, (*ancestors, identity))
             return
         yield from self._followed(path, name, is_folder)
+        has_texts = any(child.endswith(".txt") for child in is_folder)
+        label = path.rpartition("/")[2]
         for child in _by_bytes(is_folder):
-            inner, shown = f"{path}/{child}", _join(name, child)
+            inner, shown = f"{path}/{child}", f"{name}/{child}" if name else child
+            # What nearly all files of a large folder are: a picture, recording or text by itself.
+            kind = MEDIA.get(child[child.rfind(".") :])
+            is_captioned = has_texts and kind != "text"
             if is_folder[child]:
                 yield from self._folder(inner, shown, (*ancestors, identity))
-            else:
+            elif kind is None or is_captioned or inner in self._claimed:
                 yield from self._file(inner, shown, beside=is_folder.keys())
+            else:
+                stamp = tree.stamp(inner)
+                of_class = label if kind in self._labelled else None
+                yield Entry(kind, inner, shown, 1, stamp, label=of_class)
 
     def _followed(self, path: str, name: str, is_folder: dict[str, bool]) -> Iterator[Entry]:
         """The manifests that belong to a folder; what they name and hold is taken out."""
@@ -266,8 +274,7 @@ class Lister:
         if contents.num_inputs == 0:
             empty = InputError(f"{utf8_name(entry.name)}: it holds no inputs")
             return _failed(entry.path, entry.name, empty, stamp=entry.stamp)
-        return replace(
-            entry,
+        return entry._replace(
             count=contents.num_inputs,
             sha256=sha256,
             media_sha256=contents.media_sha256,

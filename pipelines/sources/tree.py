@@ -118,7 +118,11 @@ class LocalTree(Tree):
 
     def stamp(self, path: str) -> Stamp | None:
         """Return size and time."""
-        return Stamp.of(path)
+        try:
+            info = os.stat(path)
+        except (OSError, ValueError):
+            return Stamp.of(path)  # which asks again where the fault may pass
+        return Stamp(info.st_size, info.st_mtime_ns)
 
     def matches(self, pattern: str) -> list[str] | None:
         """Match names, hidden ones too."""

@@ -1,7 +1,6 @@
 """Two long listings that hardly differ: what differs is found, and little is held in memory."""
 
 import tracemalloc
-from dataclasses import replace
 
 from pipelines.job.comparison import Comparison
 from pipelines.job.permissions import Permissions
@@ -33,7 +32,7 @@ def write(path, entries):
 def test_what_differs_is_found_and_hardly_anything_else_held(tmp_path):
     listing = write(tmp_path / "listing", map(entry, range(COUNT)))
     now = [entry(number) for number in range(COUNT)]
-    now[5] = replace(now[5], stamp=Stamp(1, 8))
+    now[5] = now[5]._replace(stamp=Stamp(1, 8))
     now[9000:9001] = []
     now.append(entry(COUNT))
     found = write(tmp_path / "found", now)
