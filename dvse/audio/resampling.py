@@ -11,10 +11,15 @@ for each sample instead.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dvse.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torchaudio.transforms import Resample
 
 _ZERO_CROSSINGS, _ROLLOFF = 6, 0.99
 RESAMPLER = f"torchaudio's Hann-windowed sinc, {_ZERO_CROSSINGS} zero crossings, rolloff {_ROLLOFF}"
@@ -114,15 +119,22 @@ class _Filter(ABC):
     def __call__(self, samples: np.ndarray, position: int) -> np.ndarray: ...
 
 
+@lru_cache(maxsize=8)
+def _table(old: int, new: int) -> "Resample":
+    """The filters of two rates: to make them costs as much as to encode half a second."""
+    from torchaudio.transforms import Resample
+
+    return Resample(old, new)
+
+
 class _TableFilter(_Filter):
     """torchaudio's own filter bank; steps are whole periods of `old` samples."""
 
     def __init__(self, old: int, new: int, reach: int) -> None:
         import torch
-        from torchaudio.transforms import Resample
 
         self._torch = torch
-        self._resample = Resample(old, new)
+        self._resample = _table(old, new)
         self._old, self._new = old, new
         self._periods = math.ceil(reach / old)
         self.context = self._periods * old
