@@ -1,6 +1,7 @@
 """`dvse train decoder`: token shards to a model directory."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.training.decoder.adapting import let_learn, with_adapters
     from pipelines.training.decoder.loop import train_decoder
     from pipelines.training.decoder.recipe import DecoderRecipe, read_recipe
-    from pipelines.training.decoder.start import new_decoder
+    from pipelines.training.decoder.start import new_decoder, new_ids
 
     recipe = read_recipe(args.recipe) if args.recipe else DecoderRecipe()
     folder = find_bundle(args.bundle)
@@ -54,16 +55,27 @@ def run(args: argparse.Namespace) -> int:
 
         raise ConfigError(f"the recipe's model: {error}") from error
     run_folder = args.output.with_name(args.output.name + ".run")
+    added = new_ids(tokenizer.vocabulary)
+    _say_what_it_holds(decoder.config, recipe, added)
     learner: Any = decoder
-    let_learn(decoder, recipe.training, tokenizer)
+    let_learn(decoder, recipe.training, added)
     if recipe.adapters is not None:
         base = args.output.with_name(args.output.name + ".base")
         if not (args.resume and base.is_dir()):
             save_model(decoder, folder, base)
         print(f"the decoder that the adapters belong to: {base}")
-        learner = with_adapters(load_model(base).model, recipe.adapters, tokenizer)
+        learner = with_adapters(load_model(base).model, recipe.adapters, added)
     log = train_decoder(learner, tokenizer, args.data, recipe, run_folder, resume=args.resume)
     save_model(learner, folder, args.output)
     print(f"{args.output}: trained for {recipe.training.max_steps} steps, {log[-1]}")
     print(f"log, samples and checkpoints: {run_folder}")
     return 0
+
+
+def _say_what_it_holds(config: Any, recipe: Any, added: range) -> None:
+    """Print the memory of a step, once for all processes."""
+    from pipelines.runs.processes import card_bytes
+    from pipelines.training.decoder.memory import GIB, training_memory
+
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(training_memory(config, recipe, added).table(card_gib=card_bytes() / GIB))

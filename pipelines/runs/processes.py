@@ -100,3 +100,10 @@ def device_of_process(device: str) -> torch.device:
     if device == "cuda" and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return torch.device(device)
+
+
+def card_bytes() -> int:
+    """Return the memory of the device that this process computes on; of a CPU, the machine's."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(device_of_process("cuda")).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -14,16 +14,17 @@ from typing import Any
 from torch import nn
 
 from dvse.errors import ConfigError, MissingExtraError
-from dvse.tokenizer import Tokenizer
 from model import DvseForCausalLM
 from pipelines.training.decoder.recipe import AdapterSettings, DecoderTraining
-from pipelines.training.decoder.start import new_ids
 
 
-def with_adapters(
-    decoder: DvseForCausalLM, settings: AdapterSettings, tokenizer: Tokenizer
-) -> nn.Module:
+def with_adapters(decoder: DvseForCausalLM, settings: AdapterSettings, added: range) -> nn.Module:
     """Return the decoder under adapters that begin without effect.
+
+    Args:
+        decoder: its own weights stay.
+        settings: the adapters.
+        added: ids of new rows, which learn beside them if asked for, see `new_ids`.
 
     Raises:
         MissingExtraError: PEFT is not installed.
@@ -36,9 +37,10 @@ def with_adapters(
 
     more: dict[str, Any] = {}
     if settings.new_rows:
-        more["trainable_token_indices"] = {"embed_tokens": list(new_ids(tokenizer))}
-    targets: Any = list(settings.targets) or None
-    if settings.targets == ("all-linear",):
+        more["trainable_token_indices"] = {"embed_tokens": list(added)}
+    # PEFT leaves the head out, and a gate is no linear layer.
+    targets: Any = list(settings.targets)
+    if settings.targets in ((), ("all-linear",)):
         targets = "all-linear"
     try:
         config = peft.LoraConfig(
@@ -56,7 +58,7 @@ def with_adapters(
         raise ConfigError(f"[adapters]: {error}") from error
 
 
-def let_learn(decoder: DvseForCausalLM, settings: DecoderTraining, tokenizer: Tokenizer) -> None:
+def let_learn(decoder: DvseForCausalLM, settings: DecoderTraining, added: range) -> None:
     """Freeze what the recipe does not want to learn.
 
     With `learns = "new rows"` the embedding learns, but its gradient is kept to the new ids.
@@ -67,7 +69,7 @@ def let_learn(decoder: DvseForCausalLM, settings: DecoderTraining, tokenizer: To
         weight.requires_grad_(False)
     table = decoder.get_input_embeddings().weight
     table.requires_grad_(True)
-    start = new_ids(tokenizer).start
+    start = added.start
 
     def keep_new(gradient: Any) -> Any:
         gradient = gradient.clone()

@@ -78,7 +78,7 @@ class AdapterSettings:
     alpha: int = setting(32, "their scale, divided by the rank")
     dropout: float = setting(0.0, "before them")
     targets: tuple[str, ...] = setting(
-        (), "modules that get one, or all-linear (default: attention and FFN)"
+        (), "modules that get one (default: all-linear, attention and FFN)"
     )
     new_rows: bool = setting(
         True, "let the embedding's rows of images and recordings learn beside them"

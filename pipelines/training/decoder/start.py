@@ -9,6 +9,7 @@ of the checkpoint (`dvse import text`). Rows of ids that the checkpoint does not
 mean of its rows, those of codes as their centroids lie to each other.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from transformers import set_seed
 from dvse.errors import BundleError, TrainingError
 from dvse.text.hugging_face import HuggingFaceText
 from dvse.tokenizer import Tokenizer
-from model import DvseForCausalLM, initialize_rows, load_glm, preset
+from dvse.vocabulary import Vocabulary
+from model import DvseConfig, DvseForCausalLM, initialize_rows, load_glm, preset
 from pipelines.training.decoder.recipe import DecoderRecipe
 
 _PROBES = ("The quick brown fox, 1234.", "你好,世界", "  x = [1]\n\tÄ 😀")
@@ -36,11 +38,7 @@ def new_decoder(recipe: DecoderRecipe, tokenizer: Tokenizer) -> DvseForCausalLM:
     set_seed(recipe.training.seed)
     checkpoint = overrides.pop("checkpoint", None)
     if checkpoint is None:
-        config = preset(
-            overrides.pop("preset", "tiny"),
-            **{"vocab_size": tokenizer.vocabulary.size, **overrides},
-        )
-        decoder = DvseForCausalLM(config)
+        decoder = DvseForCausalLM(decoder_config(recipe, tokenizer.vocabulary))
     else:
         decoder = _from_checkpoint(str(checkpoint), overrides, tokenizer)
     if recipe.training.codebook_rows:
@@ -48,9 +46,39 @@ def new_decoder(recipe: DecoderRecipe, tokenizer: Tokenizer) -> DvseForCausalLM:
     return decoder
 
 
-def new_ids(tokenizer: Tokenizer) -> range:
+def decoder_config(
+    recipe: DecoderRecipe, vocabulary: Vocabulary, *, shape: str | None = None
+) -> DvseConfig:
+    """Return the configuration that `new_decoder` would give a decoder, without reading weights.
+
+    Args:
+        recipe: its preset or checkpoint; of a Hub id `config.json` is fetched.
+        vocabulary: of the bundle.
+        shape: a preset of `model.preset` that stands for a checkpoint that is not here.
+
+    Raises:
+        ModelConfigError, CheckpointError, TrainingError: as `new_decoder` does.
+    """
+    overrides = dict(recipe.model)
+    checkpoint = overrides.pop("checkpoint", None)
+    if checkpoint is None:
+        name = overrides.pop("preset", "tiny")
+        return preset(name, **{"vocab_size": vocabulary.size, **overrides})
+    if shape is not None:
+        overrides.pop("dtype", None)
+        config = preset(shape, **overrides)
+        config.dtype = torch.bfloat16
+    else:
+        folder = _found(str(checkpoint), files=["config.json"])
+        overrides.pop("dtype", None)
+        config = DvseConfig.from_pretrained(folder, **overrides)
+    config.vocab_size = max(config.vocab_size, vocabulary.size)
+    return config
+
+
+def new_ids(vocabulary: Vocabulary) -> range:
     """Return the ids behind the text: what a checkpoint of text has not learnt."""
-    return range(tokenizer.vocabulary.text_size, tokenizer.vocabulary.size)
+    return range(vocabulary.text_size, vocabulary.size)
 
 
 def _from_checkpoint(
@@ -59,7 +87,7 @@ def _from_checkpoint(
     folder = _found(source)
     _check_text(folder, tokenizer)
     decoder = load_glm(folder, **{"dtype": "auto", **overrides})
-    added, size = new_ids(tokenizer), tokenizer.vocabulary.size
+    added, size = new_ids(tokenizer.vocabulary), tokenizer.vocabulary.size
     if decoder.config.vocab_size < added.start:
         raise TrainingError(
             f"{folder}: expected an embedding of at least {added.start} ids of text, received "
@@ -72,14 +100,14 @@ def _from_checkpoint(
     return decoder
 
 
-def _found(source: str) -> Path:
+def _found(source: str, files: Sequence[str] = ("*.json", "*.safetensors")) -> Path:
     if Path(source).exists():
         return Path(source)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(source, allow_patterns=list(files)))
     except (OSError, HFValidationError) as error:
         raise TrainingError(
             f"[model] checkpoint = {source!r}: expected a directory or a Hub id that can be "

@@ -167,7 +167,7 @@ def test_new_rows_alone(glm, bundle, shards, tmp_path):
         model={"checkpoint": str(glm), "dtype": "float32"}, training=DecoderTraining()
     )
     before = new_decoder(started, tokenizer).state_dict()
-    start = new_ids(tokenizer).start
+    start = new_ids(tokenizer.vocabulary).start
     for name, weight in model.state_dict().items():
         if name == "model.embed_tokens.weight":
             assert torch.equal(weight[:start], before[name][:start])
