@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 FORMAT_VERSION = "1"
 PATTERN = "shard-*.parquet"
 DONE_FOLDER = ".job/done"
+SHARDS_A_FOLDER = 1000
+"""So many lie in the directory of a job itself; each thousand behind them has a folder."""
+NUMBERED_FOLDERS = "[0-9][0-9][0-9]*"
 
 _PREFIX = "dvse."
 _TIGHT = (",", ":")
@@ -108,6 +111,16 @@ def shard_number(name: str) -> int:
     """
     digits = name.removeprefix("shard-").partition(".")[0].partition("-")[0]
     return int(digits) if digits.isdecimal() else -1
+
+
+def folder_of(number: int) -> str:
+    """Return the folder inside a job's directory that a shard lies in, empty for that itself.
+
+    >>> folder_of(999), folder_of(1000)
+    ('', '001')
+    """
+    thousand = number // SHARDS_A_FOLDER
+    return f"{thousand:03d}" if thousand > 0 else ""
 
 
 def shard_schema(id_dtype: np.dtype | str) -> pa.Schema:
@@ -246,9 +259,13 @@ def find_shards(folder: Location) -> list[Location]:
     >>> find_shards(Path("no such folder"))
     []
     """
-    found: list[Location] = sorted(folder.glob(PATTERN))  # type: ignore[type-var]
     if not isinstance(folder, RemotePath):
-        return found
+        inner = (p for f in folder.glob(NUMBERED_FOLDERS) for p in f.glob(PATTERN))
+        # A shard in another folder is another job's; one that is there twice was made again.
+        inner = (p for p in inner if p.parent.name == folder_of(shard_number(p.name)))
+        by_name = {p.name: p for p in (*folder.glob(PATTERN), *inner)}
+        return [by_name[name] for name in sorted(by_name, key=lambda n: (shard_number(n), n))]
+    found: list[Location] = list(folder.glob(PATTERN))
     done = {int(path.stem): path for path in (folder / DONE_FOLDER).glob("*.json")}
     if not done:
         return found

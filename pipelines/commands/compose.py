@@ -57,14 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compose and print what came of it."""
     from dvse.errors import ShardError
-    from dvse.storage.shard import PATTERN, read_metadata
+    from dvse.storage.shard import PATTERN, find_shards, read_metadata
     from dvse.tokenizer import load
     from pipelines.commands.verify import bundle_of
     from pipelines.composing.composing import compose
     from pipelines.composing.recipe import read_recipe
 
     recipe = read_recipe(args.recipe)
-    shard = next(iter(sorted(args.tokens[0].glob(PATTERN))), None)
+    shard = next(iter(find_shards(args.tokens[0])), None)
     if shard is None:
         raise ShardError(f"{args.tokens[0]}: expected {PATTERN}, found none")
     bundle = args.bundle or bundle_of(args.tokens[0]) or read_metadata(shard).bundle

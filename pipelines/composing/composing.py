@@ -25,6 +25,7 @@ from dvse.storage.shard import (
     ShardMetadata,
     encode_shard,
     encoding_row,
+    find_shards,
     read_metadata,
     read_shard,
     shard_name,
@@ -220,7 +221,7 @@ class _Composer:
 
 
 def _shards(folder: Path, tokenizer: Tokenizer) -> list[Path]:
-    paths = sorted(folder.glob(PATTERN))
+    paths = [Path(str(path)) for path in find_shards(folder)]
     if not paths:
         raise ShardError(f"{folder}: expected {PATTERN} written by dvse tokenize, found none")
     for path in paths:

@@ -31,9 +31,12 @@ class ExactDuplicates(RowFilter):
 
     def __post_init__(self) -> None:
         if self.against:
-            from dvse.storage.shard import PATTERN, read_shard  # needs pyarrow, a --help does not
+            from dvse.storage.shard import (  # needs pyarrow, a --help does not
+                find_shards,
+                read_shard,
+            )
         for folder in self.against:
-            paths = sorted(Path(folder).glob(PATTERN))
+            paths = find_shards(Path(folder))
             if not paths:
                 raise ShardError(f"[{self.name}] against {folder}: there are no token shards")
             for path in paths:

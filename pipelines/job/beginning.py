@@ -27,6 +27,7 @@ from pipelines.job.stop_request import StopRequest
 from pipelines.job.stored_rows import StoredRows
 from pipelines.sources.contents import LeftOut
 from pipelines.sources.registry import HUB_PREFIX
+from pipelines.sources.sightings import Sightings, are_unchanged
 from pipelines.steps.step import Step
 
 _TICK_S = 5.0
@@ -121,28 +122,21 @@ class Beginning:
         before = journal.read_job() if journal.exists() else None
         if before is not None:
             check_identity(before["identity"], identity)
-        with self._stop.interrupting():
-            found = write_listing(
-                journal.found,
-                config.inputs,
-                config.source_options,
-                skip=config.output,
-                tick=self._tick,
-            )
+        listing_sha256, left_out = self._found(before)
         markers = journal.markers() if before is not None else {}
         repaired = self._forget_damaged(markers)
         journal.sweep(markers)
-        listing = self._settle_inputs(before, found.sha256, markers)
+        listing = self._settle_inputs(before, listing_sha256, markers)
         numbering = Numbering.of(listing, journal.stream_lengths())
         return Begun(
             before=before,
             identity=identity,
             inputs={
-                "listing_sha256": found.sha256,
+                "listing_sha256": listing_sha256,
                 "inputs": list(config.inputs),
                 "inputs_at": _places(config.inputs),
                 "num_inputs": numbering.num_inputs,
-                "left_out": asdict(found.left_out),
+                "left_out": asdict(left_out),
                 **config.source_options.notes(before or {}),
             },
             listing=listing,
@@ -150,7 +144,7 @@ class Beginning:
             markers=markers,
             again=self._again(markers, numbering),
             repaired=repaired,
-            left_out=found.left_out,
+            left_out=left_out,
         )
 
     def joined(self) -> Begun:
@@ -218,6 +212,29 @@ class Beginning:
             **self._filters.identity(),
         }
 
+    def _found(self, before: Mapping[str, Any] | None) -> tuple[str, LeftOut]:
+        """Find the inputs; return the hash of their listing, and what is not used."""
+        journal, config = self._journal, self._config
+        is_trusted = (
+            config.trust_folders
+            and before is not None
+            and before.get("inputs_at") == _places(config.inputs)
+            and are_unchanged(journal.seen, before["listing_sha256"])
+        )
+        if is_trusted and before is not None:
+            return before["listing_sha256"], LeftOut.from_json(before.get("left_out") or {})
+        with self._stop.interrupting():
+            found = write_listing(
+                journal.found,
+                config.inputs,
+                config.source_options,
+                skip=config.output,
+                seen=Sightings(journal.seen_now, journal.seen),
+                tick=self._tick,
+            )
+        journal.keep_seen()
+        return found.sha256, found.left_out
+
     def _forget_damaged(self, markers: dict[int, DoneMarker]) -> tuple[int, ...]:
         """Take out what is missing or corrupt, so that it is made again."""
         damaged = {p: d for p, m in markers.items() if (d := self._journal.damage(m)) is not None}
@@ -237,7 +254,7 @@ class Beginning:
         """
         journal, config = self._journal, self._config
         if before is not None and before["listing_sha256"] == found_sha256:
-            journal.found.unlink()
+            journal.found.unlink(missing_ok=True)
             return journal.listing
         if before is None or not markers:
             # Nothing is made yet, so there is nothing that a change could spoil.

@@ -41,6 +41,11 @@ class JobConfig:
     redo_changed: bool = setting(
         False, "make the shards again whose inputs have changed or are gone"
     )
+    trust_folders: bool = setting(
+        False,
+        "of a job that was begun, ask folders and containers whether they have changed, not each "
+        "file in a folder: one written over in place is not noticed (dvse verify notices it)",
+    )
     overwrite: bool = setting(False, "delete what an earlier job left and start again")
     allow_numerics_drift: bool = setting(
         False, "go on although device, threads or library versions have changed"

@@ -1,4 +1,14 @@
-"""The journal of a job that writes to a directory: temporary names, flushes, renames, a lock."""
+"""The journal of a job that writes to a directory: temporary names, flushes, renames, a lock.
+
+    DIR/shard-000000.parquet          the first thousand shards, with
+    DIR/.job/done/000000.json         their markers and
+    DIR/.job/errors/000000.jsonl      their lines
+    DIR/001/shard-001000.parquet      the second thousand, and so on, so that no folder grows large
+    DIR/.job/done/001/001000.json
+    DIR/.job/errors/001/001000.jsonl
+
+Earlier versions had them all beside each other; theirs stay there until they are made again.
+"""
 
 import contextlib
 import hashlib
@@ -10,7 +20,13 @@ from typing import Any
 
 from dvse.storage.atomic_file import remove_temporary_files, sync_directory, write_atomically
 from dvse.storage.file_hash import file_sha256
-from dvse.storage.shard import PATTERN
+from dvse.storage.shard import (
+    NUMBERED_FOLDERS,
+    PATTERN,
+    folder_of,
+    shard_name,
+    shard_number,
+)
 from pipelines.job.done_marker import DoneMarker, Line, written_lines
 from pipelines.job.journal import Journal
 from pipelines.job.occupation import Occupation
@@ -31,9 +47,11 @@ class DirectoryJournal(Journal):
         """Remove temporary files and claims."""
         self.found.unlink(missing_ok=True)
         self.new_listing.unlink(missing_ok=True)
+        self.seen_now.unlink(missing_ok=True)
         shutil.rmtree(self._parts / "claims", ignore_errors=True)
         for folder in (self._disk, self._parts, *self._folders()):
-            remove_temporary_files(folder)
+            for one in (folder, *folder.glob(NUMBERED_FOLDERS)):
+                remove_temporary_files(one)
 
     def sweep(self, markers: Mapping[int, DoneMarker]) -> None:
         """Do nothing: a partition has one name here."""
@@ -41,9 +59,12 @@ class DirectoryJournal(Journal):
     def erase(self) -> None:
         """Delete the job: its shards, error lines and journal, and nothing else."""
         results = (self._disk / name for name in ("errors.jsonl", "filtered.jsonl"))
-        for path in (*self._disk.glob(PATTERN), *results):
+        for path in (*self._shards(), *results):
             path.unlink(missing_ok=True)
-        for name in ("job.json", "listing.jsonl", "streams.json", "names.jsonl"):
+        for folder in self._disk.glob(NUMBERED_FOLDERS):
+            with contextlib.suppress(OSError):  # something else lies in it
+                folder.rmdir()
+        for name in ("job.json", "listing.jsonl", "seen.jsonl", "streams.json", "names.jsonl"):
             (self._parts / name).unlink(missing_ok=True)
         (self._disk / "summary.json").unlink(missing_ok=True)
         for folder in self._folders():
@@ -61,7 +82,7 @@ class DirectoryJournal(Journal):
         """Say what is wrong with a finished partition, `None` where all is as it was written."""
         shard, part = self._disk / marker.shard_name, self._error_part(marker)
         for path, name, sha256 in (
-            (shard, marker.shard_name, marker.sha256),
+            (shard, marker.file_name, marker.sha256),
             (part, f"lines of inputs without a row {part.name}", marker.errors_sha256),
         ):
             try:
@@ -89,18 +110,52 @@ class DirectoryJournal(Journal):
     ) -> DoneMarker:
         """Write shard, lines and marker, each over what was there."""
         data = written_lines(lines)
-        path = self._disk / marker.shard_name
-        write_atomically(path, shard)
+        folder, name = folder_of(marker.partition), shard_name(marker.partition)
+        path = self._disk / folder / name
+        _write(path, shard)
         num_bytes, mtime_ns = _stamp(path)
         marker = replace(
             marker,
             errors_sha256=hashlib.sha256(data).hexdigest(),
             num_bytes=num_bytes,
             mtime_ns=mtime_ns,
+            shard=f"{folder}/{name}" if folder else "",
         )
-        write_atomically(self._error_part(marker), data)
-        write_atomically(self._marker(marker.partition), marker.to_json())
+        _write(self._error_part(marker), data)
+        _write(self._marker(marker.partition), marker.to_json())
+        if folder:
+            for past in self._past(marker.partition):
+                past.unlink(missing_ok=True)
         return marker
+
+    def forget(self, partition: int) -> None:
+        """Take back the done-marker of a partition."""
+        super().forget(partition)
+        self._past_marker(partition).unlink(missing_ok=True)
+
+    def is_done(self, partition: int) -> bool:
+        """Whether a partition has its done-marker."""
+        return super().is_done(partition) or self._past_marker(partition).exists()
+
+    def _shards(self) -> list[Path]:
+        numbered = (p for f in self._disk.glob(NUMBERED_FOLDERS) for p in f.glob(PATTERN))
+        inner = (p for p in numbered if p.parent.name == folder_of(shard_number(p.name)))
+        return [*self._disk.glob(PATTERN), *inner]
+
+    def _markers(self) -> list[Path]:
+        done = self._parts / "done"
+        return [p for f in (done, *done.glob(NUMBERED_FOLDERS)) for p in f.glob("*.json")]
+
+    def _marker(self, partition: int) -> Path:
+        return self._parts / "done" / folder_of(partition) / f"{partition:06d}.json"
+
+    def _past(self, partition: int) -> tuple[Path, Path, Path]:
+        """Where earlier versions had what belongs to a partition."""
+        errors = self._parts / "errors" / f"{partition:06d}.jsonl"
+        return self._disk / shard_name(partition), errors, self._past_marker(partition)
+
+    def _past_marker(self, partition: int) -> Path:
+        return self._parts / "done" / f"{partition:06d}.json"
 
     def _folders(self) -> list[Path]:
         return [self._parts / name for name in ("done", "errors", "parts")]
@@ -109,7 +164,16 @@ class DirectoryJournal(Journal):
         file.replace(place)
 
     def _error_part(self, marker: DoneMarker) -> Path:
-        return self._parts / "errors" / f"{marker.partition:06d}.jsonl"
+        folder = marker.shard_name.rpartition("/")[0]
+        return self._parts / "errors" / folder / f"{marker.partition:06d}.jsonl"
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    """Write a file, in a folder that may not be there yet."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sync_directory(path.parent.parent)
+    write_atomically(path, data)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

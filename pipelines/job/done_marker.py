@@ -30,7 +30,8 @@ class DoneMarker:
         sha256: hash (hex) of the shard file.
         errors_sha256: hash (hex) of the lines of inputs without a row.
         holes: numbers among its own whose input went away.
-        shard: name of the shard file, where it is not the usual one: in a store.
+        shard: where the shard lies in the output, where that is not its usual name: in a store,
+            and behind the first thousand.
         num_bytes: size of the shard.
         mtime_ns: time of its last change, in a directory.
         by_filter: filter → inputs that it refused.
@@ -57,8 +58,13 @@ class DoneMarker:
 
     @property
     def shard_name(self) -> str:
-        """Name of the shard file."""
+        """Where the shard lies in the output."""
         return self.shard or shard_name(self.partition)
+
+    @property
+    def file_name(self) -> str:
+        """Name of the shard file."""
+        return self.shard_name.rpartition("/")[2]
 
     def to_json(self) -> bytes:
         """Return the document that is written."""

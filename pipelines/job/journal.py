@@ -6,6 +6,7 @@
     DIR/summary.json             the summary
     DIR/.job/job.json            bundle, inputs, options, numerics profile
     DIR/.job/listing.jsonl       the inputs, in the order of their numbers
+    DIR/.job/seen.jsonl          what was looked at for that, so that a rerun looks at less
     DIR/.job/done/000000.json    done-marker of a partition, written after its shard is safe
     DIR/.job/errors/000000.jsonl lines of both kinds of a partition
     DIR/.job/names.jsonl         names that are not the inputs' own, where parts of a job are done
@@ -56,6 +57,7 @@ class Journal(ABC):
 
     Attributes:
         found: for the listing of what is there now.
+        seen_now: for what is looked at for it.
         new_listing: for the listing that `write_job` is to put in force.
         names: planned names of rows, where parts are done.
         beats, claims: folders of the parts' signs of life, and of what they have taken over.
@@ -68,6 +70,7 @@ class Journal(ABC):
         self._listings = listings
         self.new_listing = listings / "listing.new.jsonl"
         self.found = listings / "found.jsonl"
+        self.seen_now = listings / "seen.new.jsonl"
         self.names = self._folder / "names.jsonl"
         self.beats = self._folder / "parts"
         self.claims = self._folder / "claims"
@@ -77,6 +80,15 @@ class Journal(ABC):
     def listing(self) -> Path:
         """The listing that is in force."""
         return self._listings / "listing.jsonl"
+
+    @property
+    def seen(self) -> Path:
+        """What was looked at last time; it may not be there."""
+        return self._listings / "seen.jsonl"
+
+    def keep_seen(self) -> None:
+        """Keep what was looked at now for the next time."""
+        self._put(self.seen_now, self._folder / self.seen.name)
 
     @abstractmethod
     def clean(self) -> None:
@@ -133,8 +145,8 @@ class Journal(ABC):
 
     def orphans(self, markers: Mapping[int, DoneMarker]) -> list[str]:
         """Return the names of shards that no marker names."""
-        named = {marker.shard_name for marker in markers.values()}
-        return sorted(p.name for p in self.output.glob(PATTERN) if p.name not in named)
+        named = {marker.file_name for marker in markers.values()}
+        return sorted(p.name for p in self._shards() if p.name not in named)
 
     def refuse_strangers(self) -> None:
         """Refuse to write among shards that no job here has written.
@@ -142,7 +154,7 @@ class Journal(ABC):
         Raises:
             ConfigError: there are some.
         """
-        found = next((path.name for path in self.output.glob(PATTERN)), None)
+        found = next((path.name for path in self._shards()), None)
         if found is not None and not self.exists():
             raise ConfigError(
                 f"--output {self.output}: {found} is there and belongs to no job; choose "
@@ -203,7 +215,7 @@ class Journal(ABC):
 
     def markers(self) -> dict[int, DoneMarker]:
         """Return the done-markers, by partition; unreadable ones are left out."""
-        paths: list[Location] = sorted((self.output / DONE_FOLDER).glob("*.json"), key=str)
+        paths = sorted(self._markers(), key=lambda path: (len(path.name), path.name))
         return {m.partition: m for m in self._read_markers(paths) if m is not None}
 
     def forget(self, partition: int) -> None:
@@ -212,8 +224,7 @@ class Journal(ABC):
 
     def done(self) -> set[int]:
         """Return the partitions that have their done-marker."""
-        paths = (self.output / DONE_FOLDER).glob("*.json")
-        return {int(path.stem) for path in paths if path.stem.isdecimal()}
+        return {int(path.stem) for path in self._markers() if path.stem.isdecimal()}
 
     def is_done(self, partition: int) -> bool:
         """Whether a partition has its done-marker."""
@@ -262,6 +273,14 @@ class Journal(ABC):
     def _job_document(document: Mapping[str, Any]) -> bytes:
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         return to_json_bytes(dict(document) | head)
+
+    def _shards(self) -> Iterable[Location]:
+        """The shards in the output, whether a marker names them or not."""
+        return self.output.glob(PATTERN)
+
+    def _markers(self) -> Iterable[Location]:
+        """The done-markers, in any order."""
+        return (self.output / DONE_FOLDER).glob("*.json")
 
     def _read_markers(self, paths: Sequence[Location]) -> Iterable[DoneMarker | None]:
         return map(read_marker, paths)

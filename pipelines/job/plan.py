@@ -20,6 +20,7 @@ from pipelines.sources.entry import GAPS, Entry
 from pipelines.sources.listing import Lister
 from pipelines.sources.record import Failure, Record, utf8_name
 from pipelines.sources.registry import SourceOptions, make_source
+from pipelines.sources.sightings import Sightings
 from pipelines.sources.source import Source
 
 
@@ -56,6 +57,7 @@ def write_listing(
     options: SourceOptions,
     *,
     skip: Location | None = None,
+    seen: Sightings | None = None,
     tick: Callable[[int], None] = lambda count: None,
 ) -> ListingSummary:
     """Find the inputs and write their listing.
@@ -65,13 +67,15 @@ def write_listing(
         inputs: what the user typed.
         options: for the sources.
         skip: a directory that is never searched: the job's own output.
+        seen: takes note of what is looked at; closed in the end.
         tick: called with the number of entries found so far, now and then.
     """
     digest = hashlib.sha256()
     streams: list[int] = []
     by_kind: Counter[str] = Counter()
     num_bytes = 0
-    lister = Lister(options, skip=skip)
+    seen = seen or Sightings()
+    lister = Lister(options, skip=skip, seen=seen)
     entries = lister.entries(inputs)
     number = 0
     with path.open("wb") as file:
@@ -86,6 +90,7 @@ def write_listing(
                 by_kind[entry.kind] += entry.count or 0
                 num_bytes += entry.stamp.size if entry.stamp else 0
             tick(number)
+    seen.close(digest.hexdigest())
     return ListingSummary(
         sha256=digest.hexdigest(),
         num_known=by_kind.total(),
@@ -152,6 +157,9 @@ class Plan:
             records: Iterator[Record | None] | None = None
             while wanted is not None and (end is None or wanted[0] < end):
                 start, stop = max(first, wanted[0]), wanted[1]
+                if records is not None and self._source(entry.kind).is_read_through:
+                    # What lies between is read once more quickly than all before it.
+                    number += sum(1 for _ in islice(records, start - number))
                 if records is None or start != number:
                     # A container is gone on with where the ranges lie side by side.
                     records, number = self._exactly(entry, start - first, count), start

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dvse.errors import ResumeError, StorageError
+from dvse.errors import MissingFileError, ResumeError, StorageError
 from dvse.remote import object_store
 from dvse.remote.remote_path import Location, RemotePath
 from dvse.storage.atomic_file import create_atomically
@@ -54,6 +54,14 @@ class StoreJournal(Journal):
         if not path.exists():
             name = self.read_job()["listing"]
             object_store.download((self._store / ".job" / name).address, str(path))
+        return path
+
+    @property
+    def seen(self) -> Path:
+        """What was looked at last time, fetched when it is asked for; it may not be there."""
+        path = super().seen
+        with contextlib.suppress(MissingFileError):
+            object_store.download((self._store / ".job" / path.name).address, str(path))
         return path
 
     def clean(self) -> None:

@@ -114,7 +114,7 @@ class _Verifier:
         self._kept: tuple[str, ...] = ()
         self._journal = open_journal(folder)
         self._markers = self._journal.markers() if self._journal.exists() else {}
-        self._by_name = {marker.shard_name: marker for marker in self._markers.values()}
+        self._by_name = {marker.file_name: marker for marker in self._markers.values()}
         self._problems: list[str] = []
         self._counts = dict.fromkeys(
             (
@@ -169,7 +169,7 @@ class _Verifier:
         if not self._journal.exists():
             return
         there = {path.name for path in paths}
-        expected = {marker.shard_name for marker in self._markers.values()}
+        expected = {marker.file_name for marker in self._markers.values()}
         for name in sorted(expected - there):
             self._problems.append(f"{name}: missing; run dvse tokenize again to repair it")
         for name in self._journal.orphans(self._markers):
@@ -189,7 +189,7 @@ class _Verifier:
 
     def _check_lines(self, marker: DoneMarker) -> None:
         """Inputs are rows, errors and filtered ones together, and no line of these is lost."""
-        name, damage = marker.shard_name, self._journal.damage(marker)
+        name, damage = marker.file_name, self._journal.damage(marker)
         if damage is not None:
             if not damage.startswith(name):
                 self._problems.append(f"{damage}; run dvse tokenize again to repair {name}")
@@ -352,7 +352,7 @@ class _Verifier:
         return self._by_name.get(path.name)
 
     def _name(self, marker: DoneMarker) -> str:
-        return marker.shard_name
+        return marker.file_name
 
 
 def _in_precision(tokenizer: "Tokenizer", precision: "Precision") -> "Tokenizer":

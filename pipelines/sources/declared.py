@@ -21,6 +21,7 @@ class DeclaredSource(Source):
 
     def __init__(self, source: Source, *, pcm: str | None, max_pixels: int | None) -> None:
         self._source, self._pcm, self._max_pixels = source, pcm, max_pixels
+        self.is_read_through = source.is_read_through
 
     def contents(self, entry: Entry) -> Contents:
         """Return what the source says."""

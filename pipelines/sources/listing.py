@@ -35,6 +35,7 @@ from pipelines.sources.kinds import CONTAINERS, MEDIA, extension, media_kind
 from pipelines.sources.record import Failure, utf8_name
 from pipelines.sources.registry import HUB_PREFIX, SourceOptions, make_source
 from pipelines.sources.saved_dataset import saved_dataset_leftovers
+from pipelines.sources.sightings import Sightings
 from pipelines.sources.source import Source
 from pipelines.sources.tree import LocalTree, RemoteTree, Tree
 
@@ -43,10 +44,23 @@ _MANIFESTS = (*_PATH_MANIFESTS, "jsonl")
 
 
 class Lister:
-    """Finds entries. Opens containers only as far as counting their inputs needs."""
+    """Finds entries. Opens containers only as far as counting their inputs needs.
 
-    def __init__(self, options: SourceOptions, *, skip: Location | None = None) -> None:
+    Args:
+        options: for the sources.
+        skip: a directory that is never searched: the job's own output.
+        seen: takes note of what is looked at, and knows what was counted before.
+    """
+
+    def __init__(
+        self,
+        options: SourceOptions,
+        *,
+        skip: Location | None = None,
+        seen: Sightings | None = None,
+    ) -> None:
         self._options = options
+        self._seen = seen or Sightings()
         self._local, self._remote = LocalTree(), RemoteTree()
         self._skip: str | None = None
         self._skip_identity: Hashable = None
@@ -74,19 +88,21 @@ class Lister:
         if is_address(typed):
             typed = check_address(typed)
         elif typed.startswith(HUB_PREFIX):
+            self._seen.unstamped()
             yield self._counted(Entry(kind="hub", path=typed, name=typed))
             return
         try:
             yield from self._found(typed)
         except UnreadableFileError as error:
-            yield _failed(typed, typed, error, kind=UNOPENED)
+            yield self._unopened(typed, typed, error)
 
     def _found(self, typed: str) -> Iterator[Entry]:
         tree = self._tree(typed)
         if (matches := tree.matches(typed)) is not None:
+            self._seen.unstamped()
             if not matches:
                 problem = MissingFileError(f"{utf8_name(typed)}: nothing matches")
-                yield _failed(typed, typed, problem, kind=UNOPENED)
+                yield self._unopened(typed, typed, problem)
             for path in matches:
                 if self._skip and tree.absolute(path).startswith(self._skip):
                     continue
@@ -106,7 +122,7 @@ class Lister:
                 yield entry
             if not found:
                 empty = InputError(f"{utf8_name(typed)}: the folder is empty")
-                yield _failed(typed, typed, empty, kind=UNOPENED)
+                yield self._unopened(typed, typed, empty)
         else:
             yield from self._file(typed, typed, beside=None)
 
@@ -125,7 +141,7 @@ class Lister:
         except OSError as error:
             reason = error.strerror or str(error).removeprefix(f"{path}: ")
             problem = UnreadableFileError(f"{utf8_name(path)}: {reason}")
-            yield _failed(path, name or path, problem, kind=UNOPENED)
+            yield self._unopened(path, name or path, problem)
             return
         identity, is_folder = found.identity, found.is_folder
         if identity == self._skip_identity:
@@ -135,6 +151,7 @@ class Lister:
             yield _failed(path, name or path, circle)
             return
         path = tree.absolute(path)
+        self._seen.folder(path, found.info)
         for child in [child for child in is_folder if is_hidden(child)]:
             del is_folder[child]
             self._num_hidden += f"{path}/{child}/" != self._skip
@@ -228,11 +245,14 @@ class Lister:
                 )
             elif (stamp := self._stamp(absolute)) is None:
                 gone = MissingFileError(f"{utf8_name(path)}: no such file")
-                yield _failed(path, name, gone, kind=UNOPENED)
+                yield self._unopened(path, name, gone)
             else:
                 entry = Entry(kind=kind, path=absolute, name=name, stamp=stamp)
                 yield self._counted(entry)
             return
+        if beside is None:
+            for one in (absolute, _caption_of(absolute)):
+                self._seen.file(one, self._stamp(one))
         try:
             kind = media_kind(path, ending)
         except InputError as error:
@@ -268,22 +288,33 @@ class Lister:
             raise  # the command is wrong, or the store does not answer: not the container's fault
         except Exception as error:
             # Any library may raise anything on a broken container; the job goes on without it.
-            return _failed(entry.path, entry.name, error, stamp=entry.stamp, kind=UNOPENED)
+            return self._unopened(entry.path, entry.name, error, stamp=entry.stamp)
         self._num_hidden += contents.num_hidden
         self._unused |= contents.unused
-        if contents.num_inputs == 0:
-            empty = InputError(f"{utf8_name(entry.name)}: it holds no inputs")
-            return _failed(entry.path, entry.name, empty, stamp=entry.stamp)
-        return entry._replace(
+        found = entry._replace(
             count=contents.num_inputs,
             sha256=sha256,
             media_sha256=contents.media_sha256,
         )
+        self._seen.container(found, contents)
+        if contents.num_inputs == 0:
+            empty = InputError(f"{utf8_name(entry.name)}: it holds no inputs")
+            return _failed(entry.path, entry.name, empty, stamp=entry.stamp)
+        return found
 
     def _looked_into(self, entry: Entry) -> tuple[Contents, str | None]:
+        if (known := self._seen.of_container(entry)) is not None:
+            return known, None
         is_manifest = entry.kind in _MANIFESTS
         sha256 = file_sha256(location(entry.path)) if is_manifest else None
         return self._source(entry.kind).contents(entry), sha256
+
+    def _unopened(
+        self, path: str, name: str, error: Exception, *, stamp: Stamp | None = None
+    ) -> Entry:
+        """A whole data set that would not open: it is tried each time, whatever its stamp."""
+        self._seen.unstamped()
+        return _failed(path, name, error, stamp=stamp, kind=UNOPENED)
 
     def _only_points(self, kind: str, path: str) -> bool:
         """Whether a manifest only names files that lie elsewhere."""
@@ -333,10 +364,14 @@ def _absolute(path: str) -> str:
 
 def _caption(path: str, beside: Set[str] | None, tree: Tree) -> str | None:
     """The `.txt` of the same stem, where there is one."""
+    found = _caption_of(path)
+    is_there = tree.is_file(found) if beside is None else found[found.rfind("/") + 1 :] in beside
+    return found if is_there else None
+
+
+def _caption_of(path: str) -> str:
     start = path.rfind("/") + 1
-    candidate = os.path.splitext(path[start:])[0] + ".txt"
-    is_there = tree.is_file(path[:start] + candidate) if beside is None else candidate in beside
-    return path[:start] + candidate if is_there else None
+    return path[:start] + os.path.splitext(path[start:])[0] + ".txt"
 
 
 def _by_bytes(names: Iterable[str]) -> list[str]:

@@ -9,7 +9,13 @@ from pipelines.sources.record import Record
 
 
 class Source(ABC):
-    """Reads entries of one kind. Holds options, no open files."""
+    """Reads entries of one kind. Holds options, no open files.
+
+    Attributes:
+        is_read_through: whether a later input is reached only by reading all those before it.
+    """
+
+    is_read_through = False
 
     @abstractmethod
     def contents(self, entry: Entry) -> Contents:

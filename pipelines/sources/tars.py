@@ -51,6 +51,8 @@ class _Sample:
 class TarSource(Source):
     """Samples of a tar, plain or compressed."""
 
+    is_read_through = True
+
     def __init__(self, template: Template | None) -> None:
         self._template = template
 

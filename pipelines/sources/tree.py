@@ -29,10 +29,12 @@ class Folder:
     Attributes:
         identity: the same whatever way leads to it.
         is_folder: name → whether it is one itself.
+        info: of a folder on a disk, from before its names were read.
     """
 
     identity: Hashable
     is_folder: dict[str, bool]
+    info: os.stat_result | None = None
 
 
 class Tree(ABC):
@@ -112,7 +114,8 @@ class LocalTree(Tree):
             with os.scandir(path) as found:
                 info = os.stat(path)
                 is_folder = {child.name: child.is_dir() for child in found}
-            return Folder(identity=(info.st_dev, info.st_ino), is_folder=is_folder)
+            identity = info.st_dev, info.st_ino
+            return Folder(identity=identity, is_folder=is_folder, info=info)
 
         return PATIENCE.call(scan)
 

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dvse.storage.shard import PATTERN, read_metadata, read_shard, shard_schema, write_shard
+from dvse.storage.shard import find_shards, read_metadata, read_shard, shard_schema, write_shard
 from dvse.tokenizer import Tokenizer
 from model import DvseConfig, DvseForCausalLM
 from pipelines.speech.word_lists import DIGIT_WORDS
@@ -129,7 +129,7 @@ def write_guided(shards: Path, shown: Path, output: Path, tokenizer: Tokenizer) 
     lines = [json.loads(line) for line in shown.read_text(encoding="utf-8").splitlines()]
     output.mkdir(parents=True, exist_ok=True)
     guide = _Guide(tokenizer)
-    for path in sorted(shards.glob(PATTERN)):
+    for path in find_shards(shards):
         if (output / path.name).is_file():
             continue
         rows = read_shard(path).to_pylist()

@@ -166,9 +166,9 @@ def _accuracies(
 @torch.no_grad()
 def _gates_that_flip(before: LoadedModel, after: LoadedModel, tokens: Path) -> float:
     """Share of (token, layer) pairs whose gate decides otherwise, over the first rows."""
-    from dvse.storage.shard import PATTERN, read_shard
+    from dvse.storage.shard import find_shards, read_shard
 
-    first = sorted(tokens.glob(PATTERN))[0]
+    first = find_shards(tokens)[0]
     flipped = total = 0
     for row in read_shard(first, columns=["ids"])["ids"][:50].to_pylist():
         ids = torch.tensor(row)[None]

@@ -1,6 +1,8 @@
 """A job that reads from and writes to a store: here fsspec's own, in memory."""
 
+import io
 import json
+import tarfile
 from dataclasses import replace
 
 import fsspec
@@ -16,6 +18,7 @@ from pipelines.engines.inline import InlineEngine
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
 from pipelines.job.open_journal import open_journal
+from pipelines.sources.tars import TarSource
 
 
 @pytest.fixture
@@ -55,6 +58,25 @@ def rows(output):
 def errors(output):
     lines = map(json.loads, (output / "errors.jsonl").read_bytes().splitlines())
     return [{k: v for k, v in line.items() if k != "source"} for line in lines]
+
+
+def test_a_container_in_a_store_is_counted_once(store, monkeypatch):
+    with tarfile.open(fileobj=(data := io.BytesIO()), mode="w:gz") as archive:
+        for number in range(6):
+            info = tarfile.TarInfo(f"{number}.png")
+            info.size = 2
+            archive.addfile(info, io.BytesIO(b"%02d" % number))
+    (store / "in" / "a.tar.gz").write_bytes(data.getvalue())
+    opened, contents = [], TarSource.contents
+    monkeypatch.setattr(
+        TarSource,
+        "contents",
+        lambda self, entry: opened.append(entry.path) or contents(self, entry),
+    )
+    assert run([store / "in"], store / "out").num_rows == 6
+    assert run([store / "in"], store / "out").new_inputs == 0
+    assert run([store / "in"], store / "out", trust_folders=True).new_inputs == 0
+    assert len(opened) == 1
 
 
 def objects(folder):

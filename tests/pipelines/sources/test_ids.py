@@ -55,6 +55,24 @@ WRITERS = {
 }
 
 
+def test_missing_partitions_of_a_compressed_tar_are_read_in_one_pass(tmp_path, monkeypatch):
+    path = tmp_path / "many.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        for number in range(30):
+            info = tarfile.TarInfo(f"{number:02d}.txt")
+            info.size = 2
+            archive.addfile(info, io.BytesIO(b"%02d" % number))
+    listing = tmp_path / "listing.jsonl"
+    write_listing(listing, [str(path)], SourceOptions())
+    opened, real = [], tarfile.open
+    monkeypatch.setattr(tarfile, "open", lambda **kw: opened.append(1) or real(**kw))
+    ranges = [(0, 2), (4, 7), (7, 9), (20, 21), (28, None)]
+    found = list(Plan(listing, SourceOptions()).records(ranges))
+    assert [number for number, _ in found] == [0, 1, 4, 5, 6, 7, 8, 20, 28, 29]
+    assert [record.id for _, record in found] == [f"{number:02d}" for number, _ in found]
+    assert len(opened) == 1
+
+
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("is_hub", [False, True])
 def test_ids_are_those_of_the_records(tmp_path, name, is_hub):
