@@ -45,14 +45,14 @@ test: $(VENV)/.test  ## run the tests (CPU, offline)
 test-all: $(VENV)/.test  ## run the slow tests too
 	@$(BIN)/python -m pytest -q -m "not gpu and not network"
 
-readers: $(VENV)/.test  ## install what reads exports, an environment each; test-all then runs them
+readers: $(VENV)/.test  ## install libraries that tests compare with, an environment each; test-all then does
 	@while read -r name package; do \
-	  echo "$$package"; $(PYTHON) -m venv $(VENV)/readers/$$name && \
-	  $(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
-	    "$$(echo $(VENV)/readers/$$name/lib/python3*/site-packages)/zz_dvse.pth" && \
-	  $(VENV)/readers/$$name/bin/python -m pip install --quiet --disable-pip-version-check "$$package" \
-	    || exit 1; \
+	  sh tests/environment.sh $(BIN)/python $(VENV)/readers/$$name $(PYTHON) $$package || exit 1; \
 	done < tests/pipelines/export/readers/environments.txt
+	@while read -r name python packages; do \
+	  test "$$python" != - || python=$(PYTHON); \
+	  sh tests/environment.sh $(BIN)/python $(VENV)/readers/$$name $$python $$packages || exit 1; \
+	done < tests/pipelines/evaluation/measures/peers/environments.txt
 
 chaos: $(VENV)/.test  ## kill, corrupt and starve the batch job
 	@$(BIN)/python -m pytest -q tests/chaos -m "not gpu and not network"

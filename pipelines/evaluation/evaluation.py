@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from pipelines.evaluation.image_measures import image_figures
 from pipelines.evaluation.inputs import read_inputs, read_texts
 from pipelines.evaluation.phone_measures import phone_measures
 from pipelines.evaluation.precision_effect import caption_effect, precision_figures
+from pipelines.evaluation.reconstruction import PictureJudge
 from pipelines.evaluation.settings import EvaluationSettings
 from pipelines.evaluation.text_quality import text_figures
 from pipelines.evaluation.thresholds import Verdict, judge
+from pipelines.settings import recorded
 
 if TYPE_CHECKING:
     from pipelines.answering.captioner import Captioner
@@ -65,8 +68,10 @@ def evaluate(
     settings = settings or EvaluationSettings()
     sources = read_layout(data, layout)
     metrics = _head(tokenizer, settings)
+    # First, for a file that is missing should cost no measuring.
+    image_measure = partial(image_figures, judge=_picture_judge(tokenizer, settings))
     encoded: dict[str, dict[str, list[EncodedInput]]] = {}
-    for modality, measure in (("image", image_figures), ("audio", audio_figures)):
+    for modality, measure in (("image", image_measure), ("audio", audio_figures)):
         is_there = modality in sources and getattr(tokenizer, modality) is not None
         if not is_there or not settings.codes:
             continue
@@ -103,9 +108,21 @@ def _head(tokenizer: Tokenizer, settings: EvaluationSettings) -> dict[str, Any]:
     return {
         "bundle": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
-        "settings": asdict(settings),
+        "settings": recorded(settings),
         "numerics": tokenizer.profile.to_dict(),
     }
+
+
+def _picture_judge(tokenizer: Tokenizer, settings: EvaluationSettings) -> PictureJudge | None:
+    image: Any = tokenizer.image
+    is_asked = bool(settings.lpips) or settings.rfid is not None
+    if image is None or image.decoder is None:
+        if is_asked:
+            raise ConfigError(
+                "--lpips and --rfid judge rebuilt pictures; this bundle has no way back to pixels"
+            )
+        return None
+    return PictureJudge(lpips=settings.lpips, rfid=settings.rfid, device=str(image.device))
 
 
 def _front_door(judged: "Tokenizer | Captioner") -> Tokenizer:

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from dvse.tokenizer import Tokenizer
 from pipelines.codebooks.usage import CodebookUsage, count_codes
 from pipelines.evaluation.encoded import EncodedInput
-from pipelines.evaluation.measures.picture_quality import learnt_measures, psnr_db, ssim
 from pipelines.evaluation.probes import probe_figures
+from pipelines.evaluation.reconstruction import PictureJudge
 from pipelines.evaluation.robustness import share_changed
 
-_QUALITY_PICTURES = 1000
+_CHANGED_PICTURES = 1000
 
 
 def image_figures(
@@ -23,8 +23,12 @@ def image_figures(
     splits: Mapping[str, Sequence[EncodedInput]],
     *,
     probe: bool = True,
+    judge: PictureJudge | None = None,
 ) -> dict[str, Any]:
-    """Return the figures of the codes over all splits, agreement and probes for each."""
+    """Return the figures of the codes over all splits, agreement and probes for each.
+
+    Of pictures that the codes give back, `judge` says how near they come.
+    """
     image: Any = tokenizer.image
     inputs = [entry for part in splits.values() for entry in part]
     figures: dict[str, Any] = {
@@ -33,14 +37,10 @@ def image_figures(
         "usage": [usage.figures() for usage in image_usage(tokenizer, inputs)],
     }
     if image.decoder is not None:
-        shown = inputs[:_QUALITY_PICTURES]
-        originals, rebuilt = [e.data for e in shown], [rebuild(tokenizer, e) for e in shown]
-        figures["psnr_db"] = round(psnr_db(originals, rebuilt), 3)
-        figures["ssim"] = round(
-            float(np.mean([ssim(a, b) for a, b in zip(originals, rebuilt, strict=True)])), 4
+        figures |= (judge or PictureJudge()).figures(
+            (e.data, rebuild(tokenizer, e)) for e in inputs
         )
-        figures.update(learnt_measures(originals, rebuilt))
-    changed = share_changed(tokenizer, "image", inputs[:_QUALITY_PICTURES])
+    changed = share_changed(tokenizer, "image", inputs[:_CHANGED_PICTURES])
     figures["agreement"] = {name: round(1 - share, 4) for name, share in changed.items()}
     if probe and len({e.source.label for e in train}) > 1:
         figures["probes"] = probe_figures(

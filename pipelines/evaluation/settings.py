@@ -1,6 +1,7 @@
 """How much is measured. Plain values; knows no torch."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dvse.errors import ConfigError
 from dvse.precision import Precision
@@ -15,6 +16,7 @@ class EvaluationSettings:
     Attributes:
         probe: train the probes (most of the time that an evaluation takes).
         codes: measure the codes at all; without, only the decoder is judged.
+        lpips, rfid: files of weights; without them these figures are not measured.
 
     Raises:
         ConfigError: fewer than two inputs.
@@ -24,6 +26,17 @@ class EvaluationSettings:
     max_inputs: int = setting(1000, "inputs of each other split")
     probe: bool = setting(True, "leave the slowest part out", name="probes")
     precision: Precision = precision_setting()
+    lpips: tuple[Path, ...] = setting(
+        (),
+        "measure LPIPS of rebuilt pictures: torchvision's alexnet or vgg16 weights and the lpips "
+        "package's linear layers for it (alex.pth, vgg.pth), or one file that holds both",
+        metavar="FILE,FILE",
+    )
+    rfid: Path | None = setting(
+        None,
+        "measure rFID: the FID's Inception v3, as pytorch-fid or torch-fidelity publishes it",
+        metavar="FILE",
+    )
     codes: bool = True
 
     def __post_init__(self) -> None:

@@ -115,6 +115,26 @@ def test_figures_page_and_verdicts(tokenizer, data, tmp_path):
     assert page.count("data:image/png") > 10
 
 
+def test_rebuilt_pictures_are_judged_with_weights_by_path(data, tmp_path, capsys):
+    from judge_weights import write_lpips
+
+    files = ",".join(map(str, write_lpips(tmp_path)))
+    command = ["evaluate", "tiny", "--data", str(data), "--only", "codes", "--no-probes"]
+    gate = tmp_path / "gate.json"
+    gate.write_text('{"image.lpips": {"at_most": 0}}')
+    layout = tmp_path / "layout.json"
+    layout.write_text(json.dumps({"image": LAYOUT["image"]}))
+    more = ["--layout", str(layout), "--gate", str(gate), "--output", str(tmp_path / "o")]
+    assert main([*command, *more, "--lpips", files]) == 3
+    figures = json.loads((tmp_path / "o" / "metrics.json").read_text())
+    assert figures["image"]["lpips"] > 0 and set(figures["image"]["not_measured"]) == {"rfid"}
+    assert figures["settings"]["lpips"] == ["alexnet.pth", "alex.pth"]
+    assert "LPIPS (alex)" in (tmp_path / "o" / "report.html").read_text()
+    assert main([*command, *more[:4], "--output", str(tmp_path / "p"), "--rfid", "no.pth"]) == 1
+    assert "no.pth: expected a file of weights, there is none" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
 def test_what_cannot_be_judged(tokenizer, data, tmp_path):
     layout = tmp_path / "layout.json"
     settings = EvaluationSettings(probe=False)

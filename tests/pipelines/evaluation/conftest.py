@@ -1,0 +1,1 @@
+collect_ignore = ["measures/peers"]  # scripts for other environments
