@@ -72,8 +72,7 @@ def evaluate(
     image_measure = partial(image_figures, judge=_picture_judge(tokenizer, settings))
     encoded: dict[str, dict[str, list[EncodedInput]]] = {}
     for modality, measure in (("image", image_measure), ("audio", audio_figures)):
-        is_there = modality in sources and getattr(tokenizer, modality) is not None
-        if not is_there or not settings.codes:
+        if modality not in sources or not (settings.codes and getattr(tokenizer, modality)):
             continue
         progress(f"{modality}: tokenising")
         encoded[modality] = _encoded(tokenizer, modality, data, sources[modality], settings)
@@ -95,10 +94,10 @@ def evaluate(
     if reference is not None:
         progress("the same in float32")
         metrics["precision"] = precision_figures(tokenizer, _front_door(reference), encoded)
-    if "captions" in metrics and reference is not None and not isinstance(reference, Tokenizer):
-        metrics["precision"]["captions"] = caption_effect(
-            metrics["captions"], reference, data, sources, limit=settings.max_inputs
-        )
+        if "captions" in metrics and not isinstance(reference, Tokenizer):
+            metrics["precision"]["captions"] = caption_effect(
+                metrics["captions"], reference, data, sources, limit=settings.max_inputs
+            )
     verdicts = tuple(judge(metrics, thresholds))
     metrics["gate"] = [asdict(verdict) for verdict in verdicts]
     return Evaluation(metrics=metrics, verdicts=verdicts, inputs=encoded)
