@@ -68,7 +68,6 @@ def evaluate(
     settings = settings or EvaluationSettings()
     sources = read_layout(data, layout)
     metrics = _head(tokenizer, settings)
-    # First, for a file that is missing should cost no measuring.
     image_measure = partial(image_figures, judge=_picture_judge(tokenizer, settings))
     encoded: dict[str, dict[str, list[EncodedInput]]] = {}
     for modality, measure in (("image", image_measure), ("audio", audio_figures)):
@@ -113,6 +112,7 @@ def _head(tokenizer: Tokenizer, settings: EvaluationSettings) -> dict[str, Any]:
 
 
 def _picture_judge(tokenizer: Tokenizer, settings: EvaluationSettings) -> PictureJudge | None:
+    """Loaded first, for a file that is missing should cost no measuring."""
     image: Any = tokenizer.image
     is_asked = bool(settings.lpips) or settings.rfid is not None
     if image is None or image.decoder is None:
