@@ -30,6 +30,7 @@ to do next.
     │   ├── TooManyErrorsError              --max-error-rate was passed
     │   ├── WorkerDiedError                 a worker was killed twice on the same partition
     │   ├── StorageError (OSError)          the output cannot be written: a full disk
+    │   │   └── CredentialsError            a store knows no credentials, or does not take them
     │   └── ShardError                      a shard is corrupt or incomplete
     └── MissingExtraError (ImportError)     an optional dependency is not installed
 """
@@ -137,6 +138,10 @@ class WorkerDiedError(JobError):
 
 class StorageError(JobError, OSError):
     """The output cannot be written: the disk is full or went away."""
+
+
+class CredentialsError(StorageError):
+    """Nothing behind a store can be had: its credentials are missing, refused, or have expired."""
 
 
 class ShardError(JobError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dvse.errors import (
+    CredentialsError,
     DvseError,
     InputError,
     MissingExtraError,
@@ -267,9 +268,14 @@ def _told(error: BaseException, address: str) -> DvseError:
     statuses = {status_of(cause) for cause in causes}
     way = _CREDENTIALS.get(scheme, "look at its address")
     if any(type(cause).__name__ in _NO_CREDENTIALS for cause in causes):
-        return StorageError(f"{address}: no credentials for {scheme}:// were found; {way}")
+        return CredentialsError(f"{address}: no credentials for {scheme}:// were found; {way}")
     if why := next((_REFUSED_CODES[code] for code in codes if code in _REFUSED_CODES), None):
-        return StorageError(f"{address}: the credentials were refused, {why}; {way}")
+        return CredentialsError(f"{address}: the credentials were refused, {why}; {way}")
+    if (scheme == "s3" and "400" in codes) or (scheme == "gs" and 401 in statuses):
+        # S3 says no more where it is asked for size and version alone.
+        return CredentialsError(
+            f"{address}: the request was refused, as it is where credentials have expired; {way}"
+        )
     if "NoSuchBucket" in codes or any("bucket does not exist" in str(c) for c in causes):
         bucket = address.partition("://")[2].partition("/")[0]
         return StorageError(

@@ -8,7 +8,7 @@ It knows neither how the run began nor who else works on the same job.
 import contextlib
 import time
 
-from dvse.errors import TooManyErrorsError
+from dvse.errors import CredentialsError, TooManyErrorsError
 from pipelines.engines.engine import Engine, Outcome
 from pipelines.job.beginning import Begun
 from pipelines.job.done_marker import DoneMarker, Line
@@ -82,7 +82,7 @@ class Work:
         Raises:
             TooManyErrorsError: more inputs failed than allowed.
             WorkerDiedError: processes were killed twice on the same partition.
-            StorageError: the disk is full; what is finished stays.
+            StorageError: the disk is full, or credentials have expired; what is finished stays.
         """
         markers, num_again = begun.markers.values(), sum(map(len, begun.again.values()))
         self._partitions, self._total = feed.partitions, total
@@ -114,6 +114,9 @@ class Work:
             self.done |= {marker.partition: marker for marker in writer.done}
 
     def _take(self, outcome: Outcome, writer: Writer) -> None:
+        if outcome.failure is not None and outcome.failure.type == CredentialsError.__name__:
+            # No other input behind that store can be had either: this one is as good as untried.
+            raise CredentialsError(outcome.failure.reason)
         partition = self._partitions[outcome.partition]
         partition.add(outcome)
         self.num_new += 1

@@ -85,17 +85,19 @@ def _run_step(engine: Engine, step: TokenizeStep, inputs: list[str], output: Pat
     return Job(config, step, engine).run().work_seconds
 
 
-def _alternate(ours: Callable[[], float], peer: Callable[[], float]) -> Pairs:
+def _alternate(
+    ours: Callable[[], float], peer: Callable[[], float], *, count: int = _PAIRS
+) -> Pairs:
     """Pairs of calls that measure their own seconds, after one of each to warm up."""
-    ours_s, peer_s = _in_turn(ours, peer)
+    ours_s, peer_s = _in_turn(ours, peer, count=count)
     return Pairs(ours_s=ours_s, peer_s=peer_s)
 
 
-def _in_turn(*calls: Callable[[], float]) -> list[list[float]]:
+def _in_turn(*calls: Callable[[], float], count: int = _PAIRS) -> list[list[float]]:
     """The seconds of each of several calls, run in turn, after one of each to warm up."""
     for call in calls:
         call()
-    rounds = [[call() for call in calls] for _ in range(_PAIRS)]
+    rounds = [[call() for call in calls] for _ in range(count)]
     return [list(seconds) for seconds in zip(*rounds, strict=True)]
 
 

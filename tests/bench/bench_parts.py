@@ -19,10 +19,12 @@ from timing import Row
 from pipelines.engines.local import LocalEngine
 
 _NUM_PNG, _NUM_PHOTOS = 96, 1024
+# Each run takes from half a minute to more than one, so a few pairs say what seven would.
+_PAIRS = 3
 
 
 def rows() -> Iterator[Row]:
-    """Yield all rows; about forty minutes on two cores."""
+    """Yield all rows; about half an hour on two cores."""
     for case in CASES.values():
         yield from case()
 
@@ -43,7 +45,7 @@ def _side_by_side(folder: Path) -> Iterator[Row]:
     def peer() -> float:
         return _seconds(_command(folder, folder / f"one{next(count)}"))
 
-    pairs = _alternate(ours, peer)
+    pairs = _alternate(ours, peer, count=_PAIRS)
     yield Row(
         name="parts.two_side_by_side",
         ours=pairs.ours,
@@ -86,7 +88,7 @@ def _ray(folder: Path) -> Iterator[Row]:
         for name, engine in engines.items()
     )
     try:
-        pairs = _alternate(ours, peer)
+        pairs = _alternate(ours, peer, count=_PAIRS)
     finally:
         for engine in engines.values():
             engine.really_close()

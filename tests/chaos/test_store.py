@@ -202,6 +202,22 @@ def test_inputs_in_the_store_while_the_network_fails(tmp_path, bucket):
     assert {line["type"] for line in lines} == {"DecodeError"}, "no fault of the network counts"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_credentials_that_expire_end_the_job_in_one_sentence(tmp_path, bucket, method):
+    folder = make_folder(tmp_path / "in", 40)
+    address = bucket.put_folder(folder)
+    for number in range(20, 40):
+        bucket.s3.faults.plan("expired", method, f"in/p{number:04d}.png", times=99)
+    printed = finish(address, bucket, code=1)
+    bucket.s3.faults.planned.clear()
+    assert printed.startswith("CredentialsError: s3://") and printed.count("\n") == 1
+    assert "expired" in printed
+    lines = [json.loads(line) for line in bucket.read("out/errors.jsonl").splitlines()]
+    assert {line["type"] for line in lines} <= {"DecodeError"}, "an input that was not tried"
+    assert "40 inputs" in finish(address, bucket)
+    assert bucket.state()[1].count(b"DecodeError") == 3  # 5, 22 and 39
+
+
 def test_no_secret_is_written_down(tmp_path, bucket):
     folder = make_folder(tmp_path / "in", 12)
     address = bucket.put_folder(folder)

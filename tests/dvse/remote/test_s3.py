@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dvse.errors import MissingFileError, StorageError, UnreadableFileError
+from dvse.errors import CredentialsError, MissingFileError, StorageError, UnreadableFileError
 from dvse.remote import object_store
 from dvse.remote.remote_path import RemotePath
 
@@ -111,6 +111,17 @@ def test_what_does_not_pass_is_one_sentence_after_all_tries(s3, bucket):
     with pytest.raises(StorageError, match=r"s3://.*a\.bin: the store could not be reached"):
         (bucket / "a.bin").read_bytes()
     assert len(s3.faults.happened) == 4
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+def test_credentials_that_expire_are_told_from_objects_that_cannot_be_read(s3, bucket, method):
+    place = bucket / "a.bin"
+    place.write_bytes(DATA)
+    s3.faults.plan("expired", method, "a.bin", times=99)
+    ask = {"GET": place.read_bytes, "HEAD": place.info, "PUT": lambda: place.write_bytes(b"")}
+    with pytest.raises(CredentialsError, match=r"a\.bin: the .* expired; set AWS_PROFILE"):
+        ask[method]()
+    assert not s3.slept, "it is of no use to try again"
 
 
 def test_a_file_is_read_by_ranges(s3, bucket):

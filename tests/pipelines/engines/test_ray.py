@@ -6,9 +6,9 @@ Ray is no part of the test extra; where it is not installed all of this is skipp
 import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
+import ray_nodes
 from fake_step import FakeStep
 
 from dvse.errors import BundleNotFoundError, JobError
@@ -18,33 +18,13 @@ from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::")]
-
-SUPPORT = Path(__file__).parents[1] / "support"
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head without processors to give and two nodes with two each; killed ones are replaced."""
-    paths = [str(ROOT), str(SUPPORT), os.environ.get("PYTHONPATH", "")]
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", os.pathsep.join(paths))
-        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        environment.setenv("RAY_health_check_period_ms", "500")
-        environment.setenv("RAY_health_check_timeout_ms", "500")
-        memory = {"object_store_memory": 150 << 20}
-        made = cluster_utils.Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": False, **memory},
-        )
-        made.node_args = {"num_cpus": 2, **memory}
-        for _ in range(2):
-            made.add_node(**made.node_args)
+    with ray_nodes.running() as made:
         yield made
-        ray.shutdown()
-        made.shutdown()
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""A job on a real Ray cluster whose actors, and whose nodes, are killed at random moments.
+
+Five deaths over one shard end the job; run again, it goes on.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import threading
+
+import pytest
+import ray_nodes
+from fake_step import FakeStep
+from killed_job import clean, slow_pictures, state
+
+from dvse.errors import WorkerDiedError
+from pipelines.engines.ray_engine import RayEngine
+from pipelines.job.config import JobConfig
+from pipelines.job.job import Job
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::")]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with ray_nodes.running() as made:
+        yield made
+
+
+class Killer:
+    """A thread that kills until it has killed enough, while somebody works."""
+
+    def __init__(self, kill, count, rng):
+        self._kill, self._count, self._rng = kill, count, rng
+        self.num_killed = 0
+
+    @contextlib.contextmanager
+    def at_work(self):
+        end = threading.Event()
+        thread = threading.Thread(target=self._strike, args=(end,))
+        thread.start()
+        try:
+            yield
+        finally:
+            end.set()
+            thread.join()
+
+    def _strike(self, end):
+        while self.num_killed < self._count and not end.wait(self._rng.uniform(0.5, 4)):
+            self.num_killed += self._kill(end)
+
+    @property
+    def has_killed_enough(self):
+        return self.num_killed >= self._count
+
+
+def kill_actor(cluster, rng):
+    from ray.util.state import list_actors
+
+    def kill(end):
+        actors = [a for a in list_actors(cluster.address) if a.state == "ALIVE" and a.pid]
+        if end.is_set() or not actors:
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rng.choice(actors).pid, signal.SIGKILL)
+            return 1
+        return 0
+
+    return kill
+
+
+def kill_node(cluster, rng):
+    def kill(end):
+        workers = [node for node in cluster.worker_nodes if node.alive] or None
+        if end.is_set() or workers is None:
+            return 0
+        cluster.remove_node(rng.choice(workers), allow_graceful=False)
+        cluster.add_node(**cluster.node_args)
+        return 1
+
+    return kill
+
+
+@pytest.mark.parametrize("make_kill", [kill_actor, kill_node], ids=["actor", "node"])
+def test_twenty_killed_at_random_moments(cluster, tmp_path, make_kill):
+    rng = random.Random(make_kill.__name__)
+    folder, out = slow_pictures(tmp_path / "in", 2000), tmp_path / "out"
+    config = JobConfig(inputs=[str(folder)], output=out, shard_size=8)
+    killer = Killer(make_kill(cluster, rng), 20, rng)
+    num_runs = 0
+    while not killer.has_killed_enough:
+        num_runs += 1
+        engine = RayEngine(address=cluster.address)
+        with killer.at_work(), contextlib.suppress(WorkerDiedError):
+            Job(config, FakeStep(), engine).run()
+        for marker in rng.sample(sorted((out / ".job" / "done").glob("*.json")), 40):
+            if not killer.has_killed_enough:
+                marker.unlink()  # so that there is something to do while more are killed
+    Job(config, FakeStep(), RayEngine(address=cluster.address)).run()
+    assert state(out) == clean(folder, tmp_path / "clean")
