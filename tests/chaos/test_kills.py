@@ -63,6 +63,7 @@ def test_filters_remember_across_kills(tmp_path):
     assert names[0].read_bytes() == names[1].read_bytes()
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_and_run_again(tmp_path, rounds):
     rng = random.Random(rounds)

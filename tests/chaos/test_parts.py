@@ -47,6 +47,7 @@ def wait_for(condition, deadline_s=60.0):
         time.sleep(0.005)
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_parts_killed_at_random_moments_and_run_again(tmp_path, rounds):
     """Another number of parts each time; now and then all of them begin at the same moment."""

@@ -53,6 +53,7 @@ def strike(job, kind, rng, most):
     return num_killed
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", ["worker", "encoder"])
 @pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_processes_killed_at_random_moments(tmp_path, kind, count):

@@ -19,7 +19,7 @@ from pipelines.engines.ray_engine import RayEngine
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore::")]
 
 
 @pytest.fixture(scope="module")
