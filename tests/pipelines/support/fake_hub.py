@@ -5,11 +5,12 @@ the commit, as with the real one.
 """
 
 import base64
+import hashlib
 import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 _COMMIT = "0" * 40
 
@@ -38,6 +39,20 @@ def fake_hub():
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _folders(path):
+    """All folders that a file lies in."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
+
+
+def _described(path, data):
+    return {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+
+
+def _folder(path):
+    return {"type": "directory", "path": path, "oid": "0" * 40}
 
 
 def _mode(path):
@@ -79,6 +94,8 @@ def _handler(hub):
             elif "/preupload/" in path:
                 files = json.loads(body)["files"]
                 self._json({"files": [_mode(f["path"]) for f in files]})
+            elif "/paths-info/" in path:
+                self._paths_info(path, body)
             elif path.endswith("/objects/batch"):
                 self._batch(json.loads(body))
             elif "/commit/" in path:
@@ -90,6 +107,14 @@ def _handler(hub):
             data = self.rfile.read(int(self.headers["Content-Length"]))
             hub.blobs[self.path.rpartition("/")[2]] = data
             self._json({})
+
+        def _paths_info(self, path, body):
+            files = hub.files["/".join(path.split("/")[3:5])]
+            wanted = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body)[b"paths"]
+            names = [w if isinstance(w, str) else w.decode() for w in wanted]
+            folders = {f for name in files for f in _folders(name)}
+            found = [_described(n, files[n]) for n in names if n in files]
+            self._json([*found, *map(_folder, sorted(folders & set(names)))])
 
         def _batch(self, asked):
             where = f"http://{self.headers['Host']}/blobs"
@@ -128,6 +153,11 @@ def _handler(hub):
                 data = hub.files["/".join(parts[1:3])].get(name)
                 if data is None:
                     self._missing("EntryNotFound")
+                elif asked := self.headers.get("Range"):
+                    first, last = asked.removeprefix("bytes=").split("-")
+                    part = data[int(first) : int(last) + 1 if last else None]
+                    where = f"bytes {first}-{int(first) + len(part) - 1}/{len(data)}"
+                    self._send(part, "application/octet-stream", 206, {"Content-Range": where})
                 else:
                     self._send(data, "application/octet-stream", head_only=head_only)
             else:
@@ -136,25 +166,26 @@ def _handler(hub):
         def _about(self, name, rest):
             files = hub.files[name]
             if rest[:1] == ["tree"]:
-                self._tree(files, "/".join(rest[2:]))
+                is_recursive = "recursive=true" in urlsplit(self.path).query.lower()
+                self._tree(files, "/".join(rest[2:]), is_recursive=is_recursive)
                 return
             siblings = [{"rfilename": p} for p in files]
             self._json(
                 {"id": name, "sha": _COMMIT, "siblings": siblings, "private": False, "tags": []}
             )
 
-        def _tree(self, files, folder):
+        def _tree(self, files, folder, *, is_recursive):
             inside = {p: d for p, d in files.items() if p.startswith(folder and f"{folder}/")}
             if folder and not inside:
                 self._missing("EntryNotFound")
                 return
-            found = [
-                {"type": "file", "path": p, "size": len(d), "oid": "0" * 40}
-                for p, d in inside.items()
-            ]
-            folders = {p.rpartition("/")[0] for p in inside} - {folder, ""}
-            found += [{"type": "directory", "path": p, "oid": "0" * 40} for p in sorted(folders)]
-            self._json(found)
+            folders = {f for p in inside for f in _folders(p) if len(f) > len(folder)}
+            if not is_recursive:
+                inside = {p: d for p, d in inside.items() if p.rpartition("/")[0] == folder}
+                folders = {f for f in folders if f.rpartition("/")[0] == folder}
+            self._json(
+                [*(_described(p, d) for p, d in inside.items()), *map(_folder, sorted(folders))]
+            )
 
         def _missing(self, code):
             self._send(b"{}", "application/json", 404, {"X-Error-Code": code})
