@@ -52,7 +52,7 @@ readers: $(VENV)/.test  ## install libraries that tests compare with, an environ
 	@while read -r name python packages; do \
 	  test "$$python" != - || python=$(PYTHON); \
 	  sh tests/environment.sh $(BIN)/python $(VENV)/readers/$$name $$python $$packages || exit 1; \
-	done < tests/pipelines/evaluation/measures/peers/environments.txt
+	done < tests/environments.txt
 
 chaos: $(VENV)/.test  ## kill, corrupt and starve the batch job
 	@$(BIN)/python -m pytest -q tests/chaos -m "not gpu and not network"

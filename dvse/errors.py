@@ -11,6 +11,7 @@ to do next.
     │   ├── DecodeError                     broken, truncated or unknown media
     │   ├── TooLargeError                   more pixels or samples than the limit allows
     │   ├── TooShortError                   less than one code's worth of signal
+    │   ├── FeatureOverflowError (OverflowError)  an encoder gave NaN or infinity
     │   ├── PromptTooLongError              more ids than a decoder's context holds
     │   └── ItemTypeError (TypeError)       a bare string where dvse.Text or dvse.Image was meant
     ├── VocabularyError (ValueError)
@@ -62,6 +63,10 @@ class TooLargeError(InputError):
 
 class TooShortError(InputError):
     """Media with less signal than one code needs."""
+
+
+class FeatureOverflowError(InputError, OverflowError):
+    """An encoder that gave NaN or infinity in the precision at hand; no code is made of that."""
 
 
 class PromptTooLongError(InputError):

@@ -7,10 +7,11 @@ reads it, so that one bad item never costs the others. Knows no torch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, TypeAlias
 
 from dvse.errors import ItemTypeError
+from dvse.media_file import printable
 from dvse.plain_source import plain_picture, plain_recording
 
 
@@ -139,6 +140,17 @@ def as_sequence(item: Item | Sequence[Item]) -> tuple[Item, ...]:
                 'for example dvse.Text("hello") or dvse.Image("cat.jpg")'
             )
     return tuple(sequence)
+
+
+def row_name(row: Item | Sequence[Item]) -> str:
+    """Return the paths of a row, to begin a message with; nothing where it has none.
+
+    >>> row_name([Image("cat.png"), Text("What is this?"), Audio("seven.wav")])
+    'cat.png, seven.wav: '
+    """
+    media = [item for item in as_sequence(row) if isinstance(item, Image | Audio)]
+    names = [item.source for item in media if isinstance(item.source, str | PathLike)]
+    return ", ".join(printable(fspath(name)) for name in names) + ": " if names else ""
 
 
 def _short(value: Any) -> str:

@@ -68,6 +68,9 @@ class MediaTokenizer(ABC):
 
         A chunk's features do not depend on its neighbours: every forward pass has a shape that is
         fixed by the chunk's own shape, short batches are filled up.
+
+        Raises:
+            FeatureOverflowError: a chunk whose features are NaN or infinity.
         """
 
     @abstractmethod
@@ -83,6 +86,7 @@ class MediaTokenizer(ABC):
 
         Raises:
             ConfigError: a draft.
+            FeatureOverflowError: a chunk whose features are NaN or infinity.
         """
         return self.quantize(self.embed(chunks))
 

@@ -7,12 +7,12 @@
 
 Weights are really cast: under autocast frozen ones would be cast again in every call. Samples are
 scaled and pixels normalised in fp32 before, features are fp32 again after, and the nearest code is
-searched in fp32 always.
+searched in fp32 always. A feature that is NaN or infinity becomes no code: its input is refused.
 """
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from dvse.errors import ConfigError
+from dvse.errors import ConfigError, FeatureOverflowError
 
 if TYPE_CHECKING:
     import torch
@@ -134,6 +134,28 @@ def computing_dtype(module: "nn.Module") -> Any:
     import torch
 
     return next((p.dtype for p in module.parameters()), torch.float32)
+
+
+def refuse_overflow(is_finite: "torch.Tensor", precision: str) -> None:
+    """Refuse to make codes of features that are NaN or infinity.
+
+    Args:
+        is_finite: `bool [N]`, of the features of each chunk.
+        precision: that they were computed in.
+
+    Raises:
+        FeatureOverflowError: one of them is not.
+    """
+    if is_finite.all():
+        return
+    cure = {
+        "float16": "which holds nothing beyond 65,504; take bfloat16 or float32",
+        "float32": "and no precision holds more; are its weights sound?",
+    }
+    raise FeatureOverflowError(
+        f"the encoder gave NaN or infinity in {precision}, "
+        f"{cure.get(precision, 'which is coarser than float32; take that')}"
+    )
 
 
 def refuse_cast_weights(precision: str) -> None:

@@ -7,7 +7,7 @@ changes a code. Knows the order of the steps, not what a chunk holds.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.errors import InputError
@@ -25,14 +25,17 @@ def encode_rows(
     chunks_of: Callable[[_Row], Iterable[Chunk]],
     encode: Callable[[Sequence[Chunk]], Sequence[EncodedChunk]],
     assemble: Callable[[Sequence[EncodedChunk]], _Encoding],
+    name_of: Callable[[_Row], str] = lambda row: "",
 ) -> Iterator[_Encoding | InputError]:
     """Yield for each row, in order, what `assemble` makes of it or the error that it cost.
 
     Args:
         rows: read as they are needed.
         chunks_of: the chunks of a row, lazily; an `InputError` of it costs that row alone.
-        encode: codes of chunks of any rows, in order.
+        encode: codes of chunks of any rows, in order; where it raises `InputError` each row is
+            tried alone, so that it costs the row to blame.
         assemble: one row from its encoded chunks.
+        name_of: what a message calls a row whose chunks could not be encoded.
 
     >>> chunks = lambda row: [Chunk(modality="text", data=word) for word in row.split()]
     >>> encode = lambda chunks: [EncodedChunk(modality="text", codes=c.data) for c in chunks]
@@ -45,13 +48,11 @@ def encode_rows(
     num_media = 0
 
     def flush() -> None:
-        encoded = encode([chunk for _, chunk in buffer])
-        for (pending, _), one in zip(buffer, encoded, strict=True):
-            pending.encoded.append(one)
+        _encode(buffer, encode, name_of)
         buffer.clear()
 
     for row in rows:
-        pending = _Pending()
+        pending = _Pending(row)
         waiting.append(pending)
         try:
             for chunk in chunks_of(row):
@@ -78,6 +79,7 @@ def encode_rows(
 class _Pending:
     """A row that waits for its chunks to be encoded."""
 
+    row: Any
     encoded: list[EncodedChunk] = field(default_factory=list)
     error: InputError | None = None
 
@@ -85,3 +87,21 @@ class _Pending:
         self, assemble: Callable[[Sequence[EncodedChunk]], _Encoding]
     ) -> _Encoding | InputError:
         return self.error or assemble(self.encoded)
+
+
+def _encode(
+    buffer: Sequence[tuple[_Pending, Chunk]],
+    encode: Callable[[Sequence[Chunk]], Sequence[EncodedChunk]],
+    name_of: Callable[[Any], str],
+) -> None:
+    """Encode chunks together; where that fails, row by row, so that it costs the row to blame."""
+    try:
+        encoded = encode([chunk for _, chunk in buffer])
+        for (pending, _), one in zip(buffer, encoded, strict=True):
+            pending.encoded.append(one)
+    except InputError:
+        for pending in dict.fromkeys(pending for pending, _ in buffer):
+            try:
+                pending.encoded.extend(encode([c for p, c in buffer if p is pending]))
+            except InputError as error:
+                pending.error = type(error)(f"{name_of(pending.row)}{error}")

@@ -18,7 +18,7 @@ from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import Encoding, Segment
 from dvse.errors import ConfigError, InputError
 from dvse.grammar import Grammar
-from dvse.items import Item, as_sequence
+from dvse.items import Item, as_sequence, row_name
 from dvse.numerics import NumericsProfile, use_threads
 from dvse.origin import Origin
 from dvse.precision import Precision
@@ -238,12 +238,13 @@ class Tokenizer:
             chunks_of=lambda row: self.preparer.chunks(as_sequence(row)),
             encode=self.encode_chunks,
             assemble=self.assemble,
+            name_of=row_name,
         )
 
     def encode_chunks(self, chunks: Sequence[Chunk]) -> list[EncodedChunk]:
         """Return the codes of chunks of any rows, in order, computed under `profile`.
 
-        What comes together never changes a code. Chunks that `preparer` made raise no error.
+        What comes together never changes a code. `FeatureOverflowError` is all that can happen.
         """
         codes: dict[int, np.ndarray] = {}
         for modality, media in (("image", self.image), ("audio", self.audio)):
@@ -382,8 +383,7 @@ class Tokenizer:
 
         Args:
             repo_id: `owner/name`; made if it is missing.
-            **options: `token`, `private` (for a new repository), and what
-                `huggingface_hub.HfApi.upload_folder` takes (`revision`, `commit_message`, …).
+            **options: `token`, `private`, and what `HfApi.upload_folder` takes (`revision`, …).
         """
         return upload_bundle(self.save, repo_id, **options)
 

@@ -27,7 +27,7 @@ from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
-from dvse.precision import Precision, cast_weights, refuse_cast_weights
+from dvse.precision import Precision, cast_weights, refuse_cast_weights, refuse_overflow
 from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
 
@@ -119,7 +119,7 @@ class AudioTokenizer(MediaTokenizer):
 
     def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         """Return features `fp32 [kept frames, dim]` of each chunk, before they are quantized."""
-        return self._map_batches(chunks, self.encoder)
+        return self._map_batches(chunks, lambda features: features)
 
     def quantize(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return codes `int32 [frames, num_levels]` of features `fp32 [frames, dim]` each.
@@ -141,9 +141,9 @@ class AudioTokenizer(MediaTokenizer):
             ConfigError: a draft.
         """
 
-        def codes(samples: Tensor) -> Tensor:  # features stay on the device
-            found = self._codes(self.encoder(samples).flatten(0, 1))
-            return found.reshape(len(samples), -1, self.num_levels)
+        def codes(features: Tensor) -> Tensor:  # they stay on the device
+            found = self._codes(features.flatten(0, 1))
+            return found.reshape(len(features), -1, self.num_levels)
 
         return self._map_batches(chunks, codes)
 
@@ -206,7 +206,10 @@ class AudioTokenizer(MediaTokenizer):
         results: list[np.ndarray | None] = [None] * len(chunks)
         with torch.inference_mode(), exact_convolutions(self.precision):
             for positions, samples in self._batches(chunks):
-                values = function(samples.to(self.device)).cpu().numpy()
+                features = self.encoder(samples.to(self.device))
+                is_finite = features[: len(positions)].isfinite().flatten(1).all(1)
+                values = function(features).cpu().numpy()
+                refuse_overflow(is_finite, self.precision)
                 for row, position in enumerate(positions):
                     start, stop = chunks[position].keep or (0, values.shape[1])
                     results[position] = values[row, start:stop].copy()

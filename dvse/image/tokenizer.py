@@ -34,7 +34,7 @@ from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer
 from dvse.image.quantizer_files import describe_quantizer, load_quantizer, save_quantizer
 from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
-from dvse.precision import Precision, cast_weights, refuse_cast_weights
+from dvse.precision import Precision, cast_weights, refuse_cast_weights, refuse_overflow
 from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
 
@@ -129,7 +129,7 @@ class ImageTokenizer(MediaTokenizer):
 
     def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         """Return features `fp32 [rows * columns, dim]` of each chunk, before they are quantized."""
-        return self._map_batches(chunks, lambda pixels: self.encoder(pixels).flatten(1, 2))
+        return self._map_batches(chunks, lambda features: features.flatten(1, 2))
 
     def quantize(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return codes `int32 [rows * columns, num_levels]` of `fp32 [rows * columns, dim]` each.
@@ -163,7 +163,7 @@ class ImageTokenizer(MediaTokenizer):
             ConfigError: a draft.
         """
         # Features stay on the device.
-        return self._map_batches(chunks, lambda pixels: self._codes(self.encoder(pixels)))
+        return self._map_batches(chunks, self._codes)
 
     def decode(self, codes: np.ndarray, grid: tuple[int, int] | None = None) -> np.ndarray:
         """Return pixels `uint8 [H, W, 3]` of the codes of one picture.
@@ -219,7 +219,10 @@ class ImageTokenizer(MediaTokenizer):
                     pixels = np.zeros((rows, *shape), np.uint8)
                     for row, position in enumerate(batch):
                         pixels[row] = chunks[position].data
-                    values = function(torch.from_numpy(pixels).to(self.device)).cpu().numpy()
+                    features = self.encoder(torch.from_numpy(pixels).to(self.device))
+                    is_finite = features[: len(batch)].isfinite().flatten(1).all(1)
+                    values = function(features).cpu().numpy()
+                    refuse_overflow(is_finite, self.precision)
                     for row, position in enumerate(batch):
                         kept = slice(*(chunks[position].keep or (None, None)))
                         results[position] = values[row, kept].copy()

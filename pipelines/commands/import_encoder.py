@@ -7,8 +7,9 @@ from pipelines.commands.answers import yes_or_no
 
 HELP = """Bring a published speech encoder into transformers' layout, without running what it holds.
 
-Wav2Vec2, HuBERT and WavLM of fairseq (.pt), torchaudio, SpeechBrain and transformers (.bin or
-safetensors, a file or a directory). Tensors only; a tensor without a place is refused by name."""
+Wav2Vec2, HuBERT and WavLM of fairseq and fairseq2 (.pt), torchaudio, SpeechBrain and transformers
+(.bin or safetensors, a file or a directory). Tensors only; a tensor without a place is refused by
+name."""
 EXAMPLES = """\
   dvse import encoder hubert_base_ls960.pt --normalize no --pre-norm no --output runs/hubert"""
 
@@ -19,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--normalize", type=yes_or_no, metavar="yes|no", help="scale the input")
     parser.add_argument("--pre-norm", type=yes_or_no, metavar="yes|no", help="base: no; large: yes")
-    parser.add_argument("--num-heads", type=int, metavar="N", help="64 channels each by default")
+    parser.add_argument(
+        "--num-heads", type=int, metavar="N", help="up to 1,024 channels 64 each by default"
+    )
     parser.add_argument("--sample-rate-hz", type=int, default=16_000, help="of the encoder")
 
 

@@ -56,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     units.add_argument("--merge-repeats", type=yes_or_no, metavar="yes|no")
     facts = parser.add_argument_group("of an encoder file that does not say it")
     facts.add_argument("--pre-norm", type=yes_or_no, metavar="yes|no", help="base: no; large: yes")
-    facts.add_argument("--num-heads", type=int, metavar="N", help="64 channels each by default")
+    facts.add_argument(
+        "--num-heads", type=int, metavar="N", help="up to 1,024 channels 64 each by default"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

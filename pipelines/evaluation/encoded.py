@@ -54,16 +54,17 @@ def encode_inputs(
                 batch.append((entry, list(tokenizer.preparer.chunks([entry.item]))))
             except InputError as error:
                 failures.append(error)
-        chunks = [chunk for _, mine in batch for chunk in mine]
-        if not chunks:
+        if not batch:
             continue
         with tokenizer.profile.pinned():
-            embedded = media.embed(chunks)
-            codes, features = iter(media.quantize(embedded)), iter(embedded)
-        for entry, mine in batch:
-            found.append(
-                _joined(entry, mine, [next(codes) for _ in mine], [next(features) for _ in mine])
-            )
+            try:
+                found += _encoded(media, batch)
+            except InputError:  # one of them is to blame: the others count
+                for one in batch:
+                    try:
+                        found += _encoded(media, [one])
+                    except InputError as error:
+                        failures.append(error)
     if not found:
         raise TrainingError(f"none of {len(inputs)} inputs could be read; {failures[0]}")
     return found
@@ -90,6 +91,15 @@ def encode_data(
     ]
     with tokenizer.profile.pinned():
         return media.encode(chunks)
+
+
+def _encoded(media: Any, batch: Sequence[tuple[Input, list[Chunk]]]) -> list[EncodedInput]:
+    embedded = media.embed([chunk for _, mine in batch for chunk in mine])
+    codes, features = iter(media.quantize(embedded)), iter(embedded)
+    return [
+        _joined(entry, mine, [next(codes) for _ in mine], [next(features) for _ in mine])
+        for entry, mine in batch
+    ]
 
 
 def _joined(

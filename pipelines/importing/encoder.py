@@ -16,11 +16,13 @@ from torch import Tensor
 from dvse.errors import ConfigError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
 from pipelines.importing.checkpoint import Checkpoint, read_checkpoint
+from pipelines.importing.fairseq2_layout import is_pre_norm
 from pipelines.importing.model_folder import read_json
 from pipelines.importing.new_folder import new_folder
 from pipelines.importing.speech_layouts import to_transformers
 
 _POSITION_WEIGHT = "encoder.pos_conv_embed.conv.parametrizations.weight.original1"
+_WIDEST_OF_64 = 1024
 _STRIDES = {10: 5, 3: 2, 2: 2}  # of every published encoder of the family, by kernel
 
 
@@ -32,7 +34,8 @@ class EncoderFacts:
         normalize: recordings are scaled to mean 0 and variance 1 first (HuBERT base: no; large,
             XLSR, LV-60: yes).
         pre_norm: norms come before attention and feed-forward (base: no; large, XLSR: yes).
-        num_heads: attention heads; 64 channels each where nothing else is said.
+        num_heads: attention heads; up to 1,024 channels 64 each where nothing else is said, as all
+            published encoders of these widths have them.
     """
 
     normalize: bool | None = None
@@ -46,8 +49,8 @@ def import_encoder(
     """Write `config.json`, `model.safetensors` and `preprocessor_config.json` into `output`.
 
     Args:
-        source: a fairseq, torchaudio, SpeechBrain or transformers checkpoint file (`.pt`, `.bin`,
-            safetensors), or a directory of transformers with either.
+        source: a checkpoint file (`.pt`, `.bin`, safetensors) of fairseq, fairseq2, torchaudio,
+            SpeechBrain or transformers, or a directory of transformers with either.
         output: a new or empty directory.
 
     Raises:
@@ -117,7 +120,9 @@ def _settled(
     """Fill in what the settings of the checkpoint say; refuse what stays open."""
     settings = checkpoint.settings
     normalize = _first(facts.normalize, settings.get("normalize"))
-    pre_norm = _first(facts.pre_norm, settings.get("layer_norm_first"))
+    pre_norm = _first(
+        facts.pre_norm, settings.get("layer_norm_first"), is_pre_norm(checkpoint.tensors)
+    )
     if pre_norm is None and config is not None:
         pre_norm = bool(config.get("do_stable_layer_norm", False))
     open_facts = [
@@ -151,6 +156,12 @@ def _config_of(
         dense = tensors["encoder.layers.0.feed_forward.intermediate_dense.weight"]
     except KeyError as error:
         raise WeightsFormatError(f"{source}: tensor {error} is missing") from error
+    num_heads = facts.num_heads
+    if num_heads is None and hidden > _WIDEST_OF_64:
+        raise ConfigError(
+            f"{source}: the checkpoint does not say how many attention heads its {hidden} channels "
+            "have; say --num-heads N (XLS-R of 1 and 2 billion parameters: 16)"
+        )
     layers = {n.split(".")[2] for n in tensors if n.startswith("encoder.layers.")}
     convs = [
         tensors[f"feature_extractor.conv_layers.{i}.conv.weight"]
@@ -164,7 +175,7 @@ def _config_of(
         "model_type": "wavlm" if is_wavlm else "hubert" if is_hubert else "wav2vec2",
         "hidden_size": hidden,
         "num_hidden_layers": len(layers),
-        "num_attention_heads": facts.num_heads or hidden // 64,
+        "num_attention_heads": num_heads or hidden // 64,
         "intermediate_size": dense.shape[0],
         "conv_dim": [conv.shape[0] for conv in convs],
         "conv_kernel": kernels,

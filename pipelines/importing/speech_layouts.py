@@ -1,9 +1,9 @@
 """Parameter names of published Wav2Vec2, HuBERT and WavLM checkpoints, brought to transformers'.
 
-Three layouts are told apart by their names: transformers' own (SpeechBrain puts `model.` before
-it), torchaudio's, and fairseq's (also Microsoft's WavLM). Heads, quantizers and decoders that only
-pre-training or recognition needed are left behind; a name that no layout knows is refused, so that
-nothing which belongs to the encoder can be lost without a word.
+Four layouts are told apart by their names: transformers' own (SpeechBrain puts `model.` before
+it), torchaudio's, fairseq's (also Microsoft's WavLM) and fairseq2's. Heads, quantizers and decoders
+that only pre-training or recognition needed are left behind; a name that no layout knows is
+refused, so that nothing which belongs to the encoder can be lost without a word.
 """
 
 import re
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from dvse.errors import WeightsFormatError
+from pipelines.importing.fairseq2_layout import of_fairseq2, without_prefix
 
 # Of pre-training and recognition: no part of the features.
 _LEFT_BEHIND = re.compile(
@@ -40,8 +41,11 @@ def to_transformers(tensors: Mapping[str, Tensor], *, where: str) -> dict[str, T
     Raises:
         WeightsFormatError: no speech encoder, or a tensor of it that has no place.
     """
-    plain = _without_prefix(tensors)
-    if "post_extract_proj.weight" in plain or any(".self_attn." in name for name in plain):
+    fairseq2 = without_prefix(tensors)
+    plain = _without_prefix(tensors) if fairseq2 is None else fairseq2
+    if fairseq2 is not None:
+        rename = of_fairseq2
+    elif "post_extract_proj.weight" in plain or any(".self_attn." in name for name in plain):
         rename = _of_fairseq
     elif any(name.startswith("encoder.transformer.") for name in plain):
         rename = _of_torchaudio
@@ -49,8 +53,8 @@ def to_transformers(tensors: Mapping[str, Tensor], *, where: str) -> dict[str, T
         rename = _of_transformers
     else:
         raise WeightsFormatError(
-            f"{where}: expected a Wav2Vec2, HuBERT or WavLM in the layout of fairseq, torchaudio "
-            f"or transformers, received tensors such as {sorted(tensors)[:3]}"
+            f"{where}: expected a Wav2Vec2, HuBERT or WavLM in the layout of fairseq, fairseq2, "
+            f"torchaudio or transformers, received tensors such as {sorted(tensors)[:3]}"
         )
     found: dict[str, Tensor] = {}
     unknown = []

@@ -57,6 +57,9 @@ CONVENTIONS: Mapping[str, UnitSettings] = {
     "fairseq": replace(_PUBLISHED, variance_floor=1e-5, final_norm=False),
     # The same reader; its speech encoder merges repeats unless told not to.
     "textlesslib": replace(_PUBLISHED, variance_floor=1e-5, final_norm=False, merge_repeats=True),
+    # seamless_communication's unit extractor, whose `out_layer_idx` counts from 0 (34: layer 35).
+    # A file of an odd number of samples gets one more there, of value 2; here it does not.
+    "seamless": replace(_PUBLISHED, normalize=True, variance_floor=1e-5, final_norm=False),
     # `hidden_states[layer]` of the whole recording, scaled by the feature extractor.
     "transformers": replace(_PUBLISHED, variance_floor=1e-7, final_norm=True),
     # 40 zeros at each end make exactly 50 frames a second; repeats merged with their durations.

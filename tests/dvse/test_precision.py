@@ -1,9 +1,13 @@
 """Precisions: what a device cannot do is one sentence; what it does depends on nothing else."""
 
 import copy
+import json
 import pickle
+from pathlib import Path
 
 import numpy as np
+import PIL.Image
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import WavLMConfig, WavLMModel
@@ -12,7 +16,7 @@ from dvse.audio.encoder import AudioEncoder, EncoderConfig
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.audio.windows import Windowing
 from dvse.codebook import Codebook
-from dvse.errors import ConfigError
+from dvse.errors import ConfigError, FeatureOverflowError
 from dvse.image.encoder import EncoderConfig as ImageConfig
 from dvse.image.encoder import ImageEncoder
 from dvse.image.geometry import SquareGeometry
@@ -22,6 +26,7 @@ from dvse.items import Audio, Image
 from dvse.numerics import NumericsProfile
 from dvse.precision import PRECISIONS, cast_weights, check_precision
 from dvse.tokenizer import load
+from pipelines.cli import main
 
 SMALL = {
     "hidden_size": 32,
@@ -204,6 +209,49 @@ def test_a_copy_that_is_cast_leaves_the_original_alone():
         before = encoder(samples)
         cast_weights(copy.deepcopy(encoder), "bfloat16")
         assert torch.equal(encoder(samples), before)
+
+
+@pytest.fixture
+def loud(tmp_path, monkeypatch):
+    """A bundle whose features of what is not grey pass 65,504, and a picture of either kind."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_fp16": True})
+    # Processors without it are slow in float16.
+    monkeypatch.setattr("dvse.image.tokenizer._BATCH_TOKENS", {"cpu": 64})
+    tokenizer = load("tiny", threads=1)
+    stem = tokenizer.image.encoder.backbone.patch_embed
+    first = next(m for m in stem.modules() if isinstance(m, torch.nn.Conv2d))
+    with torch.no_grad():
+        first.weight.mul_(20_000 / first.weight.abs().max())
+    tokenizer.save(tmp_path / "loud")
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    (tmp_path / "pictures").mkdir()
+    for name, pixels in (("a", noise // 255 + 127), ("b", noise), ("c", noise // 255 + 128)):
+        PIL.Image.fromarray(pixels).save(tmp_path / "pictures" / f"{name}.png")
+    return tmp_path
+
+
+def test_an_overflow_in_float16_costs_its_row_and_says_which(loud):
+    tokenizer = load(loud / "loud", precision="float16", threads=1)
+    rows = [Image(loud / "pictures" / f"{name}.png") for name in "abc"]
+    found = list(tokenizer.encode_many(rows))
+    with pytest.raises(FeatureOverflowError, match=r"b\.png: .* NaN or infinity in float16, which"):
+        raise found[1]
+    for place in (0, 2):
+        assert found[place].ids.tolist() == tokenizer.encode(rows[place]).ids.tolist()
+    with pytest.raises(FeatureOverflowError, match=r"row 1: .*b\.png"):
+        tokenizer(rows)
+    exact = load(loud / "loud", threads=1)
+    assert not any(isinstance(one, Exception) for one in exact.encode_many(rows))
+
+
+def test_an_overflow_in_a_job_is_an_error_line_that_names_file_and_precision(loud):
+    more = ["--precision", "float16", "--workers", "0", "--threads", "1"]
+    command = ["tokenize", str(loud / "pictures"), "--bundle", str(loud / "loud"), *more]
+    assert main([*command, "--output", str(loud / "tokens"), "--max-error-rate", "1"]) == 0
+    rows = pq.read_table(next((loud / "tokens").rglob("*.parquet"))).to_pylist()
+    assert [Path(row["source"]).name for row in rows] == ["a.png", "c.png"]
+    (line,) = (loud / "tokens" / "errors.jsonl").read_text().splitlines()
+    assert "b.png" in json.loads(line)["source"] and "infinity in float16" in line
 
 
 def test_a_weight_too_large_for_float16_is_refused():

@@ -1,0 +1,1 @@
+collect_ignore = ["peers"]  # scripts for other environments
