@@ -1,8 +1,9 @@
 """The decode worker: a process that reads records and makes chunks, and the handle on it.
 
-It gets one task at a time, so its pipe is empty when a task is sent and neither side can wait for
-the other for ever. A heartbeat in shared memory says which input it is at and since when; so a
-decoder that crashes or never returns can be told from one that is slow, and costs one input.
+It gets one task at a time and has one report on its way at most, so neither side can wait for the
+other for ever, and what lies in shared memory is bounded. A heartbeat says which input it is at and
+since when; so a decoder that crashes or never returns can be told from one that is slow, and costs
+one input.
 """
 
 import contextlib
@@ -13,8 +14,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pipelines.engines.child import CONTEXT, Child
-from pipelines.engines.engine import Numbered
-from pipelines.engines.messages import Report, Work, packed
+from pipelines.engines.messages import Report, Taken, Work, packed
+from pipelines.engines.parcel import Parcel
 from pipelines.engines.preparing import chunk_bytes, pieces
 from pipelines.engines.task_board import Task
 from pipelines.engines.window import Piece
@@ -57,15 +58,18 @@ class DecodeWorker:
         with contextlib.suppress(OSError):
             self._child.connection.send_bytes(packed(Work(task.id, list(task.open.values()))))
 
-    def receive(self) -> tuple[Report, bytes]:
-        """Return the next report and its body.
+    def receive(self) -> tuple[Report, Parcel | None]:
+        """Return the next report and its pieces.
 
         Raises:
             EOFError, OSError: the worker is gone.
         """
-        report: Report = pickle.loads(self._child.connection.recv_bytes())
-        body = self._child.connection.recv_bytes() if report.has_body else b""
-        return report, body
+        connection = self._child.connection
+        report: Report = pickle.loads(connection.recv_bytes())
+        parcel = Parcel.receive(connection, report.num_bytes) if report.num_bytes else None
+        with contextlib.suppress(OSError):  # a worker that is gone shows at its pipe
+            connection.send_bytes(packed(Taken()))
+        return report, parcel
 
     def receive_ready(self) -> None:
         """Take the answer to `begin`.
@@ -103,25 +107,30 @@ def _work(connection: Connection, heartbeat: Any, niceness: int) -> None:
         os.nice(niceness)
     preparer: ChunkMaker = pickle.loads(connection.recv_bytes())
     connection.send_bytes(b"ready")
+    outbox = _Outbox(connection, heartbeat)
     while True:
-        work: Work = pickle.loads(connection.recv_bytes())
-        _Outbox(connection, heartbeat, work.task_id).run(preparer, work.records)
+        outbox.run(preparer, outbox.next_work())
 
 
 class _Outbox:
     """Works through a task and reports in portions of bounded size."""
 
-    def __init__(self, connection: Connection, heartbeat: Any, task_id: int) -> None:
+    def __init__(self, connection: Connection, heartbeat: Any) -> None:
         self._connection = connection
         self._heartbeat = heartbeat
-        self._task_id = task_id
-        self._began = time.monotonic()
+        self._is_on_its_way = False
         self._clear()
 
-    def run(self, preparer: ChunkMaker, records: list[Numbered]) -> None:
-        for numbered in records:
+    def next_work(self) -> Work:
+        while isinstance(message := self._receive(), Taken):
+            self._is_on_its_way = False
+        return message
+
+    def run(self, preparer: ChunkMaker, work: Work) -> None:
+        self._began = time.monotonic()
+        for numbered in work.records:
             self._beat(numbered.index)
-            for piece in pieces(preparer, numbered.record, (self._task_id, numbered.index)):
+            for piece in pieces(preparer, numbered.record, (work.task_id, numbered.index)):
                 if isinstance(piece, Failure):
                     self._failures.append((numbered.index, piece))
                     break
@@ -146,17 +155,25 @@ class _Outbox:
 
     def _send(self, *, is_last: bool) -> None:
         self._heartbeat[0] = _IDLE  # waiting for the device is no fault of the decoder
+        parcel = Parcel.pack(self._pieces) if self._num_chunks or self._prepared else None
         report = Report(
             prepared=self._prepared,
             failures=self._failures,
             num_chunks=self._num_chunks,
+            num_bytes=0 if parcel is None else parcel.num_bytes,
             is_last=is_last,
             seconds=time.monotonic() - self._began,
         )
+        if self._is_on_its_way:
+            self._receive()  # in the middle of a task nothing but `Taken` comes
         self._connection.send_bytes(packed(report))
-        if report.has_body:
-            self._connection.send_bytes(packed(self._pieces))
+        if parcel is not None:
+            parcel.send(self._connection)
+        self._is_on_its_way = True
         self._clear()
+
+    def _receive(self) -> Work | Taken:
+        return pickle.loads(self._connection.recv_bytes())
 
     def _clear(self) -> None:
         self._pieces: list[Piece] = []

@@ -11,11 +11,12 @@ import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeAlias
 
 from dvse.errors import DvseError, JobError
 from pipelines.engines.child import Child
-from pipelines.engines.messages import Flush, Forget, Key, Result, packed
+from pipelines.engines.messages import Flush, Forget, Key, Pieces, Result, packed
+from pipelines.engines.parcel import Parcel
 from pipelines.engines.window import Assembly, Piece
 from pipelines.steps.step import Step, StepDescription
 
@@ -54,7 +55,7 @@ class DeviceProcess:
 
     @property
     def has_room(self) -> bool:
-        """Whether another body may be sent."""
+        """Whether another parcel may be sent."""
         return self._num_bytes < 2 * _WINDOW_BYTES and self._num_chunks < 3 * self._max_chunks
 
     def receive_ready(self) -> StepDescription:
@@ -76,16 +77,21 @@ class DeviceProcess:
         self.description = answer
         return answer
 
-    def send(self, body: bytes, num_chunks: int) -> None:
-        """Send pickled pieces.
+    def send(self, parcel: Parcel, num_chunks: int) -> None:
+        """Pass pieces on.
 
         Raises:
             OSError: the process is gone.
         """
-        self._num_bytes += len(body)
+        self._num_bytes += parcel.num_bytes
         self._num_chunks += num_chunks
         self._is_flushed = False
-        self._child.connection.send_bytes(body)
+        try:
+            self._child.connection.send_bytes(packed(Pieces(parcel.num_bytes)))
+        except OSError:
+            parcel.close()
+            raise
+        parcel.send(self._child.connection)
 
     def forget(self, key: Key) -> None:
         """Say that an input will not be completed."""
@@ -132,7 +138,7 @@ def _serve(connection: Connection, step: Step, device: str, max_chunks: int) -> 
     connection.send_bytes(packed(answer))
     if isinstance(answer, DvseError):
         return
-    inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    inbox: _Inbox = queue.SimpleQueue()
     threading.Thread(target=_empty_pipe, args=(connection, inbox), daemon=True).start()
     assembly = Assembly(work)
     while (window := _next_window(inbox, assembly, max_chunks)) is not None:
@@ -146,6 +152,10 @@ def _serve(connection: Connection, step: Step, device: str, max_chunks: int) -> 
         connection.send_bytes(packed(result))
 
 
+_Inbox: TypeAlias = "queue.SimpleQueue[bytes | Flush | Forget | None]"
+"""Pieces still pickled, what the job says, `None` when it is gone."""
+
+
 @dataclass(slots=True)
 class _Window:
     pieces: list[Piece]
@@ -154,9 +164,7 @@ class _Window:
     is_last: bool = False
 
 
-def _next_window(
-    inbox: "queue.SimpleQueue[bytes | None]", assembly: Assembly, max_chunks: int
-) -> _Window | None:
+def _next_window(inbox: "_Inbox", assembly: Assembly, max_chunks: int) -> _Window | None:
     """Collect pieces until there is a full batch, no more is coming, or it takes too long."""
     window = _Window([])
     deadline = time.monotonic() + _PATIENCE_S if assembly.holds else None
@@ -169,16 +177,16 @@ def _next_window(
             break
         if message is None:
             return None
-        content = pickle.loads(message)
-        if isinstance(content, Flush):
+        if isinstance(message, Flush):
             if window.num_bytes or assembly.holds:
                 window.is_last = True
                 break
             continue
-        if isinstance(content, Forget):
-            window.pieces = [p for p in window.pieces if p.key != content.key]
-            assembly.forget(content.key)
+        if isinstance(message, Forget):
+            window.pieces = [p for p in window.pieces if p.key != message.key]
+            assembly.forget(message.key)
             continue
+        content: list[Piece] = pickle.loads(message)
         window.pieces += content
         window.num_bytes += len(message)
         window.num_chunks += sum(len(piece.chunks) for piece in content)
@@ -186,9 +194,12 @@ def _next_window(
     return window
 
 
-def _empty_pipe(connection: Connection, inbox: "queue.SimpleQueue[bytes | None]") -> None:
+def _empty_pipe(connection: Connection, inbox: "_Inbox") -> None:
     try:
         while True:
-            inbox.put(connection.recv_bytes())
+            message = pickle.loads(connection.recv_bytes())
+            if isinstance(message, Pieces):  # read at once: handles are few
+                message = Parcel.receive(connection, message.num_bytes).read()
+            inbox.put(message)
     except (EOFError, OSError):
         inbox.put(None)

@@ -2,11 +2,11 @@
 
     records ─► tasks ─► decode workers ─► pieces ─► device processes ─► rows ─► outcomes
 
-Every process has a pipe of its own to this one, so none can leave a lock behind when it dies. The
-loop forwards pieces without unpickling them, reads from workers only while their device has room,
-and so bounds what is under way. A decoder that crashes or hangs costs the input it was at; a
-process that was killed from outside costs a second try of its partition, and the job the second
-time.
+Every process has a pipe of its own to this one, so none can leave a lock behind when it dies.
+Pieces lie in shared memory, of which the loop passes handles on; it takes reports from workers only
+while their device has room, and so bounds what is under way. A decoder that crashes or hangs costs
+the input it was at; a process that was killed from outside costs a second try of its partition, and
+the job the second time.
 """
 
 import pickle
@@ -150,7 +150,7 @@ class LocalEngine(Engine):
                 worker.receive_ready()
                 self._failed_starts = 0
                 return
-            report, body = worker.receive()
+            report, parcel = worker.receive()
         except (EOFError, OSError):
             self._replace_worker(worker)
             return
@@ -161,10 +161,12 @@ class LocalEngine(Engine):
         for index, failure in report.failures:
             task.device.forget((task.id, index))
             self._board.failed((task.id, index), failure)
-        if body and not task.is_lost:
+        if parcel is not None and task.is_lost:
+            parcel.close()
+        elif parcel is not None:
             task.prepared.update(report.prepared)
             try:
-                task.device.send(body, report.num_chunks)
+                task.device.send(parcel, report.num_chunks)
             except OSError:
                 self._replace_device(task.device)
         if report.is_last and task.is_lost:

@@ -1,9 +1,10 @@
 """What crosses the pipes between a job and its processes, a small class each.
 
-    job ─ Work ─► decode worker ─ Report, pieces ─► job ─ pieces, Forget, Flush ─► device ─ Result
+    job ─ Work ─► decode worker ─ Report ─► job ─ Pieces, Forget, Flush ─► device ─ Result ─► job
 
-Pieces (`pipelines.engines.window.Piece`) travel pickled from worker to device; the job forwards
-them unread.
+Pieces (`pipelines.engines.window.Piece`) go from worker to device in a parcel of shared memory,
+which follows a `Report` and a `Pieces`; the job passes the handle on and touches nothing of what is
+in it. A worker has one report on its way at most: the job says `Taken` once a device has room.
 """
 
 import pickle
@@ -30,9 +31,9 @@ class Report:
     """What a worker says now and then while it works on a task.
 
     Attributes:
-        prepared: numbers of the inputs whose last piece is in the body that follows.
+        prepared: numbers of the inputs whose last piece is in the parcel that follows.
         failures: inputs that came to nothing.
-        num_chunks: in the body; the body is pickled pieces, opaque to whoever forwards it.
+        num_chunks, num_bytes: of the parcel; no bytes where none follows.
         is_last: the task is done.
         seconds: the worker's time on the task so far.
     """
@@ -40,13 +41,21 @@ class Report:
     prepared: list[int]
     failures: list[tuple[int, Failure]]
     num_chunks: int
+    num_bytes: int
     is_last: bool
     seconds: float
 
-    @property
-    def has_body(self) -> bool:
-        """Whether pieces follow."""
-        return bool(self.num_chunks or self.prepared)
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A report was read: the worker may send the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A parcel of pieces follows."""
+
+    num_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class Result:
     Attributes:
         rows: of each input, its row.
         failures: of each input, why it has none.
-        num_bytes, num_chunks: of the bodies that were worked off.
+        num_bytes, num_chunks: of the parcels that were worked off.
     """
 
     rows: list[tuple[Key, dict[str, Any]]]

@@ -80,6 +80,7 @@ class FakeStep(Step):
     fail: str = ""
     kill_device: str = ""
     log: str = ""
+    seconds: float = 0.0  # that the encoder takes over whatever it is given
     name = "fake"
     extra: dict = field(default_factory=dict)
 
@@ -124,6 +125,7 @@ class FakeWork(DeviceWork):
             if not flag.exists() or flag.name == "always":
                 flag.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.step.seconds)
         if self.step.log:
             with Path(self.step.log).open("a") as file:
                 file.write(f"{len(chunks)}\n")

@@ -1,0 +1,107 @@
+"""Pieces on their way: the job between the processes touches none, and none is left behind."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fake_step import FakeStep
+
+from pipelines.engines.engine import Numbered
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.parcel import Parcel
+from pipelines.sources.record import FilePlace, ItemRef, Record
+
+LONG_BYTES = 16 * 3_200_000  # of the chunks of a `LONG 16`
+
+
+def numbered(tmp_path, contents):
+    for index, content in enumerate(contents):
+        path = tmp_path / f"{index:03d}.png"
+        path.write_bytes(content)
+        item = ItemRef(kind="image", place=FilePlace(str(path)))
+        record = Record(id=path.name, source=str(path), refs=(item,))
+        yield Numbered(partition=index, index=index, record=record)
+
+
+def test_a_parcel_is_gone_once_it_is_read():
+    before = num_handles()
+    parcel = Parcel.pack({"a": b"x" * 5_000_000})
+    assert parcel.num_bytes > 5_000_000
+    assert parcel.content() == {"a": b"x" * 5_000_000}
+    with pytest.raises(OSError):
+        parcel.close()
+    assert num_handles() == before
+
+
+@pytest.mark.slow
+def test_eight_devices_are_fed_for_less_than_one_copy_of_what_they_are_given(tmp_path):
+    """The job's own processor time, beside a copy of the bytes that went from worker to device."""
+    count = 8
+    records = list(numbered(tmp_path, [b"LONG 16 %d" % i for i in range(count)]))
+    source = bytearray(os.urandom(1 << 20)) * (LONG_BYTES >> 20)
+    began = time.process_time()
+    for _ in range(count):
+        bytes(source)
+    one_copy = time.process_time() - began
+    with LocalEngine(devices=[f"card{i}" for i in range(8)], num_workers=2) as engine:
+        engine.open(FakeStep())
+        began = time.process_time()
+        outcomes = list(engine.run(iter(records)))
+        spent = time.process_time() - began
+    assert len(outcomes) == count and all(one.row for one in outcomes)
+    assert spent < one_copy
+
+
+def test_a_slow_device_bounds_what_waits_in_memory(tmp_path):
+    records = list(numbered(tmp_path, [b"LONG 40 %d" % i for i in range(3)]))
+    most: list[int] = []
+    with LocalEngine(num_workers=1) as engine:
+        engine.open(FakeStep(seconds=0.15))
+        pid = engine._workers[0]._child.process.pid
+        is_over = threading.Event()
+
+        def watch():
+            while not is_over.wait(0.01):
+                most.append(waiting_bytes(pid))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        outcomes = list(engine.run(iter(records)))
+        is_over.set()
+        watcher.join()
+    assert len(outcomes) == 3 and all(one.row for one in outcomes)
+    # One report on its way, and the next one written down: 8 MB each, and a piece of 4 MB beyond.
+    assert 0 < max(most) <= 2 * (13 << 20)
+
+
+@pytest.mark.parametrize("dies", ["worker", "device"])
+def test_no_handle_stays_open_when_a_process_is_killed(tmp_path, dies):
+    contents = [b"LONG 8 %d" % i for i in range(6)]
+    flag = tmp_path / "flag"
+    if dies == "worker":
+        contents[2] = b"KILL once %s" % os.fsencode(flag)
+    records = list(numbered(tmp_path, contents))
+    before = num_handles()
+    with LocalEngine(num_workers=2) as engine:
+        engine.open(FakeStep(kill_device=str(flag) if dies == "device" else ""))
+        outcomes = list(engine.run(iter(records)))
+    assert sorted(one.index for one in outcomes) == list(range(6)) and flag.exists()
+    assert num_handles() <= before + 1  # the resource tracker's, started once
+
+
+def num_handles():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def waiting_bytes(pid):
+    """Bytes in nameless memory that a process holds open."""
+    total = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if "memfd:dvse" in str(link.readlink()):
+                total += link.stat().st_size
+        except OSError:
+            continue
+    return total
