@@ -32,6 +32,7 @@ _MODULE_OF = {
     "perplexity": "evaluation",
     "preset": "presets",
     "quantize": "quantization",
+    "quantize_calibrated": "gptq",
     "PRESET_NAMES": "presets",
     "record_routing": "routing",
     "tokens_that_fit": "sizes",

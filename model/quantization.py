@@ -20,7 +20,7 @@ from .experts import Experts
 from .linear import Linear
 from .pretrained import DvsePreTrainedModel
 from .quantized_experts import QuantizedExperts, empty_linear, quantized
-from .quantized_linear import GROUP_SIZES, check_group_size
+from .quantized_linear import GROUP_SIZES, QuantizedLinear, check_group_size
 
 METHOD = "dvse_weight_only"
 
@@ -84,9 +84,12 @@ def quantize(model: Decoder, *, bits: int = 8, group_size: int = 128) -> Decoder
     """
     config = WeightOnlyConfig(bits=bits, group_size=group_size)
     check(model, config)
-    if getattr(model, "hf_quantizer", None) is not None:
-        raise ModelConfigError("the model is quantized already: load the one it was made from.")
     _exchange(model, config, is_empty=False)
+    return mark_quantized(model, config)
+
+
+def mark_quantized(model: Decoder, config: WeightOnlyConfig) -> Decoder:
+    """Let a decoder whose layers were exchanged be saved and loaded as what it is; return it."""
     model.config.quantization_config = config
     marks = {
         "hf_quantizer": WeightOnlyQuantizer(config, pre_quantized=True),
@@ -102,8 +105,11 @@ def check(model: DvsePreTrainedModel, config: WeightOnlyConfig) -> None:
     """Refuse, before any weight is read, what cannot be quantized so.
 
     Raises:
-        ModelConfigError: another model, or a group size that does not divide a row.
+        ModelConfigError: another model, one that is quantized, or a group size that does not
+            divide a row.
     """
+    if any(isinstance(module, QuantizedLinear) for module in model.modules()):
+        raise ModelConfigError("the model is quantized already: load the one it was made from.")
     if not isinstance(model, DvsePreTrainedModel):
         raise ModelConfigError(
             f"{METHOD} quantizes DVSE decoders, got {type(model).__name__}: load it with torchao."
@@ -119,12 +125,16 @@ def check(model: DvsePreTrainedModel, config: WeightOnlyConfig) -> None:
                 check_group_size(config.group_size, width)
 
 
+def is_target(module: nn.Module) -> bool:
+    """Whether a module of a decoder's layer is exchanged: a linear layer or stacked experts."""
+    return type(module) in (Linear, nn.Linear, Experts)
+
+
 def _targets(model: nn.Module) -> list[tuple[str, Any]]:
-    """Layers to exchange by name: linear layers and experts inside the decoder's layers."""
     return [
         (name, module)
         for name, module in model.named_modules()
-        if ".layers." in f".{name}." and (type(module) in (Linear, nn.Linear, Experts))
+        if ".layers." in f".{name}." and is_target(module)
     ]
 
 

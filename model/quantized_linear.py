@@ -84,6 +84,13 @@ class Int8Linear(QuantizedLinear):
         layer.bias = None if bias is None else bias.detach().clone()
         return layer
 
+    @classmethod
+    def holding(cls, integers: torch.Tensor, scale: torch.Tensor) -> "Int8Linear":
+        """Return a layer of these integers `[out, in]` in -127 … 127 and scales `[out]`."""
+        layer = cls(integers.shape[1], integers.shape[0], bias=False)
+        layer.weight, layer.scale = integers.to(torch.int8), scale.to(torch.bfloat16)
+        return layer
+
     def dequantized(self) -> torch.Tensor:
         """Return the weights that the integers stand for, fp32 `[out_features, in_features]`."""
         return self.weight.float() * self.scale.float().unsqueeze(-1)
@@ -130,6 +137,17 @@ class Int4Linear(QuantizedLinear):
         layer = cls(weight.shape[1], weight.shape[0], bias=bias is not None, group_size=group_size)
         layer.weight, layer.scale, layer.zero = quantize_int4(weight, group_size)
         layer.bias = None if bias is None else bias.detach().clone()
+        return layer
+
+    @classmethod
+    def holding(
+        cls, integers: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor
+    ) -> "Int4Linear":
+        """Return a layer of integers `[out, in]` in 0 … 15, scales and zeros `[out, groups]`."""
+        group_size = integers.shape[1] // scale.shape[1]
+        layer = cls(integers.shape[1], integers.shape[0], bias=False, group_size=group_size)
+        layer.weight = pack(integers.to(torch.uint8))
+        layer.scale, layer.zero = scale.to(torch.bfloat16), zero.to(torch.bfloat16)
         return layer
 
     def dequantized(self) -> torch.Tensor:
@@ -199,9 +217,14 @@ def quantize_int4(
         found = (integers, scale, zero)
         best = [torch.where(is_better, a, b) for a, b in zip(found, best, strict=True)]
     integers, scale, zero = best
-    pairs = integers.flatten(-2).to(torch.uint8).unflatten(-1, (-1, 2))
-    packed = pairs[..., 0] | (pairs[..., 1] << 4)
+    packed = pack(integers.flatten(-2).to(torch.uint8))
     return packed, scale.squeeze(-1).to(torch.bfloat16), zero.squeeze(-1).to(torch.bfloat16)
+
+
+def pack(integers: torch.Tensor) -> torch.Tensor:
+    """Return bytes `[..., in / 2]` of uint8 `[..., in]` in 0 … 15, the first of two low."""
+    pairs = integers.unflatten(-1, (-1, 2))
+    return pairs[..., 0] | (pairs[..., 1] << 4)
 
 
 def unpack(packed: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from pipelines.answering.inputs import as_inputs, as_row, is_single
 from pipelines.answering.model_directory import LoadedModel, load_model
 from pipelines.answering.prompts import encode_prompts, prompt_row
 from pipelines.answering.settings import AnswerSettings
+from pipelines.answering.weight_format import Quantization
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +60,7 @@ class Captioner:
         dtype: "str | torch.dtype | None" = None,
         threads: int | None = None,
         precision: Precision = "float32",
+        quantize: Quantization | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> "Captioner":
@@ -73,6 +75,7 @@ class Captioner:
                 dtype=dtype,
                 threads=threads,
                 precision=precision,
+                quantize=quantize,
                 revision=revision,
                 token=token,
             )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from pipelines.answering.model_directory import (
     LoadedModel,
     check_belong,
-    dtype_of,
     find_model,
     load_model,
 )
+from pipelines.answering.weight_format import Quantization, dtype_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,7 @@ def load_to_answer(
     *,
     device: str = "cpu",
     dtype: "str | torch.dtype | None" = None,
+    quantize: Quantization | None = None,
     **encoders: Any,
 ) -> LoadedModel:
     """Load a decoder with its tokenizer, to answer and nothing else.
@@ -31,7 +32,7 @@ def load_to_answer(
     Any other is the full one.
 
     Args:
-        name, device, dtype: as `load_model` takes them.
+        name, device, dtype, quantize: as `load_model` takes them.
         encoders: what `dvse.load` takes beside: threads, precision.
 
     Raises:
@@ -44,11 +45,11 @@ def load_to_answer(
     folders = find_model(name)
     has_adapters = folders.adapters is not None or (folders.decoder / _ADAPTERS).is_file()
     decoder = None
-    if device == "cpu" and not has_adapters:
+    if device == "cpu" and quantize is None and not has_adapters:
         as_given = None if isinstance(wanted, str) else wanted
         decoder = load_plain(folders.decoder, dtype=as_given)
     if decoder is None:
-        return load_model(name, device=device, dtype=dtype, **encoders)
+        return load_model(name, device=device, dtype=dtype, quantize=quantize, **encoders)
     tokenizer = dvse.load(folders.bundle, device=device, **encoders)
     check_belong(decoder.config, tokenizer.fingerprint, folders)
     return LoadedModel(name=folders.name, model=decoder, tokenizer=tokenizer, device=device)

@@ -35,6 +35,12 @@ from pipelines.answering.adapters import (
 )
 from pipelines.answering.merged_adapters import without_adapters
 from pipelines.answering.model_origin import ModelOrigin, decoder_sha256
+from pipelines.answering.weight_format import (
+    Quantization,
+    check_quantization,
+    dtype_of,
+    in_bits,
+)
 from pipelines.answering.whole_directory import write_whole
 
 if TYPE_CHECKING:
@@ -105,6 +111,7 @@ class LoadedModel:
         device: `cpu`, `cuda` or `cuda:N`.
         source: shipped name or path that it was loaded from. A loaded model can be pickled: other
             processes load it again from there.
+        quantize: bits of the weights, where they were rounded on the way in.
     """
 
     name: str
@@ -112,6 +119,7 @@ class LoadedModel:
     tokenizer: "Tokenizer"
     device: str
     source: str | None = None
+    quantize: Quantization | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.source is None or self.tokenizer.origin is None:
@@ -123,6 +131,7 @@ class LoadedModel:
             decoder=decoder_sha256(self.model),
             device=self.device,
             dtype=self.model.dtype,
+            quantize=self.quantize,
         )
         return load_again, (origin,)
 
@@ -163,7 +172,7 @@ def load_model(
     dtype: "str | torch.dtype | None" = None,
     threads: int | None = None,
     precision: Precision = "float32",
-    bits: int | None = None,
+    quantize: Quantization | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> LoadedModel:
@@ -174,29 +183,29 @@ def load_model(
         device: `cpu`, `cuda` or `cuda:N`, for the encoders and the decoder.
         dtype: of the decoder's weights, such as `bfloat16`; by default as they are stored.
         threads, precision: of the encoders, part of the numerics profile, see `dvse.load`.
-        bits: quantize the decoder's weights to 8 or 4 bits on the way in, see `model.quantize`.
+        quantize: round the decoder's weights to 8 or 4 bits on the way in, see `model.quantize`.
         revision, token: branch, tag or commit of a Hub id, and the right to read it.
 
     Raises:
         BundleError: it is not there, not whole, or has no decoder.
         ModelMismatchError: the decoder was made for another bundle.
-        ConfigError: no such device or dtype.
+        ConfigError: no such device or dtype, or a decoder that cannot be quantized.
     """
     import dvse
-    from model import DvseConfig, DvseForCausalLM, ModelError, fitting_group_size, quantize
+    from model import DvseConfig, DvseForCausalLM, ModelError
 
     wanted = dtype_of(dtype)
     folders = find_model(name, revision=revision, token=token)
-    if bits is not None:
+    if quantize is not None:
         folders.refuse_adapters("quantizing")
     tokenizer = dvse.load(folders.bundle, device=device, threads=threads, precision=precision)
     try:
-        check_belong(DvseConfig.from_pretrained(folders.decoder), tokenizer.fingerprint, folders)
+        config = DvseConfig.from_pretrained(folders.decoder)
+        check_belong(config, tokenizer.fingerprint, folders)
+        group_size = check_quantization(config, quantize, folders.decoder)
         with _no_progress_bar():
             model = DvseForCausalLM.from_pretrained(folders.decoder, dtype=wanted)
-        if bits is not None:
-            group_size = 128 if bits == 8 else fitting_group_size(model.config)
-            model = quantize(model, bits=bits, group_size=group_size)
+        model = in_bits(model, quantize, group_size)
     except (ModelError, OSError) as error:
         raise BundleFormatError(
             f"{folders.decoder}: the decoder cannot be loaded; {error}"
@@ -209,6 +218,7 @@ def load_model(
         tokenizer=tokenizer,
         device=device,
         source=source_of(folders.adapters or folders.decoder),
+        quantize=quantize,
     )
 
 
@@ -224,6 +234,7 @@ def load_again(origin: ModelOrigin) -> LoadedModel:
         dtype=origin.dtype,
         threads=origin.tokenizer.threads,
         precision=origin.tokenizer.precision,
+        quantize=origin.quantize,
     )
     origin.check(loaded.tokenizer.fingerprint, loaded.model)
     return replace(loaded, name=origin.name)
@@ -373,19 +384,3 @@ def _no_progress_bar() -> Iterator[None]:
     finally:
         if was_on:
             logging.enable_progress_bar()
-
-
-def dtype_of(dtype: "str | torch.dtype | None") -> "str | torch.dtype":
-    """Return the dtype that is meant; `auto` where none is given.
-
-    Raises:
-        ConfigError: no floating dtype of torch.
-    """
-    import torch
-
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype or "auto"
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ConfigError(f"expected a dtype such as 'float32' or 'bfloat16', received {dtype!r}")
-    return found

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from model import DvseForCausalLM
+    from pipelines.answering.weight_format import Quantization
 
 
 def decoder_sha256(model: "DvseForCausalLM") -> str:
@@ -35,7 +36,7 @@ class ModelOrigin:
         name, source: what people call it; shipped name or absolute path.
         tokenizer: where its tokenizer came from.
         decoder: see `decoder_sha256`.
-        device, dtype: as `load_model` takes them.
+        device, dtype, quantize: as `load_model` takes them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelOrigin:
     decoder: str
     device: str
     dtype: "torch.dtype"
+    quantize: "Quantization | None" = None
 
     def check(self, fingerprint: str, model: "DvseForCausalLM") -> None:
         """Refuse another model than the one that was described.

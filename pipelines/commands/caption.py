@@ -3,9 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from pipelines.answering.settings import CaptionOptions
+from pipelines.answering.weight_format import QUANTIZE_HELP, Quantization
 from pipelines.commands import job_arguments
 from pipelines.commands.answers import output_place
 from pipelines.commands.fields import add_flags, from_flags
@@ -46,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_flags(parser, CaptionOptions)
     parser.add_argument("--dtype", help="of the decoder, such as bfloat16 (default: as stored)")
+    parser.add_argument(
+        "--quantize",
+        choices=get_args(Quantization),
+        help=QUANTIZE_HELP,
+    )
     job_arguments.add_arguments(parser)
 
 
@@ -63,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             threads=placement.threads,
             dtype=args.dtype,
             precision=placement.precision,
+            quantize=args.quantize,
         )
 
     if args.output is None and not args.dry_run:

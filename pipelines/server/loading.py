@@ -162,13 +162,13 @@ def _load(config: LoadingConfig) -> tuple[LoadedModel, LocalRunner, BatchingConf
             config.model,
             device=config.device,
             dtype=config.dtype,
+            quantize=config.quantize,
             threads=_ENCODER_THREADS,
             precision=config.precision,
         )
     else:
         loaded = _load_share(config)
-    weight_bytes = next(loaded.model.parameters()).element_size()
-    batching = batching_for(config, loaded.model.config, weight_bytes)
+    batching = batching_for(config, loaded.model.config, loaded.model.dtype.itemsize)
     return loaded, LocalRunner(loaded.model, cache_tokens=batching.total_tokens), batching
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from dvse.errors import ConfigError
 from dvse.precision import Precision
+from pipelines.answering.weight_format import QUANTIZE_HELP, Quantization
 from pipelines.runs.precision_setting import precision_setting
 from pipelines.settings import section, setting
 
@@ -66,6 +67,7 @@ class LoadingConfig:
     dtype: str | None = setting(
         None, "of the weights, such as bfloat16 (default: as they are stored)"
     )
+    quantize: Quantization | None = setting(None, QUANTIZE_HELP)
     precision: Precision = precision_setting()
     tensor_parallel: int = setting(
         1, "split the decoder over N processes; starts them with torchrun"
@@ -85,6 +87,11 @@ class LoadingConfig:
         if self.tensor_parallel < 1:
             raise ConfigError(
                 f"expected tensor_parallel of at least 1, received {self.tensor_parallel}"
+            )
+        if self.quantize is not None and self.tensor_parallel > 1:
+            raise ConfigError(
+                "--quantize: expected one process, received --tensor-parallel "
+                f"{self.tensor_parallel}; quantized weights are not split"
             )
 
     @property

@@ -24,6 +24,7 @@ from dvse.storage.file_hash import files_sha256
 from pipelines.answering.model_directory import ModelFolders, find_model
 from pipelines.answering.prompts import conversation_row, prompt_row, too_long
 from pipelines.answering.settings import CaptionOptions
+from pipelines.answering.weight_format import Quantization
 from pipelines.sources.loading import Loaded
 from pipelines.steps.step import DeviceWork, Step, StepDescription
 from pipelines.steps.tokenize import TokenizeStep
@@ -68,6 +69,7 @@ class CaptionStep(Step):
         threads: of the encoders on a CPU; by default all usable processors.
         dtype: of the decoder's weights; by default as they are stored.
         precision: what the encoders compute in.
+        quantize: bits of the decoder's weights; by default as they are stored.
     """
 
     model: str
@@ -75,6 +77,7 @@ class CaptionStep(Step):
     threads: int | None = None
     dtype: str | None = None
     precision: Precision = "float32"
+    quantize: Quantization | None = None
     name = "caption"
 
     def identity(self) -> dict[str, Any]:
@@ -86,6 +89,8 @@ class CaptionStep(Step):
             "model": folders.name,
             "decoder_sha256": _decoder_sha256(folders),
             "dtype": self.dtype,
+            # Left out where there is none, so that jobs of before go on.
+            **({"quantize": self.quantize} if self.quantize else {}),
             **self.options.identity(),
         }
 
@@ -103,6 +108,7 @@ class CaptionStep(Step):
             dtype=self.dtype,
             threads=self.threads,
             precision=self.precision,
+            quantize=self.quantize,
         )
         return CaptionWork(loaded, self.options)
 

@@ -24,6 +24,7 @@ from model import (
     forward_flops,
     kv_bytes_per_token,
     preset,
+    quantize,
     record_routing,
     weight_bytes,
 )
@@ -250,7 +251,29 @@ def compiled_tiny() -> Iterator[Row]:
     )
 
 
+def quantized_decoding() -> Iterator[Row]:
+    """One token at a time in 8 and 4 bits against bfloat16, 64 tokens in the cache."""
+    torch.manual_seed(0)
+    plain = DvseForCausalLM(DvseConfig(**WIDTH_1024)).bfloat16().eval()
+    for bits, bar in ((8, ">= 1.7"), (4, ">= 2.5")):
+        small = DvseForCausalLM(DvseConfig(**WIDTH_1024)).bfloat16().eval()
+        small.load_state_dict(plain.state_dict())
+        quantize(small, bits=bits)
+        pairs = alternate(_decoding_step(small, context=64), _decoding_step(plain, context=64))
+        sizes = [sum(t.nbytes for t in m.state_dict().values()) / 2**20 for m in (small, plain)]
+        yield Row(
+            name=f"model.quantized.int{bits}_decode",
+            ours=pairs.ours / _STEPS * 1e3,
+            peer=pairs.peer / _STEPS * 1e3,
+            ratio=pairs.speedup,
+            bar=bar,
+            unit="ms/token",
+            note=f"the same weights in bfloat16; {sizes[0]:.0f} against {sizes[1]:.0f} MiB",
+        )
+
+
 CASES = {
+    "quantized": quantized_decoding,
     "gqa": grouped_query_attention,
     "gates": token_gates,
     "embedding": shared_embedding,
@@ -297,7 +320,8 @@ def _decoding_step(model: DvseForCausalLM, *, context: int) -> Callable[[], obje
     with torch.no_grad():
         model(ids, past_key_values=cache, use_cache=True)
         for index in range(config.num_hidden_layers):
-            cache.update(torch.randn(shape), torch.randn(shape), index)
+            keys, values = torch.randn(2, *shape, dtype=model.dtype)
+            cache.update(keys, values, index)
 
     def step() -> None:
         for _ in range(_STEPS):

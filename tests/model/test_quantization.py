@@ -4,9 +4,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model import DvseConfig, DvseForCausalLM, WeightOnlyConfig, fitting_group_size, quantize
+from model import (
+    DvseConfig,
+    DvseForCausalLM,
+    WeightOnlyConfig,
+    fitting_group_size,
+    quantize,
+    quantize_calibrated,
+)
 from model.errors import ModelConfigError
 from model.experts import Experts
+from model.gptq import gptq
 from model.quantized_experts import QuantizedExperts
 from model.quantized_linear import (
     Int4Linear,
@@ -138,6 +146,46 @@ def test_experts_against_stacks_multiplied_out():
         wanted = experts(rows, index, weights)
         found = small(rows, index, weights)
     assert torch.allclose(found, wanted, atol=0.03 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_calibrated_rounding_moves_outputs_less(bits):
+    """GPTQ's promise, on inputs that it has not seen: correlated ones, as activations are."""
+    generator = torch.Generator().manual_seed(3)
+    mixing = torch.randn(64, 64, generator=generator)
+    seen, unseen = (torch.randn(512, 64, generator=generator) @ mixing for _ in range(2))
+    weight = torch.randn(32, 64, generator=generator)
+    plain = Int8Linear.of(weight, None) if bits == 8 else Int4Linear.of(weight, None, group_size=32)
+    found = gptq(weight, seen.T @ seen, bits=bits, group_size=32)
+    errors = [
+        (unseen @ (layer.dequantized() - weight).T).square().sum() for layer in (found, plain)
+    ]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_calibrated_without_correlations_is_rounding_to_nearest():
+    weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(4))
+    found = gptq(weight, torch.eye(64), bits=4, group_size=32)
+    assert torch.equal(found.weight, Int4Linear.of(weight, None, group_size=32).weight)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_calibrated_decoder(tmp_path, kind):
+    """Nearer to the decoder that it was made from, and saved like one that was only rounded."""
+    rows = torch.randint(0, 200, (8, 40), generator=torch.Generator().manual_seed(5))
+    plain = decoder(**KINDS[kind], initializer_range=0.2)
+    with torch.no_grad():
+        wanted = plain(IDS).logits
+        rounded = quantize(decoder(**KINDS[kind], initializer_range=0.2), bits=4, group_size=32)
+        small = quantize_calibrated(plain, rows.split(1), bits=4, group_size=32)
+        errors = [(m(IDS).logits - wanted).norm() for m in (small, rounded)]
+    assert errors[0] < errors[1]
+    small.save_pretrained(tmp_path)
+    with torch.no_grad():
+        again = DvseForCausalLM.from_pretrained(tmp_path)
+        assert torch.equal(again(IDS).logits, small(IDS).logits)
+    with pytest.raises(ModelConfigError, match="rows to calibrate on, got none"):
+        quantize_calibrated(decoder(), [], bits=8)
 
 
 def test_compiled_and_traced_see_plain_operators():

@@ -8,10 +8,13 @@ from model import (
     forward_flops,
     kv_bytes_per_token,
     preset,
+    quantize,
     tokens_that_fit,
     weight_bytes,
 )
 from model.errors import ModelConfigError
+
+EXPERTS = {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128}
 
 
 def test_9b_by_hand():
@@ -77,6 +80,20 @@ def test_quantised_bytes_by_hand():
     assert weight_bytes(config, "int4") == products // 2 + products // 128 * 4 + 2 * rest
     with pytest.raises(ModelConfigError, match="fp32, fp16, int8, int4"):
         weight_bytes(config, "int3")
+
+
+@pytest.mark.parametrize("extra", [{}, EXPERTS, {"use_token_gate": True}], ids=str)
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_quantised_bytes_as_a_quantised_decoder_holds_them(extra, dtype):
+    """The sums of the card, experts among them, against the arrays of a decoder."""
+    config = preset("tiny", vocab_size=640, hidden_size=256, intermediate_size=512, **extra)
+    model = quantize(
+        DvseForCausalLM(config).to(torch.bfloat16), bits=8 if dtype == "int8" else 4, group_size=128
+    )
+    arrays = {t.data_ptr(): t for t in model.state_dict().values()}.values()
+    held = sum(t.numel() * t.element_size() for t in arrays)
+    # What the sums leave out: a router's biases in float32.
+    assert weight_bytes(config, dtype) == pytest.approx(held, rel=2e-4)
 
 
 def test_what_fits():

@@ -6,31 +6,41 @@ same bits (MKL on AVX2: 4; oneDNN: 2). It is tried at the start, on this machine
 own layers, and steps are filled up to it.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
+
+from model.quantized_linear import QuantizedLinear
 
 _CANDIDATES = (1, 2, 4, 8, 16)
 _MOST_ROWS = 96
 
 
 @torch.inference_mode()
-def find_row_block(model: nn.Module) -> int | None:
+def find_row_block(model: Any) -> int | None:
     """Return the smallest such number, `None` where even 16 rows are not enough.
 
-    Tried on one linear layer of each shape.
+    Tried on one linear layer of each kind and shape, quantized ones too.
     """
-    layers: dict[tuple[int, ...], nn.Linear] = {}
+    layers: dict[tuple[Any, ...], Any] = {}
     for module in model.modules():
-        if isinstance(module, nn.Linear) and type(module.weight) is nn.Parameter:
-            layers.setdefault(tuple(module.weight.shape), module)
-    fit = [block for block in _CANDIDATES if all(_is_steady(x, block) for x in layers.values())]
+        is_plain = isinstance(module, nn.Linear) and type(module.weight) is nn.Parameter
+        if is_plain or isinstance(module, QuantizedLinear):
+            layers.setdefault((type(module), *module.weight.shape), module)
+    dtype = model.lm_head.weight.dtype
+    fit = [
+        block
+        for block in _CANDIDATES
+        if all(_is_steady(layer, block, dtype) for layer in layers.values())
+    ]
     return fit[0] if fit else None
 
 
-def _is_steady(layer: nn.Linear, block: int) -> bool:
+def _is_steady(layer: Any, block: int, dtype: torch.dtype) -> bool:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(_MOST_ROWS, layer.in_features, generator=generator)
-    rows = rows.to(device=layer.weight.device, dtype=layer.weight.dtype)
+    rows = rows.to(device=layer.weight.device, dtype=dtype)
     whole = layer(rows)
     sizes = sorted({block, 2 * block, 3 * block, 5 * block, 32, 64} - {_MOST_ROWS})
     for size in (size for size in sizes if size % block == 0):

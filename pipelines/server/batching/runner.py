@@ -69,7 +69,7 @@ class LocalRunner(Runner):
             kv_heads=local.shape[0] // config.head_dim,
             head_dim=config.head_dim,
             num_tokens=cache_tokens + self.NUM_SCRATCH,
-            dtype=local.dtype,
+            dtype=model.dtype,
             device=local.device,
         )
         model.attend_with(ATTENTION_NAME, packed_attention)

@@ -114,7 +114,7 @@ def test_without_their_decoder_they_are_refused_in_a_sentence(base, tmp_path):
 def test_what_takes_no_adapters_and_what_is_damaged(base, tmp_path):
     saved = save_model(adapted(base, "wrapped"), "tiny", tmp_path / "lora")
     with pytest.raises(ConfigError, match="quantizing takes no adapters"):
-        load_model(saved, bits=8)
+        load_model(saved, quantize="int8")
     with pytest.raises(ConfigError, match="one set of adapters, received default, second"):
         model = adapted(base, "wrapped")
         model.add_adapter("second", lora())

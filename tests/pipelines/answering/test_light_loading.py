@@ -61,5 +61,5 @@ def test_adapters_are_not_left_out(spoilable, monkeypatch):
     """transformers puts adapters that lie beside a decoder on it; the plain decoder knows none."""
     (spoilable / "adapter_config.json").write_text("{}")
     monkeypatch.setattr(light_loading, "load_model", lambda *args, **given: (args, given))
-    given = {"device": "cpu", "dtype": None, "threads": 1}
+    given = {"device": "cpu", "dtype": None, "quantize": None, "threads": 1}
     assert load_to_answer(spoilable, threads=1) == ((spoilable,), given)

@@ -5,7 +5,7 @@ import torch
 from batcher_handle import Handle
 
 from dvse.vocabulary import Vocabulary
-from model import DvseConfig, DvseForCausalLM
+from model import DvseConfig, DvseForCausalLM, quantize
 from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.server.batching.config import BatchingConfig
 from pipelines.server.batching.continuous_batcher import ContinuousBatcher
@@ -33,14 +33,16 @@ def decoder_fields():
 def make_engine(decoder_fields):
     """Call it with fields of `BatchingConfig`, and `decoder=` fields of the model.
 
-    `drafter(model, legal, config)` makes one.
+    `drafter(model, legal, config)` makes one; `bits` are the weights'.
     """
     batchers = []
 
-    def make(*, decoder=None, endless=True, start=True, drafter=None, **fields):
+    def make(*, decoder=None, endless=True, start=True, drafter=None, bits=None, **fields):
         torch.manual_seed(0)
         config = DvseConfig(**{**decoder_fields, **(decoder or {})})
         model = DvseForCausalLM(config).eval()
+        if bits is not None:
+            quantize(model, bits=bits, group_size=32)
         legal = LegalTokens(VOCABULARY, vocab_size=config.vocab_size)
         if endless:
             legal.allowed[:, legal.stop_ids] = False

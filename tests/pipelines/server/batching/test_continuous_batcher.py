@@ -54,6 +54,16 @@ def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(make_engine):
         assert together == (alone if order is asked else alone[::-1])
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_quantized_answers_do_not_depend_on_the_batch_either(make_engine, bits):
+    handle = make_engine(bits=bits, decoder={"hidden_size": 64, "num_attention_heads": 4})
+    assert handle.batcher._runner._cache.keys.dtype == torch.float32
+    asked = prompts(12)
+    alone = [[t.logprob for t in handle.answer(i, num_logprobs=0).tokens] for i in asked]
+    sinks = [handle.submit(ids, num_logprobs=0) for ids in asked]
+    assert [[t.logprob for t in s.wait().tokens] for s in sinks] == alone
+
+
 def test_logprobs_are_the_same_bits_alone_and_in_a_batch(make_engine):
     handle = make_engine()
     asked = prompts(12)

@@ -1,12 +1,16 @@
 """A quantized model directory: judged first, written whole, its figures in the card."""
 
 import json
+import shutil
 
 import pytest
+import torch
 
-from model import DvseForCausalLM
+from dvse.storage.finding import SHIPPED
+from model import DvseConfig, DvseForCausalLM
 from model.quantized_linear import Int4Linear
 from pipelines import Captioner
+from pipelines.answering.model_directory import load_model, save_model
 from pipelines.cli import main
 
 
@@ -55,6 +59,52 @@ def test_a_model_that_loses_too_much_is_not_written(held_out, tmp_path, capsys):
     assert main([*words, "--write-anyway"]) == 0
     about = json.loads((tmp_path / "small" / "quantization.json").read_text())
     assert len(about["misses"]) == 1
+
+
+def test_gates_words_and_calibration(held_out, tmp_path, capsys):
+    """A gated model: flips are counted and bounded, captions of labelled data are too."""
+    pytest.importorskip("jiwer")
+    loaded = load_model("tiny")
+    fields = loaded.model.config.to_dict() | {"use_token_gate": True}
+    gated = DvseForCausalLM(DvseConfig(**fields))
+    gated.load_state_dict(loaded.model.state_dict(), strict=False)
+    torch.manual_seed(0)
+    for layer in gated.model.layers:  # near their thresholds: small errors decide
+        torch.nn.init.normal_(layer.token_gate.weight, std=0.05)
+        torch.nn.init.constant_(layer.token_gate.bias, 0.3)
+    folder = save_model(gated.eval(), "tiny", tmp_path / "gated")
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("cat.png", "house.png"):
+        shutil.copy(SHIPPED / "tiny/samples" / name, data / name)
+    (data / "labels.jsonl").write_text(
+        "".join(f'{{"image_filepath": "{n}.png", "label": "{n}"}}\n' for n in ("cat", "house"))
+    )
+    (data / "evaluation.json").write_text(
+        json.dumps(
+            {
+                "image": {
+                    "path": "labels.jsonl",
+                    "label": "label",
+                    "caption": "a photo of {a_label}",
+                    "splits": {"all": {}},
+                }
+            }
+        )
+    )
+    words = ["quantize", str(folder), "--to", "int4", "--tokens", str(held_out)]
+    words += ["--data", str(data), "--calibrate", str(held_out), "--max-loss-increase", "9"]
+    words += ["--max-accuracy-loss", "1", "--max-word-error-increase", "9"]
+    assert main([*words, "--max-gate-flips", "0", "--output", str(tmp_path / "small")]) == 3
+    assert "of the gates decide otherwise, wanted at most 0.0%" in capsys.readouterr().out
+    assert main([*words, "--max-gate-flips", "1", "--output", str(tmp_path / "small")]) == 0
+    about = json.loads((tmp_path / "small" / "quantization.json").read_text())
+    assert 0 < about["gates_that_flip"] < 0.5
+    assert set(about["word_error_rate"]) == set(about["accuracy"]) == {"image all"}
+    assert about["settings"]["calibration_rows"] == 128
+    card = (tmp_path / "small" / "README.md").read_text()
+    for words in ("gates that decide otherwise", "word error, image all", "(GPTQ)"):
+        assert words in card
 
 
 def test_what_is_refused_before_anything_is_read(tmp_path, capsys):
