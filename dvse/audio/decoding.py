@@ -76,7 +76,7 @@ def opened_channels(item: Audio, *, start_s: float = 0.0) -> Iterator[Recording]
         with file, _opened_file(file, name, item, start_s) as recording:
             yield recording
     elif hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
-        yield _array_recording(source, item.sample_rate_hz)
+        yield _array_recording(source, item.sample_rate_hz, item.name or "this array")
     else:
         raise ItemTypeError(
             "dvse.Audio takes a path, the bytes of a file, or an array [samples] or "
@@ -113,7 +113,7 @@ def _opened_file(file: BinaryIO, name: str, item: Audio, start_s: float) -> Iter
         yield recording
 
 
-def _array_recording(source: Any, sample_rate_hz: int | None) -> Recording:
+def _array_recording(source: Any, sample_rate_hz: int | None, name: str) -> Recording:
     try:
         array = np.asarray(source)
     except Exception as error:  # a tensor on a GPU, or one that needs gradients
@@ -131,9 +131,7 @@ def _array_recording(source: Any, sample_rate_hz: int | None) -> Recording:
         raise ItemTypeError(f"expected samples [samples] or [samples, channels], received {shape}")
     if array.dtype.kind not in "iuf":
         raise ItemTypeError(f"expected float or integer samples, received {array.dtype}")
-    return Recording(
-        name="this array", sample_rate_hz=int(sample_rate_hz), blocks=_array_blocks(array)
-    )
+    return Recording(name=name, sample_rate_hz=int(sample_rate_hz), blocks=_array_blocks(array))
 
 
 def _array_blocks(array: np.ndarray) -> Iterator[np.ndarray]:

@@ -90,6 +90,8 @@ def decode_picture(
         with native_lines(lines), quiet_pillow(), opened(source, name) as picture:
             _check_limits(picture, limits, name)
             return _decode(picture, place, limits, name, is_ours=picture is not source)
+    except DecodeError as error:
+        raise error if name in str(error) else DecodeError(f"{name}: {error}") from error
     except InputError:
         raise
     except MemoryError as error:

@@ -111,15 +111,14 @@ def parent_of(path: str) -> str:
 
 
 def name_of(address: str) -> str:
-    """Return the last part of an address.
+    """Return the last part of an address, or of a path.
 
-    >>> name_of("s3://b/lists/a.csv"), name_of("https://h/a.csv?v=1")
-    ('a.csv', 'a.csv')
+    >>> name_of("s3://b/lists/a.csv"), name_of("https://h/a.csv?v=1"), name_of("lists/a.csv")
+    ('a.csv', 'a.csv', 'a.csv')
     """
-    scheme, _, rest = address.partition("://")
-    if scheme in _WEB:
-        rest = rest.partition("?")[0]
-    return rest.rpartition("/")[2]
+    if address.partition("://")[0] in _WEB:
+        address = address.partition("?")[0]
+    return address.rpartition("/")[2]
 
 
 def normalized(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -18,7 +19,6 @@ from pipelines.sources.table_rows import TableLayout
 from pipelines.sources.template import Template
 
 _FILE_MAGIC = b"ARROW1"
-_SAMPLED = 8
 
 
 class ArrowSource(Source):
@@ -29,10 +29,13 @@ class ArrowSource(Source):
 
     def contents(self, entry: Entry) -> Contents:
         """Return the rows, and refuse a table that holds nothing to tokenise."""
-        if self._layout(entry.path).names_files:
-            return contents_of(self.records(entry))
+        layout = self._layout(entry.path)
+        unused = layout.unused(self._template)
+        if layout.names_files:
+            return replace(contents_of(self.records(entry)), unused=unused)
         with _batches(entry.path) as (_, batches):
-            return Contents(num_inputs=sum(batch.num_rows for batch in batches))
+            num_rows = sum(batch.num_rows for batch in batches)
+        return Contents(num_inputs=num_rows, unused=unused)
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""
@@ -64,16 +67,15 @@ class ArrowSource(Source):
                     number += 1
 
     def _layout(self, path: str) -> TableLayout:
-        def sample(column: str) -> list[Any]:
+        def sample(column: str) -> Iterator[Any]:
             with _batches(path) as (_, batches):
                 for batch in batches:
-                    values = [v for v in batch.column(column).slice(0, 64).to_pylist() if v]
-                    if values:
-                        return values[:_SAMPLED]
-            return []
+                    for row in _rows(batch.select([column])):
+                        yield row[column]
 
         with _batches(path) as (schema, _):
-            return table_layout(schema, sample, is_template=self._template is not None)
+            is_template = self._template is not None
+            return table_layout(schema, sample, folder=parent_of(path), is_template=is_template)
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:

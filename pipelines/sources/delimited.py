@@ -12,14 +12,15 @@ Paths count from the folder of the manifest, in fairseq's from the root in its f
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dvse.errors import DecodeError, InputError
 from dvse.remote.address import is_address, join, parent_of
 from dvse.remote.remote_path import location
 from pipelines.sources.contents import Contents, contents_of
 from pipelines.sources.entry import Entry
-from pipelines.sources.manifest_row import names_media, path_fields, row_record
+from pipelines.sources.manifest_row import path_fields, row_record
+from pipelines.sources.named_media import names_media
 from pipelines.sources.record import Record, failed, utf8_name
 from pipelines.sources.source import Source
 
@@ -62,11 +63,7 @@ class DelimitedSource(Source):
             reader = csv.DictReader(
                 file, delimiter=delimiter, quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
             )
-            if not names_media(reader.fieldnames or []):
-                raise InputError(
-                    f"{utf8_name(entry.name)}: expected a 'path' column, received the columns "
-                    f"{reader.fieldnames}"
-                )
+            _check_header(reader.fieldnames or [], utf8_name(entry.name))
             while True:
                 try:
                     row = next(reader)
@@ -84,6 +81,22 @@ def _delimiter(header: str) -> str:
         if names_media(next(csv.reader([header], delimiter=delimiter), [])):
             return delimiter
     return ","
+
+
+def _check_header(columns: Sequence[str], name: str) -> None:
+    """Refuse a table that names no files, or one column twice.
+
+    Raises:
+        InputError: which columns there are.
+    """
+    if not names_media(columns):
+        raise InputError(
+            f"{name}: expected a 'path' column, received the columns {[*map(utf8_name, columns)]}"
+        )
+    lower = [column.strip().lower() for column in columns]
+    twice = sorted({column for column in lower if column and lower.count(column) > 1})
+    if twice:
+        raise InputError(f"{name}: expected each column once, received {twice} several times")
 
 
 def _root(root: str, folder: str) -> str:
@@ -105,21 +118,17 @@ def _fairseq(file: Iterator[str], root: str) -> Iterator[tuple[int, dict[str, st
 
 def _record(entry: Entry, line: int, row: dict[str, str | None], folder: str) -> Record:
     fallback, source = f"{utf8_name(entry.name)}:{line}", f"{utf8_name(entry.path)}:{line}"
+    broken = row.pop(None, None)  # type: ignore[call-overload]  # the key of what does not fit
+    if isinstance(broken, list):
+        broken = (
+            f"the row has {len(row) + len(broken)} fields, the header {len(row)}; put quotes "
+            "around a text that holds what splits the fields"
+        )
+    if broken:
+        return failed(fallback, source, DecodeError(broken))
     record = row_record(
-        {key: _storable(key, value) for key, value in row.items()},
-        folder=folder,
-        fallback_id=fallback,
-        source=source,
-        paths=path_fields(entry.path),
+        row, folder=folder, fallback_id=fallback, source=source, paths=path_fields(entry.path)
     )
     if record is None:
-        broken = row.get(None)  # type: ignore[call-overload]  # what csv says of the line
-        return failed(fallback, source, DecodeError(str(broken or "the row has no path")))
+        return failed(fallback, source, DecodeError("the row has no path"))
     return record
-
-
-def _storable(column: str, value: str | None) -> str | None:
-    """A value that a shard can hold; names of files keep bytes that are no UTF-8."""
-    if not isinstance(value, str) or value.isascii() or names_media([column]):
-        return value
-    return utf8_name(value)

@@ -16,13 +16,17 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from dvse.errors import ConfigError
+from pipelines.sources.arrow_columns import table_layout
 from pipelines.sources.contents import Contents
 from pipelines.sources.entry import Entry
 from pipelines.sources.record import Record
 from pipelines.sources.source import Source
-from pipelines.sources.table_rows import TableLayout, kind_by_name
+from pipelines.sources.table_rows import TableLayout
 from pipelines.sources.template import Template
 
+_ROWS_AT_ONCE = 64
+_LONGEST_LOOK = 1_000
+"""Rows of a stream that are looked at to say what a column holds."""
 _OPTIONS = ("name", "split", "revision", "streaming", "data_files", "data_dir")
 
 
@@ -34,15 +38,15 @@ class HubSource(Source):
 
     def contents(self, entry: Entry) -> Contents:
         """Return the rows, an unknown number of a stream."""
-        data = load_dataset(entry.path)
-        return Contents(num_inputs=len(data) if hasattr(data, "__len__") else None)
+        data, layout = self._opened(entry)
+        num_inputs = len(data) if hasattr(data, "__len__") else None
+        return Contents(num_inputs=num_inputs, unused=layout.unused(self._template))
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""
-        data, layout = _opened(entry)
+        data, layout = self._opened(entry)
         data = data.select_columns(layout.needed(self._template))
-        rows = data.skip(start) if start else data
-        for number, row in enumerate(rows, start=start):
+        for number, row in enumerate(_rows(data.skip(start) if start else data), start=start):
             yield layout.record(
                 row,
                 fallback_id=f"{entry.name}#{number}",
@@ -53,36 +57,35 @@ class HubSource(Source):
 
     def ids(self, entry: Entry) -> Iterator[str]:
         """Yield the ids; only their column is read."""
-        data, layout = _opened(entry)
+        data, layout = self._opened(entry)
         if layout.id is None:
             yield from (f"{entry.name}#{number}" for number in range(len(data)))
             return
-        for number, row in enumerate(data.select_columns([layout.id])):
+        for number, row in enumerate(_rows(data.select_columns([layout.id]))):
             given = row[layout.id]
             yield f"{entry.name}#{number}" if given is None else str(given)
 
+    def _opened(self, entry: Entry) -> tuple[Any, TableLayout]:
+        """A data set as Arrow, so that nothing is decoded, and what its columns are."""
+        data = load_dataset(entry.path)
+        is_stream = not hasattr(data, "__len__")
+        features = data.features or data._resolve_features().features
+        data = data.with_format("arrow")
 
-def _opened(entry: Entry) -> tuple[Any, TableLayout]:
-    """A data set whose media stay as they are, and what its columns are."""
-    import datasets
+        def sample(column: str) -> Iterator[Any]:
+            some = data.take(_LONGEST_LOOK) if is_stream else data
+            return (row[column] for row in _rows(some.select_columns([column])))
 
-    data = load_dataset(entry.path)
-    features = data.features or data._resolve_features().features
-    media: dict[str, str] = {}
-    labels: dict[str, list[str]] = {}
-    for name, feature in features.items():
-        is_list = isinstance(feature, datasets.List | datasets.LargeList)
-        inner = feature.feature if is_list else feature
-        if isinstance(inner, datasets.Image | datasets.Audio):
-            media[name] = type(inner).__name__.lower()
-            raw = type(inner)(decode=False)
-            data = data.cast_column(name, type(feature)(raw) if is_list else raw)
-        elif isinstance(inner, dict) and inner.keys() >= {"bytes", "path"}:
-            if kind := kind_by_name(name):
-                media[name] = kind
-        elif isinstance(feature, datasets.ClassLabel):
-            labels[name] = list(feature.names)
-    return data, TableLayout.of(list(features), media, labels)
+        is_template = self._template is not None
+        layout = table_layout(
+            features.arrow_schema, sample, folder=os.getcwd(), is_template=is_template
+        )
+        return data, layout
+
+
+def _rows(data: Any) -> Iterator[dict[str, Any]]:
+    for table in data.iter(_ROWS_AT_ONCE):
+        yield from table.to_pylist()
 
 
 def load_dataset(address: str) -> Any:

@@ -23,7 +23,8 @@ from pipelines.sources.conversation import conversation_record
 from pipelines.sources.entry import Entry
 from pipelines.sources.kinds import extension
 from pipelines.sources.lhotse import is_lhotse, lhotse_record
-from pipelines.sources.manifest_row import names_media, path_fields, row_record
+from pipelines.sources.manifest_row import path_fields, row_record
+from pipelines.sources.named_media import media_in, names_media
 from pipelines.sources.places import file_place
 from pipelines.sources.record import ItemRef, Record, failed, utf8_name
 from pipelines.sources.source import Source
@@ -96,7 +97,9 @@ def _record(line: bytes, fallback: str, source: str, folder: str, paths: Sequenc
             if name in found:
                 media = _media(found, folder)
                 record = conversation_record(found[name], id, source, folder, media)
-                return replace(record, unused=_others(found, (name, *_MEDIA_KEYS)))
+                unused = _others(found, (name, *_MEDIA_KEYS))
+                _refuse_media({key: found[key] for key in unused})
+                return replace(record, unused=unused)
         if is_lhotse(found):
             return lhotse_record(found, id, source, folder)
         row = row_record(found, folder=folder, fallback_id=fallback, source=source, paths=paths)
@@ -118,6 +121,20 @@ def _record(line: bytes, fallback: str, source: str, folder: str, paths: Sequenc
 
 def _others(found: Mapping[str, Any], used: Sequence[str]) -> tuple[str, ...]:
     return tuple(key for key in found if key not in (*used, *_ID_KEYS))
+
+
+def _refuse_media(beside: Mapping[str, Any]) -> None:
+    """Refuse media beside a conversation that are under no name that is known.
+
+    Raises:
+        InputError: which, and what to call it.
+    """
+    for key, value in beside.items():
+        if names := media_in(value, key):
+            raise InputError(
+                f"the field {key!r} names {names[0]} beside the conversation; call it one of "
+                f"{', '.join(_MEDIA_KEYS)}, or leave it out"
+            )
 
 
 def _media(found: Mapping[str, Any], folder: str) -> list[ItemRef]:

@@ -9,7 +9,7 @@ from dvse.errors import DecodeError, InputError
 from dvse.image.formats import ENDINGS
 from dvse.remote.address import is_address, name_of
 from pipelines.sources.places import file_place
-from pipelines.sources.record import ItemRef, Record, failed, utf8_name
+from pipelines.sources.record import HeldPlace, ItemRef, Place, Record, failed, utf8_name
 from pipelines.sources.stretches import Stretch
 
 IMAGE = ENDINGS
@@ -28,12 +28,24 @@ MEDIA = {
     for kind, endings in (("image", IMAGE), ("audio", AUDIO), ("text", TEXT))
     for ending in endings
 }
+OTHER_MEDIA = frozenset(
+    f".{ending}"
+    for ending in (
+        *("avi", "mov", "m4v", "mpg", "mpeg", "wmv", "flv", "f4v", "ogv", "3g2", "mts", "m2ts"),
+        *("vob", "rm", "rmvb", "mxf", "svg", "svgz", "eps", "emf", "wmf", "xcf", "exr", "hdr"),
+        *("dng", "cr2", "cr3", "nef", "arw", "orf", "raf", "rw2", "pef", "srw", "dcm", "jxr"),
+        *("mid", "midi", "dsf", "dff", "gsm", "ra", "mpc", "dts", "awb", "tak", "oma"),
+    )
+)
+"""Pictures, recordings and videos that are refused: they are no text, and no mere name."""
 CONTAINERS = {
     ".tar": "tar",
     ".tar.gz": "tar",
     ".tgz": "tar",
     ".tar.bz2": "tar",
     ".tar.xz": "tar",
+    ".tbz2": "tar",
+    ".txz": "tar",
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".feather": "arrow",
@@ -90,6 +102,18 @@ def media_kind(path: str, ending: str | None = None) -> str:
     )
 
 
+def is_like_media(name: str) -> bool:
+    """Whether a name is that of a picture, a recording or a video, also of one that is refused.
+
+    >>> is_like_media("a/b.JPG"), is_like_media("clip.avi"), is_like_media("hello.you")
+    (True, True, False)
+    """
+    if len(name) > 4096 or "\n" in name:
+        return False
+    ending = extension(name)
+    return ending in IMAGE or ending in AUDIO or ending in OTHER_MEDIA
+
+
 def media_record(
     *,
     id: str,
@@ -103,15 +127,27 @@ def media_record(
         kind = media_kind(path)
     except InputError as error:
         return failed(id, source, error)
-    stretch = stretch or Stretch()
+    return _record(id, kind, file_place(path), source, text, stretch or Stretch(), _name(path))
+
+
+def held_record(
+    *, id: str, kind: str, data: bytes, source: str, text: str | None, stretch: Stretch
+) -> Record:
+    """Return the record of a picture or recording whose bytes a line holds, or its failure."""
+    return _record(id, kind, HeldPlace(data), source, text, stretch, id)
+
+
+def _record(
+    id: str, kind: str, place: Place, source: str, text: str | None, stretch: Stretch, name: str
+) -> Record:
     if stretch.start_s is not None and kind != "audio":
-        problem = InputError(f"{_name(path)}: only recordings have an offset and a duration")
+        problem = InputError(f"{name}: only recordings have an offset and a duration")
         return failed(id, source, problem)
     if kind != "audio":
         stretch = Stretch()
     ref = ItemRef(
-        kind=kind,  # type: ignore[arg-type]  # media_kind returns these three
-        place=file_place(path),
+        kind=kind,  # type: ignore[arg-type]  # the kinds are these
+        place=place,
         start_s=stretch.start_s,
         duration_s=stretch.duration_s,
         channels=stretch.channels,

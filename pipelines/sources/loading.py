@@ -74,19 +74,19 @@ def _load_ref(ref: ItemRef, source: str) -> tuple[Item, str | None]:
             f"{utf8_name(ref.place.file)}: expected at most {limit >> 20} MiB, received "
             f"{size >> 20} MiB; cut it into pieces"
         )
-    data = ref.place.read()
+    data, name = ref.place.read(), _name(ref, source)
     digest = hashlib.sha256(data).hexdigest()
     if ref.kind == "image":
-        _refuse_empty(ref, len(data))
-        return Image(data, max_pixels=ref.max_pixels, name=_name(ref, source)), digest
+        _refuse_empty(ref.kind, name, len(data))
+        return Image(data, max_pixels=ref.max_pixels, name=name), digest
     if isinstance(ref.place, FilePlace):
-        _refuse_empty(ref, len(data))
+        _refuse_empty(ref.kind, name, len(data))
     try:
         return Text(data.decode("utf-8")), digest
     except UnicodeDecodeError as error:
         raise DecodeError(
-            f"expected UTF-8 text, received byte 0x{data[error.start]:02X} at {error.start}; "
-            "convert the file to UTF-8"
+            f"{name}: expected UTF-8 text, received byte 0x{data[error.start]:02X} at "
+            f"{error.start}; convert the file to UTF-8"
         ) from None
 
 
@@ -103,7 +103,7 @@ def _load_audio(ref: ItemRef, name: str) -> tuple[Item, str]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     else:
         source = ref.place.read()
-        _refuse_empty(ref, len(source))
+        _refuse_empty(ref.kind, name, len(source))
         digest = hashlib.sha256(source).hexdigest()
     start = b"" if is_kept else bytes(source[:16])
     if ref.pcm is None and not is_kept and is_headerless(ref.place.name, start):
@@ -125,9 +125,9 @@ def _load_audio(ref: ItemRef, name: str) -> tuple[Item, str]:
     ), digest
 
 
-def _refuse_empty(ref: ItemRef, size: int) -> None:
+def _refuse_empty(kind: str, name: str, size: int) -> None:
     if size == 0:
-        raise DecodeError(f"the {ref.kind} file is empty")
+        raise DecodeError(f"{name}: the {kind} file is empty")
 
 
 def stage_of(error: BaseException, *, loaded: bool) -> str:

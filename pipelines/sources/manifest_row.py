@@ -6,23 +6,21 @@ line (`stretches`), and the others are named in the record, for the summary.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dvse.errors import InputError
+from dvse.errors import DecodeError, InputError
 from dvse.remote.address import join
-from pipelines.sources.kinds import media_record
+from pipelines.sources.kinds import held_record, media_record
+from pipelines.sources.named_media import PATH_FIELDS, media_of
 from pipelines.sources.record import ItemRef, Record, failed, utf8_name
-from pipelines.sources.stretches import FIELDS, Stretch, stretch_of
+from pipelines.sources.sniffing import bytes_of_base64, kind_of_bytes
+from pipelines.sources.stretches import Stretch, is_obeyed, stretch_of
 
-PATH_FIELDS = (
-    "audio_filepath", "audio_path", "image_path", "file_path", "filepath", "path", "wav_path",
-    "img_path", "wav", "image", "audio", "img", "file_name", "filename", "image_file",
-    "audio_file", "file", "clip",
-)  # fmt: skip
 _TEXT_FIELDS = ("text", "caption", "transcription", "transcript", "sentence", "label", "class")
 _ID_FIELDS = ("id", "utt_id", "key")
+_OTHER = frozenset((*_TEXT_FIELDS, *_ID_FIELDS))
 _METADATA = "metadata."
 
 
@@ -30,16 +28,6 @@ def path_fields(manifest: str) -> Sequence[str]:
     """Return the fields that name a file, first choice first: `file_name` in a `metadata.csv`."""
     is_metadata = manifest.rpartition("/")[2].startswith(_METADATA)
     return ("file_name", "file_names", *PATH_FIELDS) if is_metadata else PATH_FIELDS
-
-
-def names_media(fields: Iterable[str]) -> bool:
-    """Whether one of these fields names files.
-
-    >>> names_media(["id", "Path"]), names_media(["left_file_name"]), names_media(["text"])
-    (True, True, False)
-    """
-    lower = [field.strip().lower() for field in fields]
-    return any(field in PATH_FIELDS or _is_file_name(field) for field in lower)
 
 
 def row_record(
@@ -54,22 +42,29 @@ def row_record(
         source: where the line stands.
         paths: fields that name a file, see `path_fields`.
     """
-    row = {key.strip().lower(): value for key, value in row.items() if isinstance(key, str)}
-    named = _files(row, paths)
+    spelt = {key.strip().lower(): key for key in row if isinstance(key, str)}
+    lower = {key: row[name] for key, name in spelt.items()}
+    given = next((lower[f] for f in _ID_FIELDS if lower.get(f) not in (None, "")), None)
+    text_field = next((f for f in _TEXT_FIELDS if lower.get(f) not in (None, "")), None)
+    try:
+        named = media_of(lower, paths, _OTHER)
+    except InputError as error:
+        return failed(fallback_id if given is None else utf8_name(str(given)), source, error)
     if not named:
         return None
     files = [file for _, value in named for file in value]
-    given = next((row[f] for f in _ID_FIELDS if row.get(f) not in (None, "")), None)
-    id = utf8_name(files[0]) if len(files) == 1 else fallback_id
+    is_one = len(files) == 1 and bytes_of_base64(files[0]) is None
+    id = utf8_name(files[0]) if is_one else fallback_id
     id = id if given is None else utf8_name(str(given))
-    text_field = next((f for f in _TEXT_FIELDS if row.get(f) not in (None, "")), None)
-    used = {*FIELDS, *_ID_FIELDS, text_field, *(field for field, _ in named)}
+    used = {*_ID_FIELDS, text_field, *(field for field, _ in named)}
     try:
-        text = None if text_field is None else _text(row[text_field])
-        record = _record(id, files, folder, source, text, stretch_of(row))
+        text = None if text_field is None else _text(lower[text_field], text_field)
+        stretch = stretch_of(row)
+        record = _record(id, files, folder, source, text, stretch)
     except InputError as error:
         return failed(id, source, error)
-    return replace(record, unused=tuple(f for f in row if f not in used))
+    unused = tuple(f for f in lower if f not in used and not is_obeyed(spelt[f]))
+    return replace(record, unused=unused)
 
 
 def _record(
@@ -79,39 +74,44 @@ def _record(
     if len(files) > 1 and not is_whole:
         raise InputError("a stretch or channel of several files; give each a line")
     found = [
-        media_record(
-            id=id,
-            path=path,
-            source=utf8_name(path) if is_whole and len(files) == 1 else source,
-            text=text,
-            stretch=stretch,
-        )
-        for path in (join(folder, file) for file in files)
+        _one(id, file, folder, source, text, stretch, is_alone=is_whole and len(files) == 1)
+        for file in files
     ]
     record = next((one for one in found if one.failure is not None), found[0])
     refs = () if record.failure else tuple(ref for one in found for ref in one.refs)
     return replace(record, refs=refs)
 
 
-def _files(row: Mapping[str, Any], paths: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """The fields that name files, and the files; `left_file_name` beside others of its kind."""
-    first = next((field for field in paths if _values(row.get(field))), None)
-    if first is not None and not _is_file_name(first):
-        return [(first, _values(row[first]))]
-    return [(f, _values(v)) for f, v in row.items() if _is_file_name(f) and _values(v)]
+def _one(
+    id: str,
+    file: str,
+    folder: str,
+    source: str,
+    text: str | None,
+    stretch: Stretch,
+    *,
+    is_alone: bool,
+) -> Record:
+    data = bytes_of_base64(file)
+    if data is not None:
+        kind = kind_of_bytes(data)
+        if kind is None:
+            raise DecodeError("the line holds bytes that are no picture and no recording")
+        return held_record(id=id, kind=kind, data=data, source=source, text=text, stretch=stretch)
+    path = join(folder, file)
+    return media_record(
+        id=id,
+        path=path,
+        source=utf8_name(path) if is_alone else source,
+        text=text,
+        stretch=stretch,
+    )
 
 
-def _is_file_name(field: str) -> bool:
-    """Whether `datasets` takes a field of its metadata files for the name of a file."""
-    return field in ("file_name", "file_names") or field.endswith(("_file_name", "_file_names"))
-
-
-def _values(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [v for v in values if isinstance(v, str) and v]
-
-
-def _text(value: Any) -> str:
+def _text(value: Any, field: str) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    ItemRef.of_text(text)  # refuse what a shard could not hold
+    try:
+        ItemRef.of_text(text)  # refuse what a shard could not hold
+    except DecodeError as error:
+        raise DecodeError(f"the field {field!r} is no UTF-8; {error}") from None
     return text

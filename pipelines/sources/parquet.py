@@ -35,10 +35,12 @@ class ParquetSource(Source):
     def contents(self, entry: Entry) -> Contents:
         """Return the rows, and refuse a table that holds nothing to tokenise."""
         with pq.ParquetFile(opened(location(entry.path))) as file:
-            layout, num_rows = _layout(file, self._template), file.metadata.num_rows
+            layout = _layout(file, entry.path, self._template)
+            num_rows = file.metadata.num_rows
         if layout.names_files:
-            return replace(contents_of(self.records(entry)), num_inputs=num_rows)
-        return Contents(num_inputs=num_rows)
+            found = contents_of(self.records(entry))
+            return replace(found, num_inputs=num_rows, unused=layout.unused(self._template))
+        return Contents(num_inputs=num_rows, unused=layout.unused(self._template))
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the rows from number `start` on."""
@@ -46,7 +48,7 @@ class ParquetSource(Source):
         with pq.ParquetFile(
             opened(location(entry.path)), pre_buffer=False, buffer_size=1 << 20
         ) as file:
-            layout = _layout(file, self._template)
+            layout = _layout(file, entry.path, self._template)
             columns = layout.needed(self._template)
             first = 0
             for group in range(file.num_row_groups):
@@ -81,7 +83,7 @@ class ParquetSource(Source):
         was, and `records` names the row by its place.
         """
         with pq.ParquetFile(entry.path, pre_buffer=False, buffer_size=1 << 20) as file:
-            column = _layout(file, self._template).id
+            column = _layout(file, entry.path, self._template).id
             if column is None:
                 yield from (_id(entry, row) for row in range(file.metadata.num_rows))
                 return
@@ -111,20 +113,20 @@ def _rows(
         skip = 0
 
 
-def _layout(file: pq.ParquetFile, template: Template | None) -> TableLayout:
-    def sample(column: str) -> list[Any]:
+def _layout(file: pq.ParquetFile, path: str, template: Template | None) -> TableLayout:
+    def sample(column: str) -> Iterator[Any]:
         for group in range(file.num_row_groups):
             try:
                 for row in _rows(file, group, [column], 0):
-                    if row[column]:
-                        return [row[column]]
+                    yield row[column]
             except StorageError:
                 raise
             except (OSError, pa.ArrowException):
                 continue  # its rows become errors when they are read
-        return []
 
-    return table_layout(file.schema_arrow, sample, is_template=template is not None)
+    return table_layout(
+        file.schema_arrow, sample, folder=parent_of(path), is_template=template is not None
+    )
 
 
 def _id(entry: Entry, row: int) -> str:

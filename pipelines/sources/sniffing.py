@@ -17,7 +17,8 @@ _AUDIO = (
     b"FORM", b"\x1aE\xdf\xa3", b"0&\xb2u", b"riff.\x91\xcf\x11", b"wvpk", b"TTA1", b"MAC ",
 )  # fmt: skip
 _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heif", b"hevc", b"mif1", b"msf1")
-_BASE64 = re.compile(r"(?:data:[\w.+-]+/[\w.+-]+;base64,)?([A-Za-z0-9+/\s]+={0,2}\s*)\Z")
+_BASE64 = re.compile(r"(?:data:[\w.+-]+/[\w.+-]+;base64,)?([A-Za-z0-9+/_\-\s]+)={0,2}\s*\Z")
+_URL_SAFE = str.maketrans("-_", "+/")
 _SHORTEST = 40
 
 
@@ -52,6 +53,20 @@ def kind_of_name(name: str) -> str | None:
     return "image" if ending in IMAGE else "audio" if ending in AUDIO else None
 
 
+def kind_by_name(column: str) -> str | None:
+    """Return `image` or `audio` where the name of a column says so.
+
+    >>> kind_by_name("jpg"), kind_by_name("speech_wav"), kind_by_name("vector")
+    ('image', 'audio', None)
+    """
+    name = column.lower()
+    if any(word in name for word in ("audio", "speech", "sound", "wav", "flac", "mp3", "ogg")):
+        return "audio"
+    if any(word in name for word in ("image", "img", "picture", "photo", "jpg", "jpeg", "png")):
+        return "image"
+    return None
+
+
 def bytes_of_base64(text: str) -> bytes | None:
     """Return what a base64 string or `data:` address holds, where that is media.
 
@@ -64,13 +79,19 @@ def bytes_of_base64(text: str) -> bytes | None:
     if found is None:
         return None
     try:
-        return base64.b64decode(found[1])
+        return _decoded(found[1])
     except (binascii.Error, ValueError):
         return None
 
 
 def _is_media(start: str) -> bool:
     try:
-        return kind_of_bytes(base64.b64decode(start[:24], validate=True)) is not None
+        return kind_of_bytes(_decoded(start[:24])) is not None
     except (binascii.Error, ValueError):
         return False
+
+
+def _decoded(text: str) -> bytes:
+    """Both alphabets, with or without the padding at the end."""
+    plain = "".join(text.split()).translate(_URL_SAFE)
+    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)

@@ -7,6 +7,7 @@ line by name, since the recording alone would be another sample.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from dvse.errors import InputError
@@ -20,15 +21,25 @@ _NOT_DONE = (
     "frame_offset", "num_frames", "start_sample", "end_sample", "start_frame", "end_frame",
     "reverse", "mix", "tracks", "trim",
 )  # fmt: skip
-_NOTHING: tuple[Any, ...] = (None, "", [], {}, 1, 1.0, "1", "1.0", False)
-_AFFIXED = re.compile(
-    r"((audio|clip|segment|seg|speech|utt|utterance|wav|crop)_)?"
-    r"(start|begin|end|stop|offset|onset|offset_end|speed|tempo|volume|gain|pitch|crop|trim)"
-    r"(_(time|s|sec|secs|second|seconds|ms|msec|samples?|frames?|factor|ratio|db|box|idx|index))?"
-)
-"""Further names of times and changes, as manifests of other programs have them."""
 FIELDS = frozenset((*_STARTS, *_ENDS, *_DURATIONS, *_CHANNELS, *_NOT_DONE))
 """Fields that are obeyed, or that refuse a line."""
+
+# What manifests of other programs call times and changes is made of these words.
+_CHANGES = frozenset(
+    ("start", "begin", "end", "stop", "offset", "onset", "speed", "tempo", "volume", "gain",
+     "pitch", "crop", "trim", "rotate", "rotation", "flip", "mirror", "reverse")
+)  # fmt: skip
+_FACTORS = frozenset(("speed", "tempo", "volume", "factor", "ratio"))
+_LENGTHS = frozenset(("duration", "dur", "length", "len", "num", "n", "samples", "frames"))
+_BESIDE = frozenset(
+    ("s", "sec", "secs", "second", "seconds", "ms", "msec", "time", "at", "sample", "frame", "db",
+     "box", "idx", "index", "perturb", "x", "y", "audio", "clip", "segment", "seg", "speech", "utt",
+     "utterance", "wav", "image", "recording", "horizontal", "vertical", "degrees", "angle")
+)  # fmt: skip
+_CHANNEL_NUMBERS = frozenset(("ch", "chan", "channel", "id", "index", "idx"))
+_TIMES = frozenset(("from", "to", "t0", "t1", "tmin", "tmax"))
+_SPANS = frozenset(("segment", "segments", "interval", "span", "range", "timestamp", "timestamps"))
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +60,9 @@ def stretch_of(row: Mapping[str, Any]) -> Stretch:
     >>> stretch_of({"start": 1.0, "end": "1.5"})
     Stretch(start_s=1.0, duration_s=0.5, channels=None)
     """
-    row = {key.strip().lower(): value for key, value in row.items() if isinstance(key, str)}
+    row = {_plain(key): value for key, value in row.items() if isinstance(key, str)}
     for key, value in row.items():
-        is_unknown = key not in FIELDS and _AFFIXED.fullmatch(key) is not None
-        if (key in _NOT_DONE or is_unknown) and value not in _NOTHING:
+        if _changes(key, value, row):
             raise InputError(f"the field {key!r} changes the recording, which is not done here")
     start = _first(row, _STARTS)
     end = _first(row, _ENDS)
@@ -70,6 +80,82 @@ def stretch_of(row: Mapping[str, Any]) -> Stretch:
         duration_s=duration,
         channels=None if channels is None or is_count else _channels(channels),
     )
+
+
+def is_obeyed(field: str) -> bool:
+    """Whether a field says which part is meant, or refuses the line, however it is spelt.
+
+    >>> is_obeyed("startTime"), is_obeyed("Start (s)"), is_obeyed("speaker")
+    (True, True, False)
+    """
+    return _plain(field) in FIELDS
+
+
+def is_about_media(field: str) -> bool:
+    """Whether a field may be obeyed, or refuse the line for what it holds.
+
+    >>> is_about_media("segment_start_ms"), is_about_media("weekend")
+    (True, False)
+    """
+    words = _words(field)
+    known = is_obeyed(field) or field.lower() in _SPANS | _TIMES
+    return known or bool(words & (_CHANGES | _LENGTHS | _CHANNEL_NUMBERS))
+
+
+@cache
+def _words(field: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in _WORD.findall(field))
+
+
+@cache
+def _plain(field: str) -> str:
+    """A field as the tables above have it: `Start (s)` is `start_s`, `endTime` is `end_time`."""
+    lower, joined = field.strip().lower(), "_".join(_WORD.findall(field)).lower()
+    return next((name for name in (lower, joined) if name in FIELDS), field)
+
+
+def _changes(key: str, value: Any, row: Mapping[str, Any]) -> bool:
+    """Whether a field would change what is read, and is not done."""
+    words = _words(key)
+    if words & {"ch", "chan", "channel"} and key not in FIELDS:
+        return words <= _CHANNEL_NUMBERS and _is_number(value)
+    if _is_neutral(value, 1.0 if words & _FACTORS else 0.0):
+        return False
+    if key in FIELDS:
+        return key in _NOT_DONE
+    if words & _CHANGES and words <= _CHANGES | _FACTORS | _LENGTHS | _BESIDE:
+        return True
+    if words & _LENGTHS and words <= _LENGTHS | _BESIDE:
+        # Alone it describes the file; behind a start it may say where to stop.
+        given = {k for k in FIELDS if row.get(k) not in (None, "")}
+        return bool(given & {*_STARTS}) and not given & {*_ENDS, *_DURATIONS}
+    if key.lower() in _SPANS:
+        return isinstance(value, list) and _is_span(value)
+    return key.lower() in _TIMES and _is_number(value)
+
+
+def _is_neutral(value: Any, neutral: float) -> bool:
+    if value is None or value is False or value in ("", [], {}):
+        return True
+    try:
+        return float(value) == neutral
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_span(value: list[Any]) -> bool:
+    """Whether these are two numbers, or all of them such pairs."""
+    if any(isinstance(one, list) for one in value):
+        return all(isinstance(one, list) and _is_span(one) for one in value)
+    return len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
 
 
 def _first(row: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:

@@ -7,7 +7,7 @@ read as text or as conversations.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dvse.errors import DecodeError, InputError
@@ -16,6 +16,7 @@ from pipelines.sources.conversation import conversation_record
 from pipelines.sources.places import file_place
 from pipelines.sources.record import HeldPlace, ItemRef, Record, failed
 from pipelines.sources.sniffing import bytes_of_base64, kind_of_bytes, kind_of_name
+from pipelines.sources.stretches import Stretch, is_about_media, stretch_of
 from pipelines.sources.template import Template
 
 TEXT_COLUMNS = (
@@ -89,8 +90,21 @@ class TableLayout:
         """Return the columns that have to be read."""
         named = {name for _, name in template.pieces} if template else set()
         media = {self.paths.get(name, [name])[0] for name in self.media}
-        wanted = {*media, self.text, self.id, self.conversation, *named}
+        wanted = {*media, self.text, self.id, self.conversation, *named, *self._about_files()}
         return [c for c in self.columns if c in wanted]
+
+    def unused(self, template: Template | None) -> frozenset[str]:
+        """Return the columns that are not read."""
+        return frozenset(self.columns) - {*self.needed(template)}
+
+    def _about_files(self) -> Sequence[str]:
+        """The columns that may say which part of a named file is meant, as manifests have them.
+
+        Beside embedded bytes they say where those were cut from.
+        """
+        taken = {self.paths.get(name, [name])[0] for name in self.media}
+        others = [c for c in self.columns if c not in {*taken, self.text, self.id}]
+        return [c for c in others if is_about_media(c)] if self.names_files else ()
 
     def record(
         self,
@@ -113,6 +127,7 @@ class TableLayout:
                 refs = template.fill(self._fields(row, folder, template))
             elif self.media:
                 refs = self._media(row, folder, is_needed=True)
+                refs = _cut(refs, stretch_of({c: row[c] for c in self._about_files()}))
             elif text is None:
                 raise DecodeError(f"column {self.text!r} is null")
             else:
@@ -170,24 +185,34 @@ class TableLayout:
         return value if isinstance(value, str) else str(value)
 
 
-def kind_by_name(column: str) -> str | None:
-    """Return `image` or `audio` where the name of a column says so.
+def _cut(refs: tuple[ItemRef, ...], stretch: Stretch) -> tuple[ItemRef, ...]:
+    """The files of a row, of which a part may be meant.
 
-    >>> kind_by_name("jpg"), kind_by_name("speech_wav"), kind_by_name("vector")
-    ('image', 'audio', None)
+    Raises:
+        InputError: it cannot be.
     """
-    name = column.lower()
-    if any(word in name for word in ("audio", "speech", "sound", "wav", "flac", "mp3", "ogg")):
-        return "audio"
-    if any(word in name for word in ("image", "img", "picture", "photo", "jpg", "jpeg", "png")):
-        return "image"
-    return None
+    if stretch == Stretch():
+        return refs
+    if len(refs) > 1:
+        raise InputError("a stretch or channel of several files; give each a row")
+    if refs[0].kind != "audio":
+        if stretch.start_s is None:
+            return refs
+        raise InputError("only recordings have an offset and a duration")
+    return (
+        replace(
+            refs[0],
+            start_s=stretch.start_s,
+            duration_s=stretch.duration_s,
+            channels=stretch.channels,
+        ),
+    )
 
 
 def _inside(value: Any, name: str) -> Any:
     """A field of a struct; of a list of structs the list of that field."""
     if isinstance(value, list):
-        return [_inside(v, name) for v in value]
+        return [_inside(v[1] if isinstance(v, tuple) else v, name) for v in value]
     return value.get(name) if isinstance(value, Mapping) else None
 
 
@@ -201,7 +226,7 @@ def _media(value: Any, column: str, kind: str, folder: str) -> tuple[ItemRef, ..
 def _flat(value: Any) -> Iterator[Any]:
     if isinstance(value, list):
         for one in value:
-            yield from _flat(one)
+            yield from _flat(one[1] if isinstance(one, tuple) else one)  # an item of a map
     else:
         yield value
 

@@ -45,8 +45,12 @@ def _goes_on(archive: tarfile.TarFile) -> bool:
     while _is_end(block):
         position += _BLOCK
         block = file.read(_BLOCK)
+    if not block:
+        return False
     if block[257:262] != b"ustar" and not _is_header(block):
-        return False  # padding
+        if not any(block) and len(block) < _BLOCK:
+            return False
+        raise DecodeError(f"what stands behind its end, at byte {position}, is no tar")
     archive.offset = position
     return True
 

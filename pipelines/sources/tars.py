@@ -20,7 +20,7 @@ from dvse.remote.remote_path import location, num_bytes
 from pipelines.sources.contents import Contents
 from pipelines.sources.entry import Entry
 from pipelines.sources.hidden import is_hidden
-from pipelines.sources.kinds import media_kind
+from pipelines.sources.kinds import is_like_media, media_kind
 from pipelines.sources.places import slice_place
 from pipelines.sources.record import (
     Failure,
@@ -32,6 +32,7 @@ from pipelines.sources.record import (
     utf8_name,
 )
 from pipelines.sources.source import Source
+from pipelines.sources.tar_links import TarLinks
 from pipelines.sources.tar_members import members_of_all
 from pipelines.sources.template import Template
 
@@ -104,6 +105,8 @@ def _refs(sample: _Sample, text: str | None, template: Template | None) -> tuple
         try:
             kind = media_kind(f"{sample.key}.{ending}" if ending else sample.key)
         except InputError as error:
+            if is_like_media(f"x.{ending}"):
+                raise  # the text beside it alone would be another sample
             unusable = error
             continue
         ref = ItemRef(kind=kind, place=place)  # type: ignore[arg-type]
@@ -159,6 +162,7 @@ def _samples(
             tarfile.open(fileobj=file, mode="r:*", errorlevel=1) as archive,
         ):
             plain = archive.fileobj is file
+            links = TarLinks(path)
             size = num_bytes(place)
             for member in members_of_all(archive):
                 if member.isdir():
@@ -167,7 +171,8 @@ def _samples(
                     if hidden is not None:
                         hidden.append(member.name)
                     continue
-                if plain and member.isreg() and member.offset_data + member.size > size:
+                is_stored = plain and member.isreg() and not member.issparse()
+                if is_stored and member.offset_data + member.size > size:
                     raise DecodeError(f"it is cut short inside {utf8_name(member.name)}")
                 match = _KEY.match(member.name)
                 key, ending = match.groups() if match else (member.name, "")
@@ -176,7 +181,9 @@ def _samples(
                     if sample is not None:
                         yield sample
                     sample = _Sample(key=key)
-                sample.places[ending] = _place(archive, member, path, plain=plain, read=read)
+                sample.places[ending] = _place(
+                    archive, member, path, links if plain else None, read=read
+                )
                 sample.sizes[ending] = member.size
     except StorageError:
         raise  # the store does not answer: the archive is not broken
@@ -201,11 +208,50 @@ def _samples(
 
 
 def _place(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, *, plain: bool, read: bool
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    path: str,
+    links: TarLinks | None,
+    *,
+    read: bool,
 ) -> Place:
-    if plain and member.isreg() and not member.issparse():
-        return slice_place(path, member.offset_data, member.size, member.name)
+    """Where the bytes of a member are; `links` of an uncompressed tar."""
     if not read:
         return HeldPlace(b"")
-    file: IO[bytes] | None = archive.extractfile(member) if member.isreg() else None
+    if not member.isreg():
+        return _linked_place(member, path, links)
+    if links is not None and not member.issparse():
+        return slice_place(path, member.offset_data, member.size, member.name)
+    file: IO[bytes] | None = archive.extractfile(member)
     return HeldPlace(b"" if file is None else file.read(), member.name)
+
+
+def _linked_place(member: tarfile.TarInfo, path: str, links: TarLinks | None) -> Place:
+    try:
+        if links is None:
+            raise DecodeError(
+                f"{utf8_name(member.name)} is a link or a device inside a compressed archive; "
+                "pack it with --hard-dereference --dereference"
+            )
+        target = links.target(member)
+    except DecodeError as error:
+        return _NoPlace(str(error))
+    if target.issparse():
+        return _NoPlace(f"{utf8_name(member.name)} is a link to a sparse file; unpack the archive")
+    return slice_place(path, target.offset_data, target.size, member.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoPlace(Place):
+    """A member that holds no bytes, and why."""
+
+    reason: str
+
+    @property
+    def path(self) -> str | None:
+        """None: there is no file."""
+        return None
+
+    def read(self) -> bytes:
+        """Say why there are none."""
+        raise DecodeError(self.reason)
