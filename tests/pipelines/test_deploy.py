@@ -1,5 +1,6 @@
 """The scripts of `pipelines/deploy`: run where what they are for is there, read where it is not."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import slurm_node
 import yaml
 
 from pipelines.job.part import Part
@@ -60,6 +62,18 @@ def test_slurm_tasks_are_parts(place):
         script = ["sh", str(DEPLOY / "slurm.sh"), *arguments(place, "out")[1:]]
         run(place, script, SLURM_PROCID="0", **{k: str(v) for k, v in variables.items()})
     assert state(place / "out") == state(place / "whole")
+
+
+@pytest.mark.slow
+def test_an_array_of_slurm_itself(place, tmp_path_factory):
+    """A cluster of one node, with as many tasks at a time as there are processors."""
+    with slurm_node.running(tmp_path_factory.mktemp("slurm") / "node") as environment:
+        # The script asks for more processors than this node may have.
+        asked = ["sbatch", "--wait", "--array=0-2", "--cpus-per-task=1", f"--chdir={place}"]
+        run(place, [*asked, str(DEPLOY / "slurm.sh"), *arguments(place, "out")[1:]], **environment)
+    assert state(place / "out") == state(place / "whole")
+    summary = json.loads((place / "out" / "summary.json").read_text())
+    assert (summary["num_inputs"], summary["num_missing"]) == (10, 0)
 
 
 @pytest.fixture
