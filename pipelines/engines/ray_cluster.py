@@ -30,7 +30,8 @@ class Cluster:
     """A cluster, joined or started.
 
     Args:
-        address: of its head, `auto` for the one on this machine; `None` starts one here.
+        address: of its head, `auto` for the one on this machine; `None` for that in RAY_ADDRESS,
+            or else one that is started here.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -47,6 +48,7 @@ class Cluster:
         self._is_ours = not ray.is_initialized()
         if not self._is_ours:
             return  # whoever runs the job has joined one
+        address = address or os.environ.get("RAY_ADDRESS")
         _refuse_silent(address)
         here: dict[str, Any] = {
             "include_dashboard": False,
@@ -54,7 +56,7 @@ class Cluster:
         }
         try:
             ray.init(
-                address=address,
+                address=address or "local",  # without it Ray joins any cluster that it finds here
                 log_to_driver=False,
                 logging_level="warning",
                 **({} if address else here),

@@ -157,8 +157,8 @@ class Plan:
             records: Iterator[Record | None] | None = None
             while wanted is not None and (end is None or wanted[0] < end):
                 start, stop = max(first, wanted[0]), wanted[1]
-                if records is not None and self._source(entry.kind).is_read_through:
-                    # What lies between is read once more quickly than all before it.
+                if records is not None and self._is_read_through(entry):
+                    # What lies between is read sooner than all before it once more.
                     number += sum(1 for _ in islice(records, start - number))
                 if records is None or start != number:
                     # A container is gone on with where the ranges lie side by side.
@@ -247,6 +247,9 @@ class Plan:
             shrunk = InputError("it holds fewer inputs than when it was counted")
             yield _lost(entry, entry.first + given, problem or shrunk)
             given += 1
+
+    def _is_read_through(self, entry: Entry) -> bool:
+        return entry.kind not in GAPS and self._source(entry.kind).is_read_through
 
     def _source(self, kind: str) -> Source:
         if kind not in self._sources:

@@ -36,19 +36,19 @@ def labelled_kinds(tree: Tree, folder: str, skip: str | None) -> frozenset[str]:
     while waiting:
         path, depth = waiting.pop()
         try:
-            found = tree.folder(path).is_folder
+            found = tree.folder(path).names
         except StorageError:
             raise  # the store does not answer, which says nothing about what lies there
         except OSError:
             return frozenset()
-        children = {c: is_dir for c, is_dir in found.items() if not is_hidden(c)}
-        if folder_manifests(children.keys()) or depth > _DEEPEST:
+        if folder_manifests(found) or depth > _DEEPEST:
             return frozenset()
         # Files come by the million, endings do not.
-        files = [c for c, is_dir in children.items() if not is_dir]
-        kinds = {e: kind for e in {c[c.rfind(".") :] for c in files} if (kind := _kind(f"x{e}"))}
-        if ".txt" in {c[-4:] for c in files} and any(
-            f"{c[: c.rfind('.')]}.txt" in children for c in files if c[c.rfind(".") :] in kinds
+        kinds = {ending: kind for ending in found.endings if (kind := _kind(f"x{ending}"))}
+        if ".txt" in found.endings and any(
+            f"{child[: child.rfind('.')]}.txt" in found
+            for child, is_folder in found.items()
+            if child[child.rfind(".") :] in kinds and not is_folder and not is_hidden(child)
         ):
             return frozenset()
         for kind in set(kinds.values()):
@@ -56,7 +56,8 @@ def labelled_kinds(tree: Tree, folder: str, skip: str | None) -> frozenset[str]:
             depths[kind].add(depth)
         if all(len(known) > 1 for known in depths.values()):
             return frozenset()
-        inner = [(f"{path}/{c}", depth + 1) for c, is_dir in children.items() if is_dir]
+        folders = (child for child, is_folder in found.items() if is_folder)
+        inner = [(f"{path}/{child}", depth + 1) for child in folders if not is_hidden(child)]
         waiting += [one for one in inner if not (skip and f"{one[0]}/".startswith(skip))]
     return frozenset(k for k in names if len(depths[k]) == 1 and _are_classes(names[k]))
 

@@ -11,7 +11,7 @@ wherever it lies.
 
 import glob
 import os
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterator, Sequence, Set
 from itertools import groupby
 
 from dvse.errors import (
@@ -30,6 +30,7 @@ from pipelines.sources.class_folders import labelled_kinds
 from pipelines.sources.contents import Contents, LeftOut
 from pipelines.sources.entry import FAILURE, UNOPENED, Entry, Stamp
 from pipelines.sources.folder_manifests import described_by, files_of, folder_manifests
+from pipelines.sources.folder_names import FolderNames
 from pipelines.sources.hidden import is_hidden
 from pipelines.sources.kinds import CONTAINERS, MEDIA, extension, media_kind
 from pipelines.sources.record import Failure, utf8_name
@@ -143,7 +144,7 @@ class Lister:
             problem = UnreadableFileError(f"{utf8_name(path)}: {reason}")
             yield self._unopened(path, name or path, problem)
             return
-        identity, is_folder = found.identity, found.is_folder
+        identity, names = found.identity, found.names
         if identity == self._skip_identity:
             return
         if identity in ancestors:
@@ -152,34 +153,34 @@ class Lister:
             return
         path = tree.absolute(path)
         self._seen.folder(path, found.info)
-        for child in [child for child in is_folder if is_hidden(child)]:
-            del is_folder[child]
+        for child in [child for child in names if is_hidden(child)]:
+            names.remove(child)
             self._num_hidden += f"{path}/{child}/" != self._skip
-        for child in saved_dataset_leftovers(path, is_folder.keys()):
-            del is_folder[child]
+        for child in saved_dataset_leftovers(path, names):
+            names.remove(child)
         if self._options.template is not None:
-            yield from self._grouped(path, name, is_folder, (*ancestors, identity))
+            yield from self._grouped(path, name, names, (*ancestors, identity))
             return
-        yield from self._followed(path, name, is_folder)
-        has_texts = any(child.endswith(".txt") for child in is_folder)
+        yield from self._followed(path, name, names)
+        has_texts = ".txt" in names.endings
         label = path.rpartition("/")[2]
-        for child in _by_bytes(is_folder):
+        for child, is_folder in names.items():
             inner, shown = f"{path}/{child}", f"{name}/{child}" if name else child
             # What nearly all files of a large folder are: a picture, recording or text by itself.
             kind = MEDIA.get(child[child.rfind(".") :])
             is_captioned = has_texts and kind != "text"
-            if is_folder[child]:
+            if is_folder:
                 yield from self._folder(inner, shown, (*ancestors, identity))
             elif kind is None or is_captioned or inner in self._claimed:
-                yield from self._file(inner, shown, beside=is_folder.keys())
+                yield from self._file(inner, shown, beside=names)
             else:
                 stamp = tree.stamp(inner)
                 of_class = label if kind in self._labelled else None
                 yield Entry(kind, inner, shown, 1, stamp, label=of_class)
 
-    def _followed(self, path: str, name: str, is_folder: dict[str, bool]) -> Iterator[Entry]:
+    def _followed(self, path: str, name: str, names: FolderNames) -> Iterator[Entry]:
         """The manifests that belong to a folder; what they name and hold is taken out."""
-        for child in folder_manifests(is_folder.keys()):
+        for child in folder_manifests(names):
             inner = f"{path}/{child}"
             kind = CONTAINERS[extension(child)]
             entry = self._counted(
@@ -188,17 +189,18 @@ class Lister:
             yield entry
             if entry.failure is None:
                 self._claimed |= files_of(self._source(kind).records(entry))
-            for known in (child, *described_by(child, is_folder.keys())):
-                del is_folder[known]
+            for known in (child, *described_by(child, names)):
+                names.remove(known)
 
     def _grouped(
         self,
         path: str,
         name: str,
-        is_folder: Mapping[str, bool],
+        names: FolderNames,
         ancestors: tuple[Hashable, ...],
     ) -> Iterator[Entry]:
         """Files of one stem become one row (only with a template)."""
+        is_folder = dict(names.items())
         by_stem = sorted(is_folder, key=lambda n: (os.fsencode(_stem(n)), os.fsencode(n)))
         for stem, group in groupby(by_stem, key=_stem):
             media = []
@@ -207,7 +209,7 @@ class Lister:
                 if is_folder[child]:
                     yield from self._folder(inner, shown, ancestors)
                 elif extension(child) in CONTAINERS:
-                    yield from self._file(inner, shown, beside=is_folder.keys())
+                    yield from self._file(inner, shown, beside=names)
                 else:
                     media.append(inner)
             if media:
@@ -372,12 +374,6 @@ def _caption(path: str, beside: Set[str] | None, tree: Tree) -> str | None:
 def _caption_of(path: str) -> str:
     start = path.rfind("/") + 1
     return path[:start] + os.path.splitext(path[start:])[0] + ".txt"
-
-
-def _by_bytes(names: Iterable[str]) -> list[str]:
-    # Of ASCII names the order of characters is that of bytes, and found three times as fast.
-    is_ascii = "".join(names).isascii()
-    return sorted(names) if is_ascii else sorted(names, key=os.fsencode)
 
 
 def _stem(name: str) -> str:

@@ -20,6 +20,7 @@ from dvse.remote.address import name_of, parent_of
 from dvse.remote.object_store import Found
 from dvse.remote.patience import PATIENCE
 from pipelines.sources.entry import Stamp
+from pipelines.sources.folder_names import FolderNames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +29,12 @@ class Folder:
 
     Attributes:
         identity: the same whatever way leads to it.
-        is_folder: name → whether it is one itself.
+        names: of what lies in it.
         info: of a folder on a disk, from before its names were read.
     """
 
     identity: Hashable
-    is_folder: dict[str, bool]
+    names: FolderNames
     info: os.stat_result | None = None
 
 
@@ -113,9 +114,9 @@ class LocalTree(Tree):
         def scan() -> Folder:
             with os.scandir(path) as found:
                 info = os.stat(path)
-                is_folder = {child.name: child.is_dir() for child in found}
-            identity = info.st_dev, info.st_ino
-            return Folder(identity=identity, is_folder=is_folder, info=info)
+                children = ((child.name, child.is_dir()) for child in found)
+                names = FolderNames(children, is_there=lambda n: os.path.lexists(f"{path}/{n}"))
+            return Folder(identity=(info.st_dev, info.st_ino), names=names, info=info)
 
         return PATIENCE.call(scan)
 
@@ -168,8 +169,8 @@ class RemoteTree(Tree):
         # Of the folders that this one lies in what was listed stays, and of no others.
         self._listed = {f: known for f, known in self._listed.items() if path.startswith(f + "/")}
         self._listed[path] = listed
-        is_folder = {name: found.is_folder for name, found in listed.items()}
-        return Folder(identity=path, is_folder=is_folder)
+        children = ((name, found.is_folder) for name, found in listed.items())
+        return Folder(identity=path, names=FolderNames(children, is_there=listed.__contains__))
 
     def stamp(self, path: str) -> Stamp | None:
         """Return size and version."""
