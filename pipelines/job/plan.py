@@ -8,6 +8,7 @@ on nothing else.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
@@ -78,7 +79,7 @@ def write_listing(
     lister = Lister(options, skip=skip, seen=seen)
     entries = lister.entries(inputs)
     number = 0
-    with path.open("wb") as file:
+    with closing(seen), path.open("wb") as file:
         while some := list(islice(entries, 1000)):
             lines = "".join([f"{entry.to_json()}\n" for entry in some]).encode("ascii")
             digest.update(lines)
@@ -90,7 +91,7 @@ def write_listing(
                 by_kind[entry.kind] += entry.count or 0
                 num_bytes += entry.stamp.size if entry.stamp else 0
             tick(number)
-    seen.close(digest.hexdigest())
+        seen.finish(digest.hexdigest())
     return ListingSummary(
         sha256=digest.hexdigest(),
         num_known=by_kind.total(),

@@ -81,11 +81,13 @@ class Sightings:
         """Take note of something whose change nothing would show: a pattern, a data set."""
         self._is_whole = False
 
-    def close(self, listing_sha256: str | None = None) -> None:
-        """Finish; what came of it counts where everything had a stamp."""
+    def finish(self, listing_sha256: str) -> None:
+        """Write down what came of it, which counts where everything had a stamp."""
+        self._write(["listing", listing_sha256 if self._is_whole else ""])
+
+    def close(self) -> None:
+        """Take note of nothing more."""
         if self._file is not None:
-            if listing_sha256 is not None:
-                self._write(["listing", listing_sha256 if self._is_whole else ""])
             self._file.close()
 
     def _write(self, line: list[Any]) -> None:
