@@ -101,7 +101,9 @@ class PromptEncoder:
     def _encode_item(self, item: Item) -> list[EncodedChunk]:
         if not isinstance(item, Image | Audio) or not isinstance(item.source, bytes):
             return self._encode(item)
-        key = hashlib.sha256(type(item).__name__.encode() + b"\0" + item.source).digest()
+        digest = hashlib.sha256(type(item).__name__.encode() + b"\0")
+        digest.update(item.source)
+        key = digest.digest()
         with self._memory_lock:
             if key in self._memory:
                 self._memory.move_to_end(key)

@@ -191,6 +191,25 @@ class Batcher(ABC):
         """
 
     @abstractmethod
+    def attention(
+        self, ids: list[int], first: int, seen: tuple[int, int]
+    ) -> "Future[torch.Tensor]":
+        """Queue a row whose attention is wanted; cancelling the future drops it.
+
+        Args:
+            ids: the row, such as a prompt with its answer.
+            first: the first position that looks.
+            seen: half-open range of positions, before `first`, that are looked at.
+
+        Returns:
+            Of the weights, fp32 `[len(ids) - first, seen]`, mean of all heads of the last half of
+            the layers (Radford et al., 2022, time words by them).
+
+        Raises:
+            QueueFullError, BatcherStoppedError: as for `submit`.
+        """
+
+    @abstractmethod
     def cancel(self, number: int) -> None:
         """Drop a request: its place is free before the next step. Unknown numbers are ignored."""
 

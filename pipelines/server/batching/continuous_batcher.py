@@ -30,8 +30,8 @@ from pipelines.server.batching.batcher import (
 from pipelines.server.batching.config import BatchingConfig
 from pipelines.server.batching.drafter import Drafter
 from pipelines.server.batching.fair_queue import FairQueue
-from pipelines.server.batching.pooled_row import PooledRow
 from pipelines.server.batching.prefix_pages import PrefixPages
+from pipelines.server.batching.row_pass import AttendedRow, PooledRow, RowPass
 from pipelines.server.batching.runner import LocalRunner, Runner
 from pipelines.server.batching.sampling import Chooser, Sampler
 from pipelines.server.batching.sequence import Sequence
@@ -75,7 +75,7 @@ class ContinuousBatcher(Batcher):
         self._waiting: FairQueue[Sequence] = FairQueue()
         self._running: list[Sequence] = []
         self._prefilling: deque[Sequence] = deque()
-        self._pooling: deque[PooledRow] = deque()
+        self._passes: deque[RowPass] = deque()
         self._cancelled: set[int] = set()
         self._offers: dict[int, tuple[int, ...]] = {}
         self._lock = threading.Condition()
@@ -108,8 +108,7 @@ class ContinuousBatcher(Batcher):
             )
         chooser = Chooser(request, self._legal)
         with self._lock:
-            if self._failure is not None or self._stop_at is not None:
-                raise BatcherStoppedError("the server is stopping; try another one")
+            self._check_open()
             if len(self._waiting) >= self._config.max_waiting:
                 raise QueueFullError(f"{len(self._waiting)} requests wait already; try later")
             self._number += 1
@@ -126,17 +125,19 @@ class ContinuousBatcher(Batcher):
         Raises:
             ValueError: a row that is empty or longer than the context.
         """
-        if not 0 <= first < len(ids) <= self.context:
-            raise ValueError(f"expected 1 to {self.context} ids, received {len(ids)}")
-        row = PooledRow(ids=ids, first=first)
-        with self._lock:
-            if self._failure is not None or self._stop_at is not None:
-                raise BatcherStoppedError("the server is stopping; try another one")
-            if len(self._pooling) >= self._config.max_waiting:
-                raise QueueFullError(f"{len(self._pooling)} rows wait already; try later")
-            self._pooling.append(row)
-            self._lock.notify()
-        return row.future
+        return self._queue(PooledRow(ids=ids, first=first))
+
+    def attention(
+        self, ids: list[int], first: int, seen: tuple[int, int]
+    ) -> "Future[torch.Tensor]":
+        """See `Batcher.attention`.
+
+        Raises:
+            ValueError: a row that is empty or longer than the context, or sees what comes later.
+        """
+        if not 0 <= seen[0] < seen[1] <= first:
+            raise ValueError(f"expected a range of positions below {first}, received {seen}")
+        return self._queue(AttendedRow(ids=ids, first=first, seen=seen))
 
     def cancel(self, number: int) -> None:
         """Drop a request before the next step."""
@@ -172,6 +173,21 @@ class ContinuousBatcher(Batcher):
         if self._thread.ident is not None:
             self._thread.join(deadline_s + 30.0)
 
+    def _queue(self, row: RowPass) -> "Future[torch.Tensor]":
+        if not 0 <= row.first < len(row.ids) <= self.context:
+            raise ValueError(f"expected 1 to {self.context} ids, received {len(row.ids)}")
+        with self._lock:
+            self._check_open()
+            if len(self._passes) >= self._config.max_waiting:
+                raise QueueFullError(f"{len(self._passes)} rows wait already; try later")
+            self._passes.append(row)
+            self._lock.notify()
+        return row.future
+
+    def _check_open(self) -> None:
+        if self._failure is not None or self._stop_at is not None:
+            raise BatcherStoppedError("the server is stopping; try another one")
+
     def _work(self) -> None:
         compute_with_all_cores()
         try:
@@ -179,7 +195,7 @@ class ContinuousBatcher(Batcher):
                 plan, sequences = self._plan()
                 logits = self._runner.step(plan)
                 self._take(logits, sequences)
-                self._pool_a_part()
+                self._pass_a_part()
         except Exception as error:  # whoever waits has to be told
             self._failure = error
             _LOG.exception("the batcher failed")
@@ -198,7 +214,7 @@ class ContinuousBatcher(Batcher):
                     if not self._running or time.monotonic() > self._stop_at:
                         break
                 self._admit()
-                if self._pooling or any(s.is_asked for s in self._running):
+                if self._passes or any(s.is_asked for s in self._running):
                     return True
                 self._lock.wait()
         self._fail_all(BatcherStoppedError("the server stopped before the answer was complete"))
@@ -232,26 +248,24 @@ class ContinuousBatcher(Batcher):
             self._running.append(sequence)
             self._prefilling.append(sequence)
 
-    def _pool_a_part(self) -> None:
-        """Compute one part of the first pooled row: answers under way wait for no more."""
-        if not self._pooling:
+    def _pass_a_part(self) -> None:
+        """Compute one part of the first row that waits: answers under way wait for no more."""
+        if not self._passes:
             return
-        row = self._pooling[0]
+        row = self._passes[0]
         start = self._spans.take(len(row.ids)) if row.start is None else row.start
         if start is None:
             return  # room will come
         if row.start is None and not row.future.set_running_or_notify_cancel():
             self._spans.give_back(start, len(row.ids))
-            self._pooling.popleft()
+            self._passes.popleft()
             return
         row.start = start
-        plan = StepPlan()
-        row.add_chunk(plan, self._config.chunk)
-        row.take(self._runner.states(plan))
+        row.compute_part(self._runner, self._config.chunk)
         if row.is_computed:
             self._spans.give_back(start, len(row.ids))
-            self._pooling.popleft()
-            row.future.set_result(row.mean())
+            self._passes.popleft()
+            row.future.set_result(row.result())
 
     def _plan(self) -> tuple[StepPlan, list[Sequence]]:
         """One token of each answer under way, then parts of prompts, one of each in turn."""
@@ -380,7 +394,7 @@ class ContinuousBatcher(Batcher):
             for sequence in [*self._running, *self._waiting]:
                 sequence.sink.fail(error)
             self._waiting.remove(lambda sequence: True)
-            while self._pooling:
-                self._pooling.popleft().fail(error)
+            while self._passes:
+                self._passes.popleft().fail(error)
             for sequence in list(self._running):
                 self._leave(sequence)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from pipelines.server.batching.step_plan import Copy, Run
+from pipelines.server.batching.step_plan import Copy, Run, Watch
 
 ATTENTION_NAME = "dvse_packed"
 
@@ -43,6 +43,17 @@ class PackedCache:
         self._keys, self._values = self.keys.unbind(0), self.values.unbind(0)
         self._places = torch.zeros(0, dtype=torch.long, device=device)
         self._readers: list[_Reader] = []
+        self._watch: Watch | None = None
+        self._seen: list[torch.Tensor] = []
+
+    def watch(self, watch: Watch) -> None:
+        """Note the attention of the next step, whose rows are one run."""
+        self._watch = watch
+
+    def watched(self) -> torch.Tensor:
+        """Return what was noted, fp32 `[rows, seen]`, and note nothing more."""
+        seen, self._seen, self._watch = self._seen, [], None
+        return torch.stack(seen).mean(0)
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """Copy keys and values from place to place."""
@@ -83,6 +94,9 @@ class PackedCache:
                 found = reader.read(layer_idx, query[:, :, row : row + reader.rows], scaling)
             outputs.append(found.view(reader.rows, heads, head_dim))
             row += reader.rows
+        if self._watch is not None and layer_idx >= len(self._keys) // 2:
+            found = query[0, :, self._watch.first_row : row]
+            self._seen.append(self._readers[0].weights(layer_idx, found, scaling, self._watch.seen))
         if row < num_rows:
             outputs.append(query.new_zeros(num_rows - row, heads, head_dim))
         return torch.cat(outputs).unsqueeze(0)
@@ -118,6 +132,19 @@ class _Reader:
             enable_gqa=True,
         )
         return found[0].transpose(0, 1).contiguous()
+
+    def weights(
+        self, layer_idx: int, query: torch.Tensor, scaling: float, seen: tuple[int, int]
+    ) -> torch.Tensor:
+        """Map the last queries `[heads, rows, head_dim]` to their mean weights `[rows, seen]`."""
+        heads, num_rows, _ = query.shape
+        keys = self._keys[layer_idx][0]
+        keys = keys.repeat_interleave(heads // len(keys), dim=0)
+        scores = (query @ keys.transpose(1, 2)).float() * scaling
+        num_keys = scores.shape[-1]
+        is_past = torch.ones(num_rows, num_keys, dtype=torch.bool, device=query.device)
+        scores = scores.masked_fill(~is_past.tril(num_keys - num_rows), -torch.inf)
+        return scores.softmax(-1)[..., seen[0] : seen[1]].mean(0)
 
 
 def packed_attention(

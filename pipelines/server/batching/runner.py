@@ -7,7 +7,7 @@ import torch
 
 from pipelines.server.batching.packed_cache import ATTENTION_NAME, PackedCache, packed_attention
 from pipelines.server.batching.row_block import find_row_block
-from pipelines.server.batching.step_plan import StepPlan
+from pipelines.server.batching.step_plan import StepPlan, Watch
 
 if TYPE_CHECKING:
     from model import DvseForCausalLM
@@ -32,6 +32,15 @@ class Runner(ABC):
     @abstractmethod
     def states(self, plan: StepPlan) -> torch.Tensor:
         """Return the last hidden states of all rows, fp32 `[rows, hidden_size]`."""
+
+    @abstractmethod
+    def attention(self, plan: StepPlan, watch: Watch) -> torch.Tensor:
+        """Run a plan of one run, and return how much its last rows look at some positions.
+
+        Returns:
+            fp32 `[rows from watch.first_row on, watch.seen]`, mean over the heads of the last half
+            of the layers.
+        """
 
     def close(self) -> None:
         """Let others that work along go; alone, there is nothing to do."""
@@ -91,6 +100,13 @@ class LocalRunner(Runner):
         """See `Runner.states`."""
         states = _whole(self._run(self._model.model, plan).last_hidden_state)
         return states[0, : len(plan.ids)].float()
+
+    @torch.inference_mode()
+    def attention(self, plan: StepPlan, watch: Watch) -> torch.Tensor:
+        """See `Runner.attention`; of this process's heads."""
+        self._cache.watch(watch)
+        self._run(self._model.model, plan)
+        return self._cache.watched()
 
     def _run(self, module: Any, plan: StepPlan, **more: Any) -> Any:
         fill = [0] * (-len(plan.ids) % self.row_block)

@@ -27,6 +27,19 @@ class Copy:
     length: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Whose attention of a step is wanted, and to what.
+
+    Attributes:
+        first_row: of the step's only run; this row and those after it.
+        seen: half-open range of positions of the same row.
+    """
+
+    first_row: int
+    seen: tuple[int, int]
+
+
 @dataclass(kw_only=True)
 class StepPlan:
     """One forward pass over tokens of many answers side by side.

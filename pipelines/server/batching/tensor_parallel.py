@@ -6,14 +6,14 @@ are split, the cache is split by key/value heads with them.
 """
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
 from dvse.errors import ConfigError
 from pipelines.server.batching.runner import LocalRunner, Runner
-from pipelines.server.batching.step_plan import StepPlan
+from pipelines.server.batching.step_plan import StepPlan, Watch
 
 if TYPE_CHECKING:
     from model import DvseForCausalLM
@@ -29,32 +29,42 @@ class LeadingRunner(Runner):
 
     def step(self, plan: StepPlan) -> torch.Tensor:
         """Send the plan to the followers and run it here."""
-        dist.broadcast_object_list([("step", plan)], src=0, group=self._group)
+        self._tell("step", plan)
         return self._local.step(plan)
 
     def states(self, plan: StepPlan) -> torch.Tensor:
         """See `Runner.states`."""
-        dist.broadcast_object_list([("states", plan)], src=0, group=self._group)
+        self._tell("states", plan)
         return self._local.states(plan)
+
+    def attention(self, plan: StepPlan, watch: Watch) -> torch.Tensor:
+        """See `Runner.attention`: the mean over the heads of all processes."""
+        self._tell("attention", plan, watch)
+        return _over_all(self._local.attention(plan, watch), self._group)
 
     def close(self) -> None:
         """Let the followers return."""
-        dist.broadcast_object_list([None], src=0, group=self._group)
+        self._tell()
+
+    def _tell(self, *work: Any) -> None:
+        dist.broadcast_object_list([work], src=0, group=self._group)
 
 
 def follow(local: LocalRunner) -> None:
     """Do what the leader does, until it closes."""
     group = _plan_group()
     while True:
-        received: list[tuple[str, StepPlan] | None] = [None]
+        received: list[Any] = [None]
         dist.broadcast_object_list(received, src=0, group=group)
-        if received[0] is None:
-            return
-        work, plan = received[0]
-        if work == "states":
-            local.states(plan)
-        else:
-            local.step(plan)
+        match received[0]:
+            case ():
+                return
+            case ("step", plan):
+                local.step(plan)
+            case ("states", plan):
+                local.states(plan)
+            case ("attention", plan, watch):
+                _over_all(local.attention(plan, watch), group)
 
 
 def load_split(folder: str, *, num_processes: int, dtype: "torch.dtype | str") -> "DvseForCausalLM":
@@ -83,6 +93,13 @@ def load_split(folder: str, *, num_processes: int, dtype: "torch.dtype | str") -
         folder, dtype=dtype, distributed_config=DistributedConfig(tp_size=num_processes)
     )
     return model.eval()
+
+
+def _over_all(part: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
+    """The mean of the processes' means: each has as many heads."""
+    total = part.cpu()
+    dist.all_reduce(total, group=group)
+    return total / dist.get_world_size(group)
 
 
 def _plan_group() -> dist.ProcessGroup:

@@ -21,6 +21,8 @@ from pipelines.server.errors import ApiError, busy
 from pipelines.server.metrics import Metrics
 from pipelines.server.settings import ServerSettings
 
+_PASSED_BODIES, _PASSED_S, _SILENT_S = 10, 10.0, 0.5
+
 
 class Admission:
     """ASGI middleware around the whole app.
@@ -95,6 +97,8 @@ class Admission:
                 waiting = self._in_flight / self._settings.limits.max_concurrency
                 raise busy(round(waiting * self._mean_s))
         except ApiError as error:
+            if error.status == 413 and "expect" not in headers:
+                await _let_pass(receive, self._settings.max_body_bytes)
             await error.response()(scope, receive, send)
             return
         self._in_flight += is_work
@@ -154,9 +158,27 @@ class _Body:
             self.size += grown
             self._is_whole = not message.get("more_body", False)
             if self.size > self._settings.max_body_bytes:
+                if not self._is_whole:
+                    await _let_pass(self._receive, self._settings.max_body_bytes)
                 raise _too_large(self._settings.max_body_bytes)
             self.on_growth(grown)
         return message
+
+
+async def _let_pass(receive: Receive, limit: int) -> None:
+    """Throw a body away: a client that is still sending when we hang up never reads our answer.
+
+    As nginx lingers, but no longer than some seconds and no further than some bodies.
+    """
+    left, deadline = _PASSED_BODIES * limit, time.monotonic() + _PASSED_S
+    while left > 0 and (seconds := deadline - time.monotonic()) > 0:
+        try:
+            message = await asyncio.wait_for(receive(), min(seconds, _SILENT_S))
+        except TimeoutError:
+            return
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+        left -= len(message.get("body", b""))
 
 
 def _too_large(limit: int) -> ApiError:

@@ -124,6 +124,12 @@ class EdgeBatcher(Batcher):
         """States are the small model's."""
         return self._local.pool(ids, first)
 
+    def attention(
+        self, ids: list[int], first: int, seen: tuple[int, int]
+    ) -> "Future[torch.Tensor]":
+        """See `Batcher.attention`: the small model's own."""
+        return self._local.attention(ids, first, seen)
+
     def cancel(self, number: int) -> None:
         """See `Batcher.cancel`; the large model notices that nobody listens."""
         with self._lock:

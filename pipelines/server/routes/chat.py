@@ -22,6 +22,7 @@ from pipelines.server.batching.batcher import Token
 from pipelines.server.caller import Caller, Client
 from pipelines.server.errors import ApiError
 from pipelines.server.routes.body_kind import json_body
+from pipelines.server.routes.json_route import JsonRoute
 from pipelines.server.schemas.base import ERROR_RESPONSES, STREAM_RESPONSE
 from pipelines.server.schemas.chat import (
     AssistantMessage,
@@ -34,7 +35,7 @@ from pipelines.server.schemas.tools import CalledFunction, ToolCall
 from pipelines.server.serving import Serving
 from pipelines.server.shelf import Current, Shelf
 
-router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
+router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
 
 @router.post(

@@ -21,6 +21,7 @@ from pipelines.server.caller import Caller, Client
 from pipelines.server.errors import ApiError
 from pipelines.server.routes.body_kind import json_body
 from pipelines.server.routes.chat import merged
+from pipelines.server.routes.json_route import JsonRoute
 from pipelines.server.schemas.base import ERROR_RESPONSES, STREAM_RESPONSE, Usage
 from pipelines.server.schemas.completions import (
     Completion,
@@ -33,7 +34,7 @@ from pipelines.server.shelf import Current, Shelf
 
 _DEFAULT_MAX_TOKENS = 16
 
-router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
+router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
 
 @router.post(

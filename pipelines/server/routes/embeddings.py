@@ -17,6 +17,7 @@ from pipelines.server.caller import Caller, Client
 from pipelines.server.errors import ApiError
 from pipelines.server.inputs import as_items
 from pipelines.server.routes.body_kind import json_body
+from pipelines.server.routes.json_route import JsonRoute
 from pipelines.server.schemas.base import ERROR_RESPONSES
 from pipelines.server.schemas.embeddings import (
     Embedding,
@@ -27,7 +28,7 @@ from pipelines.server.schemas.embeddings import (
 from pipelines.server.serving import Serving
 from pipelines.server.shelf import Current, Shelf
 
-router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
+router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
 
 @dataclass(frozen=True, kw_only=True)

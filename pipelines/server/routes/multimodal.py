@@ -15,6 +15,7 @@ from pipelines.server.caller import Caller, Client
 from pipelines.server.inputs import as_items
 from pipelines.server.routes.body_kind import json_body
 from pipelines.server.routes.chat import merged
+from pipelines.server.routes.json_route import JsonRoute
 from pipelines.server.schemas.base import ERROR_RESPONSES, STREAM_RESPONSE
 from pipelines.server.schemas.multimodal import (
     MultimodalChoice,
@@ -24,7 +25,7 @@ from pipelines.server.schemas.multimodal import (
 from pipelines.server.serving import Row
 from pipelines.server.shelf import Current, Shelf
 
-router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
+router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
 
 @router.post(

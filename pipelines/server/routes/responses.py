@@ -17,11 +17,12 @@ from pipelines.server.answers.response_items import Event, ResponseWriter
 from pipelines.server.answers.responses_input import as_chat_request
 from pipelines.server.caller import Caller, Client
 from pipelines.server.routes.body_kind import json_body
+from pipelines.server.routes.json_route import JsonRoute
 from pipelines.server.schemas.base import ERROR_RESPONSES, STREAM_RESPONSE
 from pipelines.server.schemas.responses import Response, ResponsesRequest
 from pipelines.server.shelf import Current, Shelf
 
-router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
+router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
 
 @router.post(

@@ -13,6 +13,7 @@ from dvse.tokenizer import Tokenizer
 from pipelines.server.answers.event_stream import until_hangup
 from pipelines.server.inputs import as_items
 from pipelines.server.routes.body_kind import json_body
+from pipelines.server.routes.json_route import JsonRoute
 from pipelines.server.schemas.base import ERROR_RESPONSES
 from pipelines.server.schemas.multimodal import (
     Detokenized,
@@ -26,7 +27,7 @@ from pipelines.server.shelf import Current, Opened
 
 _MOST_TOKENS = 1_000_000
 
-router = APIRouter(prefix="/v1", tags=["tokens"], responses=ERROR_RESPONSES)
+router = APIRouter(prefix="/v1", tags=["tokens"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
 
 @router.post("/tokenize", response_model=Tokenized, dependencies=[Depends(json_body)])

@@ -1,19 +1,19 @@
 """`POST /v1/audio/transcriptions` as OpenAI has it; `/v1/audio/translations` is refused."""
 
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Form, Request, UploadFile
 from fastapi.responses import PlainTextResponse
 
-from dvse.encoding import Encoding
 from dvse.items import Audio
 from pipelines.answering.prompts import prompt_row
 from pipelines.server.answers.event_stream import EventStream, event, until_hangup
-from pipelines.server.answers.generation import WholeAnswer
-from pipelines.server.answers.subtitles import TimedText, as_srt, as_vtt
+from pipelines.server.answers.generation import Generation, WholeAnswer
+from pipelines.server.answers.subtitles import as_srt, as_vtt
+from pipelines.server.answers.timed_transcript import TimedTranscript
 from pipelines.server.caller import Caller, Client
 from pipelines.server.errors import ApiError
 from pipelines.server.routes.body_kind import form_body
@@ -23,6 +23,7 @@ from pipelines.server.schemas.transcription import (
     Transcription,
     TranscriptionFormat,
     TranscriptionSegment,
+    TranscriptionWord,
     VerboseTranscription,
 )
 from pipelines.server.shelf import Current, Shelf
@@ -39,6 +40,11 @@ class _Wanted:
     prompt: str | None
     language: str | None
     form: TranscriptionFormat
+    times: Sequence[str] = ("segment",)
+
+    @property
+    def is_timed(self) -> bool:
+        return self.form in ("srt", "vtt", "verbose_json")
 
 
 @router.post(
@@ -71,18 +77,13 @@ async def transcriptions(
             "timestamp_granularities needs response_format=verbose_json",
             param="timestamp_granularities",
         )
-    if "word" in (timestamp_granularities or ()):
-        raise ApiError(
-            400,
-            "timestamp_granularities: this model times segments, not words",
-            param="timestamp_granularities",
-        )
     wanted = _Wanted(
         data=await file.read(),
         fields=GenerationFields(model=model, temperature=temperature, stream=stream),
         prompt=prompt or None,
         language=language,
         form=response_format,
+        times=timestamp_granularities or ("segment",),
     )
     if stream:
         return EventStream(_events(wanted, shelf, client))
@@ -112,52 +113,63 @@ async def _answer(wanted: _Wanted, shelf: Shelf, client: Caller) -> Any:
         ) as generation,
     ):
         answer = await WholeAnswer.of(generation.answers[0])
-        return _formed(answer, generation.prompt, generation.usage(), wanted)
+        timed = TimedTranscript()
+        if wanted.is_timed:
+            timed = await TimedTranscript.of(answer, generation.prompt, wanted.data, opened.serving)
+        return _formed(answer, timed, generation, wanted)
 
 
-def _formed(answer: WholeAnswer, prompt: Encoding, usage: Usage, wanted: _Wanted) -> Any:
+def _formed(
+    answer: WholeAnswer, timed: TimedTranscript, generation: Generation, wanted: _Wanted
+) -> Any:
     text = answer.content.strip()
-    entries = [_timed(text, prompt)] if text else []
     match wanted.form:
         case "text":
             return PlainTextResponse(text + "\n")
         case "srt":
-            return PlainTextResponse(as_srt(entries))
+            return PlainTextResponse(as_srt(timed.lines))
         case "vtt":
-            return PlainTextResponse(as_vtt(entries), media_type="text/vtt")
+            return PlainTextResponse(as_vtt(timed.lines), media_type="text/vtt")
         case "verbose_json":
+            duration = generation.prompt.duration_s or 0.0
             return VerboseTranscription(
                 language=wanted.language or "",
-                duration=prompt.duration_s or 0.0,
+                duration=duration,
                 text=text,
-                segments=[_segment(entry, answer, wanted) for entry in entries],
-                usage={"type": "duration", "seconds": round(prompt.duration_s or 0.0)},
+                segments=_segments(timed, answer, wanted) if "segment" in wanted.times else None,
+                words=_words(timed) if "word" in wanted.times else None,
+                usage={"type": "duration", "seconds": round(duration)},
             )
-    return Transcription(text=text, usage=_usage(usage))
+    return Transcription(text=text, usage=_usage(generation.usage()))
 
 
-def _timed(text: str, prompt: Encoding) -> TimedText:
-    """The recording's units say when they begin and end: one frame each, or as long as merged."""
-    span = next(span for span in prompt.spans if span.modality == "audio")
-    num_units = span.stop - span.start - 2
-    num_frames = num_units if span.durations is None else int(span.durations.sum())
-    end = num_frames / (span.frame_rate_hz or 1.0)
-    return TimedText(start=0.0, end=min(end, span.duration_s or end), text=text)
+def _words(timed: TimedTranscript) -> list[TranscriptionWord]:
+    return [
+        TranscriptionWord(word=word.text, start=word.start, end=word.end) for word in timed.words
+    ]
 
 
-def _segment(entry: TimedText, answer: WholeAnswer, wanted: _Wanted) -> TranscriptionSegment:
-    data = entry.text.encode()
-    logprobs = [token.logprob or 0.0 for token in answer.tokens]
-    return TranscriptionSegment(
-        id=0,
-        start=entry.start,
-        end=entry.end,
-        text=entry.text,
-        tokens=[token.id for token in answer.tokens],
-        temperature=wanted.fields.temperature or 0.0,
-        avg_logprob=sum(logprobs) / max(len(logprobs), 1),
-        compression_ratio=len(data) / len(zlib.compress(data)),
-    )
+def _segments(
+    timed: TimedTranscript, answer: WholeAnswer, wanted: _Wanted
+) -> list[TranscriptionSegment]:
+    segments = []
+    for number, (line, numbers) in enumerate(zip(timed.lines, timed.tokens, strict=True)):
+        data = line.text.encode()
+        tokens = [answer.tokens[token] for token in numbers]
+        logprobs = [token.logprob or 0.0 for token in tokens]
+        segments.append(
+            TranscriptionSegment(
+                id=number,
+                start=line.start,
+                end=line.end,
+                text=line.text,
+                tokens=[token.id for token in tokens],
+                temperature=wanted.fields.temperature or 0.0,
+                avg_logprob=sum(logprobs) / max(len(logprobs), 1),
+                compression_ratio=len(data) / len(zlib.compress(data)),
+            )
+        )
+    return segments
 
 
 async def _events(wanted: _Wanted, shelf: Shelf, client: Caller) -> AsyncGenerator[bytes, None]:

@@ -19,6 +19,7 @@ from pipelines.server.batching.batcher import Batcher, GenerationRequest
 from pipelines.server.caller import Caller, Client
 from pipelines.server.errors import ApiError, as_api_error, unavailable
 from pipelines.server.routes.body_kind import json_body
+from pipelines.server.routes.json_route import JsonRoute
 from pipelines.server.schemas.base import ERROR_RESPONSES, RequestModel
 from pipelines.server.schemas.verify import NextDraft, Verified, VerifyRequest
 from pipelines.server.serving import Serving
@@ -28,7 +29,7 @@ _IDLE_S = 30.0  # an answer that waits holds a place in the batch
 _CLOSED_FOR_POLICY = 1008
 _Message = TypeVar("_Message", bound=RequestModel)
 
-router = APIRouter(prefix="/v1", tags=["tokens"], responses=ERROR_RESPONSES)
+router = APIRouter(prefix="/v1", tags=["tokens"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 socket_router = APIRouter(prefix="/v1", tags=["tokens"])
 
 

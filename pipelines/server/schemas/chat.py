@@ -68,7 +68,7 @@ Part: TypeAlias = Annotated[
     TextPart | RefusalPart | ImagePart | AudioPart | AudioUrlPart, Field(discriminator="type")
 ]
 Content = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[Part], Tag("list")],
+    Annotated[str, Tag("text")] | Annotated[list[Part], Field(max_length=1000), Tag("list")],
     Discriminator(text_or_list),
 ]
 

@@ -56,7 +56,7 @@ InputPart = Annotated[
     Field(discriminator="type"),
 ]
 InputContent = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[InputPart], Tag("list")],
+    Annotated[str, Tag("text")] | Annotated[list[InputPart], Field(max_length=1000), Tag("list")],
     Discriminator(text_or_list),
 ]
 
@@ -96,7 +96,7 @@ class InputReasoning(_Lenient):
     """What an earlier answer thought."""
 
     type: Literal["reasoning"]
-    content: list[ReasoningText] | None = None
+    content: Annotated[list[ReasoningText], Field(max_length=1000)] | None = None
 
 
 def _kind(value: Any) -> str | None:

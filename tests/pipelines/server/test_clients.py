@@ -202,8 +202,9 @@ def test_openai_timed_and_streamed_transcriptions(client, sound):
         model=MODEL,
         file=file,
         response_format="verbose_json",
-        timestamp_granularities=["segment"],
+        timestamp_granularities=["segment", "word"],
     )
+    assert timed.words[0].word == SOUND_ANSWER and timed.words[0].end == timed.segments[0].end
     assert timed.segments[0].text == SOUND_ANSWER and 0 < timed.segments[0].end <= timed.duration
     assert "-->" in create(model=MODEL, file=file, response_format="srt")
     assert create(model=MODEL, file=file, response_format="vtt").startswith("WEBVTT")

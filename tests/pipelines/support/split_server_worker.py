@@ -28,7 +28,9 @@ def main() -> None:
         batcher.start()
         handle = Handle(batcher, model, legal)
         sinks = [handle.submit(list(range(2, 2 + n)), 10) for n in (3, 40, 17, 40)]
+        looks = batcher.attention(list(range(2, 42)), 30, (1, 20)).result(60)
         print("RESULT", [sink.wait().ids for sink in sinks], flush=True)
+        print("LOOKS", looks.sum(1).tolist(), flush=True)
         batcher.stop(5)
     dist.barrier()
     dist.destroy_process_group()

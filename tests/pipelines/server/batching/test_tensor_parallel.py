@@ -1,5 +1,6 @@
 """Two processes with half of the heads each give the answers of one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ def test_two_processes_answer_as_one(make_engine, tmp_path):
     handle = make_engine(endless=False, chunk=16)
     asked = [list(range(2, 2 + n)) for n in (3, 40, 17, 40)]
     expected = [handle.answer(ids, 10).ids for ids in asked]
+    looks = handle.batcher.attention(list(range(2, 42)), 30, (1, 20)).result(60).sum(1)
     handle.model.set_attn_implementation("sdpa")
     handle.model.save_pretrained(tmp_path)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -27,6 +29,8 @@ def test_two_processes_answer_as_one(make_engine, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if "RESULT" in line]
     assert line.split("RESULT ")[1] == str(expected)
+    (line,) = [line for line in done.stdout.splitlines() if "LOOKS" in line]
+    assert json.loads(line.split("LOOKS ")[1]) == pytest.approx(looks.tolist(), rel=1e-4)
 
 
 def test_heads_that_do_not_divide_are_refused(make_engine, tmp_path, monkeypatch):
