@@ -109,6 +109,12 @@ class NumericsProfile:
         finally:
             torch.set_float32_matmul_precision(precision)
 
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Load weights: hundreds of tiny operations, for each of which waking threads is slow."""
+        with use_threads(1):
+            yield
+
     def differences(self, other: "NumericsProfile") -> list[str]:
         """Return a line for each field that differs; empty means equal tokens."""
         mine, theirs = (_flat(asdict(p)) for p in (self, other))

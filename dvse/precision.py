@@ -94,22 +94,13 @@ def cast_weights(module: "nn.Module", precision: str) -> None:
         ConfigError: a weight beyond the range of float16.
     """
     import torch
-    from torch.nn.utils import parametrize
 
     dtype = weights_dtype(precision)
     if dtype == torch.float32:
         return
+    compute_weights(module)
     with torch.no_grad():
         inner: Any
-        for inner in list(module.modules()):
-            if not parametrize.is_parametrized(inner):
-                continue
-            computed = {name: getattr(inner, name).clone() for name in inner.parametrizations}
-            # torch's own way back changes the class, which a copy of this module shares.
-            inner.__class__ = parametrize.type_before_parametrizations(inner)
-            del inner.parametrizations
-            for name, value in computed.items():
-                inner.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
         for inner in module.modules():
             if isinstance(inner, torch.nn.modules.batchnorm._BatchNorm):
                 continue
@@ -122,6 +113,24 @@ def cast_weights(module: "nn.Module", precision: str) -> None:
                 if not torch.isfinite(cast).all():
                     raise ConfigError(f"weight {name} is beyond the range of {precision}")
                 weight.data = cast
+
+
+def compute_weights(module: "nn.Module") -> None:
+    """Compute in place, once, the weights that are made from others (weight norm)."""
+    import torch
+    from torch.nn.utils import parametrize
+
+    inner: Any
+    for inner in list(module.modules()):
+        if not parametrize.is_parametrized(inner):
+            continue
+        with torch.no_grad():
+            computed = {name: getattr(inner, name).clone() for name in inner.parametrizations}
+        # torch's own way back changes the class, which a copy of this module shares.
+        inner.__class__ = parametrize.type_before_parametrizations(inner)
+        del inner.parametrizations
+        for name, value in computed.items():
+            inner.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
 
 
 def computing_dtype(module: "nn.Module") -> Any:

@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from dvse.chunk import EncodedChunk
 from dvse.encoding import (
@@ -190,7 +189,8 @@ def _first(flags: np.ndarray) -> int:
 
 
 def _as_row(vocabulary: Vocabulary, ids: Any) -> np.ndarray:
-    row = vocabulary.check_ids(ids.numpy(force=True) if isinstance(ids, torch.Tensor) else ids)
+    is_tensor = hasattr(ids, "numpy")  # asked so, for torch need not be there
+    row = vocabulary.check_ids(ids.numpy(force=True) if is_tensor else ids)
     if row.ndim != 1:
         raise IdRangeError(
             f"expected one row of ids [T], received shape {list(row.shape)}; decode row by row"

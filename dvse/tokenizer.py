@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from dvse.audio.loading import load_audio_tokenizer
 from dvse.audio_id_stream import AudioIdStream, streamed_ids
-from dvse.batch import PaddingSide, TokenBatch, collate
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import Encoding, Segment
 from dvse.errors import ConfigError, InputError
 from dvse.grammar import Grammar
+from dvse.image.loading import load_image_tokenizer
 from dvse.items import Item, as_sequence, row_name
-from dvse.numerics import NumericsProfile, use_threads
+from dvse.numerics import NumericsProfile
+from dvse.onnx_numerics import profile_of
 from dvse.origin import Origin
 from dvse.precision import Precision
 from dvse.preparers import Preparers
@@ -34,6 +36,7 @@ from dvse.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from dvse.audio.tokenizer import AudioTokenizer
+    from dvse.batch import PaddingSide, TokenBatch
     from dvse.image.tokenizer import ImageTokenizer
 
 Row: TypeAlias = Item | Sequence[Item]
@@ -65,9 +68,10 @@ def load(
     1024
     """
     bundle = Bundle.open(find_bundle(name, revision=revision, token=token))
-    profile = NumericsProfile.current(device=device, threads=threads, precision=precision)
-    # Loading is hundreds of tiny operations: waking more threads for each takes ten times as long.
-    with use_threads(1):
+    profile = profile_of(bundle.sections).current(
+        device=device, threads=threads, precision=precision
+    )
+    with profile.loading():
         return Tokenizer.from_bundle(bundle, device=device, profile=profile)
 
 
@@ -156,16 +160,13 @@ class Tokenizer:
                 than the vocabulary's block.
         """
         specs = {modality: section.spec for modality, section in bundle.sections.items()}
-        profile = profile or NumericsProfile.current(device=device)
-        where: dict[str, Any] = {"device": device, "precision": profile.precision}
+        profile = profile or profile_of(bundle.sections).current(device=device)
+        how = {"precision": profile.precision, "threads": profile.threads}
+        where: dict[str, Any] = {"device": device, **how}
         image = audio = None
         if "image" in specs:
-            from dvse.image.tokenizer import ImageTokenizer
-
-            image = ImageTokenizer.from_spec(specs["image"], bundle.folder / "image", **where)
+            image = load_image_tokenizer(specs["image"], bundle.folder / "image", **where)
         if "audio" in specs:
-            from dvse.audio.loading import load_audio_tokenizer
-
             audio = load_audio_tokenizer(specs["audio"], bundle.folder / "audio", **where)
         return cls(
             text=load_text_tokenizer(specs["text"], bundle.folder / "text"),
@@ -177,7 +178,7 @@ class Tokenizer:
             fingerprint=bundle.fingerprint,
             sections=bundle.sections,
             card=bundle.card,
-            origin=Origin.of(bundle, threads=profile.threads, **where),
+            origin=Origin.of(bundle, **where),
         )
 
     def __call__(
@@ -185,10 +186,10 @@ class Tokenizer:
         rows: Item | Sequence[Row],
         *,
         padding: Literal["longest", "max_length"] = "longest",
-        padding_side: PaddingSide = "right",
+        padding_side: "PaddingSide" = "right",
         max_length: int | None = None,
         truncation: bool = False,
-    ) -> TokenBatch:
+    ) -> "TokenBatch":
         """Return `input_ids`, `attention_mask` and `modality_ids`, each [B, T].
 
         Args:
@@ -199,6 +200,8 @@ class Tokenizer:
             InputError: a row cannot be tokenised; the message begins with its number.
             ItemTypeError: a bare string where `dvse.Text("…")` or `dvse.Image("…")` was meant.
         """
+        from dvse.batch import collate
+
         if isinstance(rows, str | bytes) or not isinstance(rows, Sequence):
             rows = [as_sequence(rows)]  # one item stands for one row
         encodings = []
@@ -322,7 +325,7 @@ class Tokenizer:
         add_generation_prompt: bool = True,
         enable_thinking: bool = False,
         **collate_options: Any,
-    ) -> TokenBatch:
+    ) -> "TokenBatch":
         """Return the ids of one conversation (or a list of them) in GLM's chat format.
 
         Args:
@@ -351,10 +354,8 @@ class Tokenizer:
     def name_of(self, token_id: int) -> str:
         """Return how an id is printed: the text piece, `<|image_17|>`, or the special's name."""
         token_id = int(self.vocabulary.check_ids(token_id))
-        is_text = token_id < self.text.size
-        return self.vocabulary.name_of(
-            token_id, piece=self.text.piece(token_id) if is_text else None
-        )
+        piece = self.text.piece(token_id) if token_id < self.text.size else None
+        return self.vocabulary.name_of(token_id, piece=piece)
 
     def save(self, folder: str | Path) -> Path:
         """Write the bundle to a directory, in place of a bundle that lies there, and return it.
@@ -393,8 +394,7 @@ class Tokenizer:
         return load_again, (self.origin,)
 
     def __repr__(self) -> str:
-        return (
-            f"Tokenizer({self.name!r}, {self.vocabulary.text_size} text pieces, "
-            f"{self.vocabulary.num_codes('image')} image codes, "
-            f"{self.vocabulary.num_codes('audio')} audio codes, on {self.profile.device})"
-        )
+        v = self.vocabulary
+        codes = f"{v.num_codes('image')} image codes, {v.num_codes('audio')} audio codes"
+        pieces = f"{v.text_size} text pieces"
+        return f"Tokenizer({self.name!r}, {pieces}, {codes}, on {self.profile.device})"

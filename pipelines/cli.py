@@ -34,6 +34,7 @@ COMMANDS = (
     Command(("caption",), "say what is in files, or answer questions about them", "caption"),
     Command(("verify",), "prove that token shards are whole and still come out the same", "verify"),
     Command(("inspect",), "show the tokens of a file or shard to a person", "inspect"),
+    Command(("export", "onnx"), "write a model as ONNX graphs", "export_onnx"),
     Command(("export",), "write token shards as a trainer's files", "export"),
     Command(("filter",), "leave rows of token shards out, and say why", "filter"),
     Command(("compose",), "make new rows of finished tokens by templates", "compose"),

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dvse.audio.tokenizer import AudioTokenizer
 from dvse.errors import BundleFormatError
+from dvse.onnx_tokenizer import KIND
 from dvse.precision import Precision
+
+if TYPE_CHECKING:
+    from dvse.audio.tokenizer import AudioTokenizer
 
 
 def load_audio_tokenizer(
@@ -15,8 +18,16 @@ def load_audio_tokenizer(
     *,
     device: str = "cpu",
     precision: Precision = "float32",
-) -> AudioTokenizer:
+    threads: int = 1,
+) -> "AudioTokenizer":
     """Load the audio tokenizer that `spec` describes from `folder`.
+
+    Of an exported section it is an `OnnxAudioTokenizer`, which encodes and does nothing else.
+
+    Args:
+        spec, folder: the section's, and where its files lie.
+        device, precision: where and in what the encoder computes.
+        threads: of a graph, which is opened with them.
 
     Raises:
         BundleFormatError: an unknown kind, a wrong field, or files that do not fit.
@@ -28,6 +39,17 @@ def load_audio_tokenizer(
         from dvse.audio.codec_tokenizer import CodecTokenizer
 
         return CodecTokenizer.from_spec(spec, folder, device=device, precision=precision)
+    if kind == KIND:
+        from dvse.audio.onnx_tokenizer import OnnxAudioTokenizer
+
+        exported: Any = OnnxAudioTokenizer.from_spec(
+            spec, folder, device=device, precision=precision, threads=threads
+        )
+        return exported
     if kind != "units":
-        raise BundleFormatError(f"audio: expected a kind 'units' or 'codec', received {kind!r}")
+        raise BundleFormatError(
+            f"audio: expected a kind 'units', 'codec' or {KIND!r}, received {kind!r}"
+        )
+    from dvse.audio.tokenizer import AudioTokenizer
+
     return AudioTokenizer.from_spec(spec, folder, device=device, precision=precision)

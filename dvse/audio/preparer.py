@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dvse.audio.decoding import Recording, opened
-from dvse.audio.resampling import resample_stream
+from dvse.audio.resampling import Resampler, resample_stream
 from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.scaling import RecordingScale
 from dvse.audio.windows import FrameGrid, Window, Windowing
@@ -31,6 +31,7 @@ class AudioPreparer(Preparer):
         pad_samples: zeros before and after, at the encoder's rate (slamkit pads 40: 50 Hz exactly).
         scale_floor: scale the whole recording to mean 0 and variance 1 before it is cut, with this
             added to the variance; it is read twice then. `None` leaves samples as they are.
+        resampler: who brings it to one rate.
 
     >>> preparer = AudioPreparer(
     ...     sample_rate_hz=8000,
@@ -48,6 +49,7 @@ class AudioPreparer(Preparer):
     max_duration_s: float = 86_400.0
     pad_samples: int = 0
     scale_floor: float | None = None
+    resampler: Resampler = "torchaudio"
 
     def __post_init__(self) -> None:
         if not 1_000 <= self.sample_rate_hz <= 200_000 or not self.max_duration_s > 0:
@@ -80,7 +82,7 @@ class AudioPreparer(Preparer):
         silence = np.zeros(self.pad_samples, np.float32)
         if self.pad_samples:
             yield silence
-        yield from resample_stream(blocks, rate_hz, self.sample_rate_hz)
+        yield from resample_stream(blocks, rate_hz, self.sample_rate_hz, self.resampler)
         if self.pad_samples:
             yield silence
 

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 _ZERO_CROSSINGS, _ROLLOFF = 6, 0.99
 RESAMPLER = f"torchaudio's Hann-windowed sinc, {_ZERO_CROSSINGS} zero crossings, rolloff {_ROLLOFF}"
 """What parts record: another resampler gives other units."""
+Resampler: TypeAlias = Literal["torchaudio", "numpy"]
+"""Who multiplies: torchaudio, or NumPy by the same weights, which differs in last bits."""
 _MAX_TABLE = 1 << 20
 _BLOCK_S = 0.5
 
 
 def resample_stream(
-    blocks: Iterable[np.ndarray], rate_hz: int, new_rate_hz: int
+    blocks: Iterable[np.ndarray],
+    rate_hz: int,
+    new_rate_hz: int,
+    resampler: Resampler = "torchaudio",
 ) -> Iterator[np.ndarray]:
     """Yield float32 blocks at `new_rate_hz` of the mono float32 `blocks` at `rate_hz`.
 
@@ -42,10 +47,10 @@ def resample_stream(
     >>> sum(len(block) for block in resample_stream(ones, 16000, 8000))
     40
     """
-    resampler = StreamResampler(rate_hz, new_rate_hz)
+    stream = StreamResampler(rate_hz, new_rate_hz, resampler)
     for block in blocks:
-        yield from resampler.push(block)
-    yield from resampler.finish()
+        yield from stream.push(block)
+    yield from stream.finish()
 
 
 class StreamResampler:
@@ -53,12 +58,13 @@ class StreamResampler:
 
     Args:
         rate_hz, new_rate_hz: of what comes and of what goes.
+        resampler: who multiplies.
 
     Raises:
         ConfigError: a rate below 1.
     """
 
-    def __init__(self, rate_hz: int, new_rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, new_rate_hz: int, resampler: Resampler = "torchaudio") -> None:
         if rate_hz < 1 or new_rate_hz < 1:
             raise ConfigError(f"expected rates above 0, received {rate_hz} and {new_rate_hz}")
         divisor = math.gcd(rate_hz, new_rate_hz)
@@ -68,7 +74,9 @@ class StreamResampler:
             return
         reach = math.ceil(_ZERO_CROSSINGS * old / (min(old, new) * _ROLLOFF))
         table_size = new * (old + 2 * reach)
-        kind = _TableFilter if table_size <= _MAX_TABLE else _DirectFilter
+        kind: type[_Filter] = _DirectFilter
+        if table_size <= _MAX_TABLE:
+            kind = _TableFilter if resampler == "torchaudio" else _ArrayFilter
         self._filter = kind(old, new, reach)
         # A step is a stretch of input that ends on an output sample where the filter allows it; the
         # context on its left is what the last step has read, on its right what is read ahead.
@@ -112,6 +120,9 @@ class _Filter(ABC):
     context: int
 
     @abstractmethod
+    def __init__(self, old: int, new: int, reach: int) -> None: ...
+
+    @abstractmethod
     def step(self, block_size: int) -> int:
         """Return the size of a step, about `block_size`."""
 
@@ -148,6 +159,36 @@ class _TableFilter(_Filter):
             out = self._resample(self._torch.from_numpy(samples)).numpy()
         before = self._periods * self._new
         return out[before : len(out) - before]
+
+
+@lru_cache(maxsize=8)
+def _weights(old: int, new: int, reach: int) -> np.ndarray:
+    """Return the filter of each output phase, `fp32 [2 * reach + old, new]`, torchaudio's."""
+    base = min(old, new) * _ROLLOFF
+    taps = np.arange(-reach, reach + old) / old
+    time = np.clip((taps[:, None] - np.arange(new) / new) * base, -_ZERO_CROSSINGS, _ZERO_CROSSINGS)
+    window = np.cos(time * np.pi / (2 * _ZERO_CROSSINGS)) ** 2
+    return (np.sinc(time) * window * (base / old)).astype(np.float32)
+
+
+class _ArrayFilter(_Filter):
+    """The same filter bank where torch is not to be imported: one product of arrays a step."""
+
+    def __init__(self, old: int, new: int, reach: int) -> None:
+        self._old, self._reach = old, reach
+        self._weights = _weights(old, new, reach)
+        self.context = math.ceil(reach / old) * old
+
+    def step(self, block_size: int) -> int:
+        return self._old * max(1, round(block_size / self._old))
+
+    def __call__(self, samples: np.ndarray, position: int) -> np.ndarray:
+        num_periods = (len(samples) - 2 * self.context) // self._old
+        width = 2 * self._reach + self._old
+        windows = np.lib.stride_tricks.sliding_window_view(samples, width)
+        first = self.context - self._reach
+        rows = windows[first : first + num_periods * self._old : self._old]
+        return (rows @ self._weights).reshape(-1)
 
 
 class _DirectFilter(_Filter):

@@ -50,7 +50,9 @@ class UnitStream:
             )
         self._tokenizer, self._preparer = tokenizer, preparer
         self._grid, self._windowing = preparer.grid, preparer.windowing
-        self._resampler = StreamResampler(sample_rate_hz, preparer.sample_rate_hz)
+        self._resampler = StreamResampler(
+            sample_rate_hz, preparer.sample_rate_hz, preparer.resampler
+        )
         self._buffer = SampleBuffer()
         self._rate_hz = sample_rate_hz
         self._start = 0  # frame at which the window that is awaited begins

@@ -3,29 +3,20 @@
     ids [n] a prompt ─ sort ─ pad ─► [B, T] ─ steps ─► ids of each answer ─ split ─► text
 
 Greedy by default. A loop of its own and not `generate`: one generator serves batches and streams,
-and closing it ends the work. Knows ids, the decoder and the constraint on legal tokens; files,
-questions and what an answer is for are others' business.
+and closing it ends the work. Knows ids and the order of the steps; what computes one is in
+`torch_steps` or `array_steps`; files, questions and what an answer is for are others' business.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 
-from pipelines.answering.legal_tokens import LegalAnswer, LegalTokens
-from pipelines.answering.log_probability import LogProbability
+from model.graph.onnx_decoder import OnnxDecoder
+from pipelines.answering.answer_steps import AnswerSteps
+from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.answering.model_directory import LoadedModel
-from pipelines.answering.seeded_sampling import SeededSampling
 from pipelines.answering.settings import AnswerSettings
-
-if TYPE_CHECKING:
-    from model import DvseForCausalLM
-    from model.plain.decoder import PlainDecoder
-
-# Made ids `[B, n]` and scores `[B, vocab_size]` to scores; transformers' `generate` takes them too.
-_Processor: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +50,8 @@ class Answerer:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self._model, self._tokenizer = loaded.model, loaded.tokenizer
-        self._device = loaded.device
+        self._loaded, self._tokenizer = loaded, loaded.tokenizer
+        self._kind = _steps_of(loaded)
         self.max_length: int = loaded.model.config.max_position_embeddings
         self.legal = LegalTokens.of(loaded.tokenizer, loaded.model.config.vocab_size)
 
@@ -80,8 +71,8 @@ class Answerer:
 
     def stream(self, prompt: np.ndarray, settings: AnswerSettings) -> Iterator[int]:
         """Yield the ids of one answer as they are made; closing the iterator ends the work."""
-        for token_ids in self._steps([prompt], settings):
-            yield int(token_ids)
+        for (token_id,) in self._steps([prompt], settings):
+            yield int(token_id)
 
     def split(self, token_ids: Sequence[int]) -> tuple[list[int], list[int]]:
         """Return the text ids of the reasoning and of the answer."""
@@ -113,11 +104,9 @@ class Answerer:
     def _answer(
         self, prompts: Sequence[np.ndarray], settings: AnswerSettings, score: bool
     ) -> list[Answer]:
-        watchers = [LogProbability(self.legal.stop_ids)] if score else []
-        steps = list(self._steps(prompts, settings, watchers))
-        made = torch.stack(steps, dim=1)
-        sums = watchers[0].finish(made) if watchers else [None] * len(prompts)
-        rows = made.tolist()
+        steps = self._steps(prompts, settings, score=score)
+        rows = np.stack(list(steps), axis=1).tolist()
+        sums: Sequence[float | None] = steps.log_probabilities() or [None] * len(prompts)
         return [self._read(row, total, settings) for row, total in zip(rows, sums, strict=True)]
 
     def _read(self, row: list[int], total: float | None, settings: AnswerSettings) -> Answer:
@@ -134,103 +123,19 @@ class Answerer:
         )
 
     def _steps(
-        self,
-        prompts: Sequence[np.ndarray],
-        settings: AnswerSettings,
-        watchers: Sequence[_Processor] = (),
-    ) -> Iterator[torch.Tensor]:
-        """Yield the next id of each row, `int64 [B]`, until all rows have ended.
-
-        A row that has ended is filled up with padding.
-        """
-        processors: list[_Processor] = [
-            LegalAnswer(self.legal, thinking=settings.thinking),
-            *watchers,
-        ]
-        if settings.temperature:
-            processors.append(SeededSampling(temperature=settings.temperature, seed=settings.seed))
-        stops = torch.tensor(self.legal.stop_ids, device=self._device)
-        pad_id = self._tokenizer.vocabulary.pad_id
-        pass_ = _Pass.of_prompts(self._model, prompts, pad_id, self._device)
-        made = torch.zeros(len(prompts), 0, dtype=torch.int64, device=self._device)
-        is_open = torch.ones(len(prompts), dtype=torch.bool, device=self._device)
+        self, prompts: Sequence[np.ndarray], settings: AnswerSettings, *, score: bool = False
+    ) -> AnswerSteps:
         num_steps = min(settings.max_new_tokens, self.max_length - max(map(len, prompts)))
-        for step in range(num_steps):
-            token_ids = self._choose(pass_, made, processors)
-            token_ids = torch.where(is_open, token_ids, pad_id)
-            yield token_ids
-            is_open = is_open & ~torch.isin(token_ids, stops)
-            if step + 1 == num_steps or not is_open.any():
-                return
-            made = torch.cat([made, token_ids[:, None]], dim=1)
-            pass_.extend(token_ids)
-
-    @torch.inference_mode()
-    def _choose(
-        self, pass_: "_Pass", made: torch.Tensor, processors: Sequence[_Processor]
-    ) -> torch.Tensor:
-        scores = pass_.logits().float()
-        for processor in processors:
-            scores = processor(made, scores)
-        return scores.argmax(dim=-1)
-
-
-class _Pass:
-    """One batch on its way through the decoder: what is fed next, and what is cached.
-
-    Args:
-        model: the decoder.
-        input_ids: `int64 [B, T]`.
-        mask: `int64 [B, T]`, 0 on padding; `None` where there is none.
-    """
-
-    def __init__(
-        self,
-        model: "DvseForCausalLM | PlainDecoder",
-        input_ids: torch.Tensor,
-        mask: torch.Tensor | None,
-    ) -> None:
-        self._model, self._input_ids, self._mask = model, input_ids, mask
-        self._cache: Any = None  # the model's own kind
-        self._positions: torch.Tensor | None = None
-        if mask is not None:
-            self._positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
-
-    @classmethod
-    def of_prompts(
-        cls,
-        model: "DvseForCausalLM | PlainDecoder",
-        prompts: Sequence[np.ndarray],
-        pad_id: int,
-        device: str,
-    ) -> "_Pass":
-        """Pad prompts on the left."""
-        length = max(map(len, prompts))
-        ids = torch.full((len(prompts), length), pad_id)
-        mask = torch.zeros((len(prompts), length), dtype=torch.int64)
-        for row, prompt in enumerate(prompts):
-            ids[row, length - len(prompt) :] = torch.from_numpy(prompt)
-            mask[row, length - len(prompt) :] = 1
-        is_padded = min(map(len, prompts)) < length
-        return cls(model, ids.to(device), mask.to(device) if is_padded else None)
-
-    def logits(self) -> torch.Tensor:
-        """Run what is to be fed and return the logits `[B, vocab_size]` of the next token."""
-        found = self._model(
-            input_ids=self._input_ids,
-            attention_mask=self._mask,
-            position_ids=self._positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
+        return self._kind(
+            self._loaded, self.legal, prompts, settings, num_steps=num_steps, score=score
         )
-        self._cache = found.past_key_values
-        return found.logits[:, -1]
 
-    def extend(self, token_ids: torch.Tensor) -> None:
-        """Feed these ids `[B]` next."""
-        self._input_ids = token_ids[:, None]
-        if self._mask is not None:
-            assert self._positions is not None
-            self._mask = torch.cat([self._mask, self._mask.new_ones(len(token_ids), 1)], dim=1)
-            self._positions = self._positions[:, -1:] + 1
+
+def _steps_of(loaded: LoadedModel) -> type[AnswerSteps]:
+    if isinstance(loaded.model, OnnxDecoder):
+        from pipelines.answering.array_steps import ArraySteps
+
+        return ArraySteps
+    from pipelines.answering.torch_steps import TorchSteps
+
+    return TorchSteps

@@ -14,9 +14,10 @@ from dvse.errors import ConfigError, InputError
 from dvse.precision import Precision
 from pipelines.answering.answerer import Answer, Answerer
 from pipelines.answering.caption import Caption
+from pipelines.answering.exported_model import load_exported
 from pipelines.answering.incremental_text import IncrementalText
 from pipelines.answering.inputs import as_inputs, as_row, is_single
-from pipelines.answering.model_directory import LoadedModel, load_model
+from pipelines.answering.model_directory import LoadedModel, find_model, load_model
 from pipelines.answering.prompts import encode_prompts, prompt_row
 from pipelines.answering.settings import AnswerSettings
 from pipelines.answering.weight_format import Quantization
@@ -66,20 +67,21 @@ class Captioner:
     ) -> "Captioner":
         """Load a model by shipped name (`tiny`), directory or Hugging Face Hub id.
 
+        What `dvse export onnx` wrote is run by ONNX Runtime, and torch is not imported.
+
         The arguments and errors are those of `pipelines.answering.model_directory.load_model`.
         """
-        return cls(
-            load_model(
-                name,
-                device=device,
-                dtype=dtype,
-                threads=threads,
-                precision=precision,
-                quantize=quantize,
-                revision=revision,
-                token=token,
-            )
-        )
+        where: dict[str, Any] = {
+            "device": device,
+            "dtype": dtype,
+            "threads": threads,
+            "precision": precision,
+            "quantize": quantize,
+        }
+        folders = find_model(name, revision=revision, token=token)
+        if folders.is_exported:
+            return cls(load_exported(folders, **where))
+        return cls(load_model(name, **where, revision=revision, token=token))
 
     def __call__(
         self,

@@ -3,12 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.answering.model_directory import (
-    LoadedModel,
-    check_belong,
-    find_model,
-    load_model,
-)
+from pipelines.answering.model_directory import LoadedModel, check_belong, find_model, load_model
 from pipelines.answering.weight_format import Quantization, dtype_of
 
 if TYPE_CHECKING:
@@ -38,11 +33,13 @@ def load_to_answer(
     Raises:
         BundleError, ModelMismatchError, ConfigError: as `load_model` does.
     """
+    folders = find_model(name)
+    folders.refuse_export()
+
     import dvse
     from model.plain.loading import load_plain
 
     wanted = dtype_of(dtype)
-    folders = find_model(name)
     has_adapters = folders.adapters is not None or (folders.decoder / _ADAPTERS).is_file()
     decoder = None
     if device == "cpu" and quantize is None and not has_adapters:

@@ -14,8 +14,7 @@ reach a decoder that was trained on others. Knows files and fingerprints, nothin
 answers.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from pipelines.answering.adapters import (
 )
 from pipelines.answering.merged_adapters import without_adapters
 from pipelines.answering.model_origin import ModelOrigin, decoder_sha256
+from pipelines.answering.quiet_transformers import no_progress_bar
 from pipelines.answering.weight_format import (
     Quantization,
     check_quantization,
@@ -48,9 +48,12 @@ if TYPE_CHECKING:
 
     from dvse.tokenizer import Tokenizer
     from model import DvseConfig, DvseForCausalLM
+    from model.graph.onnx_decoder import OnnxDecoderConfig
     from model.plain.config import PlainConfig
 
 STOP_TOKENS = (END_OF_TEXT, USER)
+GRAPH = "model.onnx"
+"""The decoder's file in a model that was exported, see `exported_model`."""
 _CONFIG = "config.json"
 
 _MODEL_CODE = '''"""Lets others find DVSE's decoder; the dvse package holds the code."""
@@ -87,6 +90,23 @@ class ModelFolders:
     bundle: Path
     adapters: Path | None = None
 
+    @property
+    def is_exported(self) -> bool:
+        """Whether the decoder is a graph for ONNX Runtime, without weights for torch."""
+        return (self.decoder / GRAPH).is_file()
+
+    def refuse_export(self) -> None:
+        """Refuse an export where torch is to compute.
+
+        Raises:
+            ConfigError: it is one.
+        """
+        if self.is_exported:
+            raise ConfigError(
+                f"{self.decoder}: an export for ONNX Runtime, which holds no weights for torch; "
+                "Captioner and dvse caption run it, everything else takes what it was made from"
+            )
+
     def refuse_adapters(self, what: str) -> None:
         """Refuse adapters where something takes a decoder alone.
 
@@ -106,7 +126,7 @@ class LoadedModel:
 
     Attributes:
         name: what people call the model.
-        model: the decoder, in eval mode on `device`.
+        model: the decoder, in eval mode on `device`; an `OnnxDecoder` of an `ExportedModel`.
         tokenizer: its front door, with the encoders on `device`.
         device: `cpu`, `cuda` or `cuda:N`.
         source: shipped name or path that it was loaded from. A loaded model can be pickled: other
@@ -146,7 +166,9 @@ def find_model(
             decoder is not there.
         ModelMismatchError: adapters whose decoder is another one now.
     """
-    bundle = find_bundle(name, revision=revision, token=token, more_files=["*.safetensors"])
+    bundle = find_bundle(
+        name, revision=revision, token=token, more_files=["*.safetensors", "*.onnx*"]
+    )
     inside = bundle.parent if bundle.name == "bundle" else bundle
     if (base := AdapterBase.read(bundle)) is not None:
         called = Path(name).resolve().name if Path(name).is_dir() else str(name)
@@ -191,11 +213,13 @@ def load_model(
         ModelMismatchError: the decoder was made for another bundle.
         ConfigError: no such device or dtype, or a decoder that cannot be quantized.
     """
+    folders = find_model(name, revision=revision, token=token)
+    folders.refuse_export()
+
     import dvse
     from model import DvseConfig, DvseForCausalLM, ModelError
 
     wanted = dtype_of(dtype)
-    folders = find_model(name, revision=revision, token=token)
     if quantize is not None:
         folders.refuse_adapters("quantizing")
     tokenizer = dvse.load(folders.bundle, device=device, threads=threads, precision=precision)
@@ -203,7 +227,7 @@ def load_model(
         config = DvseConfig.from_pretrained(folders.decoder)
         check_belong(config, tokenizer.fingerprint, folders)
         group_size = check_quantization(config, quantize, folders.decoder)
-        with _no_progress_bar():
+        with no_progress_bar():
             model = DvseForCausalLM.from_pretrained(folders.decoder, dtype=wanted)
         model = in_bits(model, quantize, group_size)
     except (ModelError, OSError) as error:
@@ -241,7 +265,7 @@ def load_again(origin: ModelOrigin) -> LoadedModel:
 
 
 def check_belong(
-    config: "DvseConfig | PlainConfig", fingerprint: str, folders: ModelFolders
+    config: "DvseConfig | PlainConfig | OnnxDecoderConfig", fingerprint: str, folders: ModelFolders
 ) -> None:
     """Refuse a decoder that was made for another bundle than the one with `fingerprint`.
 
@@ -311,7 +335,7 @@ def save_model(
 def _written(directory: Path, bundle: Bundle, write: Callable[[Path], None]) -> Path:
     def whole(draft: Path) -> None:
         bundle.copy_to(draft)
-        with _no_progress_bar():
+        with no_progress_bar():
             write(draft)
 
     return write_whole(directory, whole)
@@ -370,17 +394,3 @@ def _refuse_strangers(directory: Path) -> None:
     is_ours = any((directory / name).is_file() for name in ("dvse.json", _CONFIG))
     if directory.is_dir() and not is_ours and any(directory.iterdir()):
         raise ConfigError(f"{directory}: expected a new or empty directory, or a model to replace")
-
-
-@contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar for what takes a moment."""
-    from transformers.utils import logging
-
-    was_on = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_on:
-            logging.enable_progress_bar()

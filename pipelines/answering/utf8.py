@@ -7,9 +7,13 @@ nothing of logits or of what an answer says.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 WHOLE = 0
 """The state in which no byte is missing: an answer may end."""
@@ -42,15 +46,16 @@ class Utf8Pieces:
     """The pieces that may come in each state.
 
     Attributes:
-        allowed: `bool [8, vocab_size]`, a row a state. What has no bytes (special tokens, codes)
+        table: `bool [8, vocab_size]`, a row a state. What has no bytes (special tokens, codes)
             may stand between characters only.
+        next_states: `int64 [8, vocab_size]`, the state behind each piece.
 
     Args:
         pieces: bytes of each text id; ids beyond have none.
         vocab_size: of the decoder, at least as many.
 
     >>> utf8 = Utf8Pieces([b"a", "猫".encode()[:1], "猫".encode()[1:]], vocab_size=4)
-    >>> utf8.allowed[WHOLE].tolist(), utf8.allowed[utf8.after(WHOLE, 1)].tolist()
+    >>> utf8.table[WHOLE].tolist(), utf8.table[utf8.after(WHOLE, 1)].tolist()
     ([True, True, False, True], [False, False, True, False])
     """
 
@@ -65,19 +70,39 @@ class Utf8Pieces:
         has_bytes[text] = lengths > 0
         allowed[:, ~has_bytes], after[:, ~has_bytes] = False, WHOLE
         allowed[WHOLE, ~has_bytes] = True
-        self.allowed = torch.from_numpy(allowed & np.isin(after, _with_an_end(allowed, after)))
-        self._after = torch.from_numpy(after)
+        self.table = allowed & np.isin(after, _with_an_end(allowed, after))
+        self.next_states = after
+
+    @cached_property
+    def allowed(self) -> "torch.Tensor":
+        """The table as a tensor of the same memory."""
+        import torch
+
+        return torch.from_numpy(self.table)
+
+    @cached_property
+    def _after(self) -> "torch.Tensor":
+        import torch
+
+        return torch.from_numpy(self.next_states)
 
     def after(self, state: int, token_id: int) -> int:
         """Return the state that a token leads to."""
-        return int(self._after[state, token_id])
+        return int(self.next_states[state, token_id])
 
-    def states(self, generated: torch.Tensor) -> torch.Tensor:
+    def states(self, generated: "torch.Tensor") -> "torch.Tensor":
         """Return the state `int64 [B]` after the generated ids `int64 [B, T]` of each answer."""
         table = self._after.to(generated.device)
-        state = torch.full(generated.shape[:1], WHOLE, device=generated.device)
+        state = generated.new_full(generated.shape[:1], WHOLE)
         for column in generated[:, -_MOST_MISSING:].unbind(dim=1):
             state = table[state, column]
+        return state
+
+    def states_of(self, generated: np.ndarray) -> np.ndarray:
+        """Return the same of an array."""
+        state = np.full(len(generated), WHOLE)
+        for column in generated[:, -_MOST_MISSING:].T:
+            state = self.next_states[state, column]
         return state
 
 

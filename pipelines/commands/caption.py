@@ -10,7 +10,9 @@ from pipelines.answering.weight_format import QUANTIZE_HELP, Quantization
 from pipelines.commands import job_arguments
 from pipelines.commands.answers import output_place
 from pipelines.commands.fields import add_flags, from_flags
+from pipelines.commands.runtime import opened
 from pipelines.engines.settings import Placement
+from pipelines.runtimes.runtime import RuntimeSettings
 
 if TYPE_CHECKING:
     from pipelines.job.summary import Summary
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="tiny", help="name, directory or Hub id (default: %(default)s)"
     )
-    add_flags(parser, CaptionOptions)
+    add_flags(parser, CaptionOptions, RuntimeSettings)
     parser.add_argument("--dtype", help="of the decoder, such as bfloat16 (default: as stored)")
     parser.add_argument(
         "--quantize",
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
         placement = from_flags(Placement, args)
         return CaptionStep(
-            model=args.model,
+            model=opened(args.model, args),
             options=options,
             threads=placement.threads,
             dtype=args.dtype,

@@ -8,8 +8,10 @@ from dvse.errors import ConfigError
 from dvse.remote.remote_path import Location
 from pipelines.commands import job_arguments
 from pipelines.commands.answers import output_place
-from pipelines.commands.fields import from_flags
+from pipelines.commands.fields import add_flags, from_flags
+from pipelines.commands.runtime import opened
 from pipelines.engines.settings import Placement
+from pipelines.runtimes.runtime import RuntimeSettings
 
 if TYPE_CHECKING:
     from pipelines.filtering.work import FilterWork
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--filter", type=Path, metavar="FILE.toml", help="leave inputs out by the filters of a file"
     )
+    add_flags(parser, RuntimeSettings)
     job_arguments.add_arguments(parser)
 
 
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
         placement = from_flags(Placement, args)
         return TokenizeStep(
-            bundle=args.bundle,
+            bundle=opened(args.bundle, args),
             threads=placement.threads,
             precision=placement.precision,
             gate=None if filters is None else filters.gate,

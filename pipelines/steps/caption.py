@@ -100,17 +100,21 @@ class CaptionStep(Step):
 
     def open(self, device: str) -> "CaptionWork":
         """Load the model."""
+        how: dict[str, Any] = {
+            "device": device,
+            "dtype": self.dtype,
+            "threads": self.threads,
+            "precision": self.precision,
+            "quantize": self.quantize,
+        }
+        folders = find_model(self.model)
+        if folders.is_exported:
+            from pipelines.answering.exported_model import load_exported
+
+            return CaptionWork(load_exported(folders, **how), self.options)
         from pipelines.answering.light_loading import load_to_answer
 
-        loaded = load_to_answer(
-            self.model,
-            device=device,
-            dtype=self.dtype,
-            threads=self.threads,
-            precision=self.precision,
-            quantize=self.quantize,
-        )
-        return CaptionWork(loaded, self.options)
+        return CaptionWork(load_to_answer(self.model, **how), self.options)
 
     def _tokenize(self, folders: ModelFolders) -> TokenizeStep:
         return TokenizeStep(
@@ -212,7 +216,8 @@ def caption_schema() -> "pa.Schema":
 
 def _decoder_sha256(folders: ModelFolders) -> str:
     """Hash of the decoder's files, adapters among them, by name and content."""
-    paths = [folders.decoder / "config.json", *sorted(folders.decoder.glob("*.safetensors"))]
+    weights = sorted(folders.decoder.glob("*.safetensors")) or folders.decoder.glob("*.onnx*")
+    paths = [folders.decoder / "config.json", *sorted(weights)]
     if folders.adapters is not None:
         paths += [folders.adapters / "adapter_config.json"]
         paths += sorted(folders.adapters.glob("adapter_model*.safetensors"))

@@ -6,7 +6,8 @@ from small_model import make_decoder
 from transformers import LogitsProcessorList
 
 import dvse
-from pipelines.answering.legal_tokens import LegalAnswer, LegalTokens, Phase
+from pipelines.answering.legal_answer import LegalAnswer
+from pipelines.answering.legal_tokens import LegalTokens, Phase
 
 TINY = dvse.load("tiny")
 THINK, END_THINK = TINY.vocabulary.special_id("<think>"), TINY.vocabulary.special_id("</think>")

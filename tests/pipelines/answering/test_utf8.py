@@ -7,7 +7,8 @@ import torch
 
 import dvse
 from dvse.vocabulary import Vocabulary
-from pipelines.answering.legal_tokens import LegalAnswer, LegalTokens
+from pipelines.answering.legal_answer import LegalAnswer
+from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.answering.utf8 import WHOLE, Utf8Pieces
 
 BYTES = [bytes([value]) for value in range(256)]

@@ -1,0 +1,142 @@
+"""Recordings to codes by an exported graph: the neighbour of `AudioTokenizer` without torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from dvse.audio.merging import Merged, merge_repeats
+from dvse.audio.preparer import AudioPreparer
+from dvse.audio.sample_chunks import SampleChunks
+from dvse.audio.windows import FrameGrid, Windowing
+from dvse.errors import BundleFormatError, ConfigError
+from dvse.onnx_graph import OnnxGraph
+from dvse.onnx_tokenizer import GRAPH_FILE, KIND, OnnxTokenizer, whole_numbers
+from dvse.precision import Precision
+from dvse.storage.spec_fields import read_fields, write_fields
+
+_BATCH_FRAMES = 256
+_SPEC_FIELDS = {"kind", "preparer", "windows", "grid", "merge_repeats", "num_codes", "num_levels"}
+
+
+class OnnxAudioTokenizer(OnnxTokenizer):
+    """Recordings → codes `[frames, num_levels]`.
+
+    Args:
+        graph: `samples` `fp32 [N, n]` to `codes`.
+        preparer: the half that decode workers run.
+        merge_repeats: a run of equal codes becomes one unit with its duration.
+        num_codes, num_levels: of the codebook.
+    """
+
+    input_name = "samples"
+
+    def __init__(
+        self,
+        graph: OnnxGraph,
+        *,
+        preparer: AudioPreparer,
+        merge_repeats: bool,
+        num_codes: int,
+        num_levels: int,
+    ) -> None:
+        super().__init__(graph, num_codes=num_codes, num_levels=num_levels)
+        self._preparer, self.merge_repeats = preparer, merge_repeats
+
+    @property
+    def preparer(self) -> AudioPreparer:
+        """The half that decode workers run."""
+        return self._preparer
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the samples in a chunk."""
+        return self._preparer.sample_rate_hz
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Codes a second, before repeats are merged."""
+        return self.sample_rate_hz / self._preparer.grid.stride
+
+    def batch_rows(self, shape: tuple[int, ...]) -> int:
+        """Return the rows of every run over chunks of `shape` (samples,)."""
+        windowing, grid = self._preparer.windowing, self._preparer.grid
+        if shape != (windowing.full_samples(grid),):
+            return 1
+        return max(1, _BATCH_FRAMES // windowing.full_frames(grid))
+
+    def merge(self, codes: np.ndarray) -> Merged:
+        """Return the units of a whole recording, see `AudioTokenizer.merge`."""
+        return merge_repeats(codes) if self.merge_repeats else Merged(codes, None)
+
+    def spec(self) -> dict[str, Any]:
+        """Return the JSON description."""
+        return onnx_spec(
+            self._preparer,
+            merge_repeats=self.merge_repeats,
+            num_codes=self.num_codes,
+            num_levels=self.num_levels,
+        )
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: Mapping[str, Any],
+        folder: Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        threads: int = 1,
+    ) -> Self:
+        """Load what `onnx_spec` described.
+
+        Raises:
+            BundleFormatError: a missing, unknown or ill-typed field.
+            MissingExtraError: ONNX Runtime is not installed.
+        """
+        if set(spec) != _SPEC_FIELDS or type(spec["merge_repeats"]) is not bool:
+            raise BundleFormatError(
+                f"audio: expected fields {sorted(_SPEC_FIELDS)}, merge_repeats true or false, "
+                f"received {dict(spec)}"
+            )
+        graph = OnnxGraph(folder / GRAPH_FILE, device=device, threads=threads)
+        try:
+            return cls(
+                graph,
+                preparer=_read_preparer(spec),
+                merge_repeats=spec["merge_repeats"],
+                **whole_numbers(spec, "num_codes", "num_levels"),
+            )
+        except (ConfigError, TypeError) as error:
+            raise BundleFormatError(f"audio: {error}") from error
+
+
+def onnx_spec(
+    preparer: AudioPreparer, *, merge_repeats: bool, num_codes: int, num_levels: int
+) -> dict[str, Any]:
+    """Return the JSON description of the section of an exported bundle."""
+    return {
+        "kind": KIND,
+        "preparer": {name: getattr(preparer, name) for name in _PLAIN_FIELDS},
+        "windows": write_fields(preparer.windowing),
+        "grid": write_fields(preparer.grid),
+        "merge_repeats": merge_repeats,
+        "num_codes": num_codes,
+        "num_levels": num_levels,
+    }
+
+
+_PLAIN_FIELDS = ("sample_rate_hz", "max_duration_s", "pad_samples", "scale_floor")
+
+
+def _read_preparer(spec: Mapping[str, Any]) -> AudioPreparer:
+    windows = spec["windows"]
+    is_cut = isinstance(windows, Mapping) and "chunk_samples" in windows
+    kind: type[Windowing] | type[SampleChunks] = SampleChunks if is_cut else Windowing
+    return AudioPreparer(
+        resampler="numpy",
+        grid=read_fields(FrameGrid, spec["grid"], where="audio grid"),
+        windowing=read_fields(kind, windows, where="audio windows"),
+        **spec["preparer"],
+    )

@@ -1,0 +1,14 @@
+"""What `--runtime` opens."""
+
+import argparse
+import sys
+
+from pipelines.commands.fields import from_flags
+from pipelines.registry.registry import cache_folder
+from pipelines.runtimes.runtime import RuntimeSettings
+
+
+def opened(name: str, args: argparse.Namespace) -> str:
+    """Return by what the named model or bundle is loaded; an export that is made is announced."""
+    settings = from_flags(RuntimeSettings, args)
+    return settings.opened(name, cache_folder(), lambda line: print(line, file=sys.stderr))
