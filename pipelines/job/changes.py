@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from dvse.remote.patience import PATIENCE
 from dvse.remote.remote_path import location
-from pipelines.job.stored_rows import StoredRows, is_same
+from pipelines.job.stored_rows import StoredRows, is_readable, is_same
 from pipelines.sources.contents import media_sha256
-from pipelines.sources.entry import Entry
+from pipelines.sources.entry import SINGLES, Entry
+from pipelines.sources.record import Record
 from pipelines.sources.registry import SourceOptions, make_source
 
 
@@ -51,11 +52,13 @@ class Change:
 
     Attributes:
         numbers: of inputs whose rows are not what they would be now.
+        recovered: numbers of inputs that failed, and might not now.
         num_added: inputs behind all that were known.
         num_gone: inputs missing at the end.
     """
 
     numbers: Sequence[int] = ()
+    recovered: Sequence[int] = ()
     num_added: int = 0
     num_gone: int = 0
 
@@ -75,8 +78,10 @@ def change(known: Known, now: Entry, rows: StoredRows, options: SourceOptions) -
     if known.count is None or now.count is None:
         return Change()  # a stream is compared as it is read
     kept = min(known.count, now.count)
+    numbers, recovered = _changed(known, now, kept, rows, options)
     return Change(
-        numbers=_changed(known, now, kept, rows, options),
+        numbers=numbers,
+        recovered=recovered,
         num_added=max(now.count - known.count, 0),
         num_gone=max(known.count - now.count, 0),
     )
@@ -92,39 +97,59 @@ def _shown(entry: Entry, count: int | None) -> tuple[object, ...]:
 
 def _changed(
     known: Known, now: Entry, kept: int, rows: StoredRows, options: SourceOptions
-) -> list[int]:
-    made = [n for n in map(known.number, range(kept)) if rows.get(n) is not None]
+) -> tuple[list[int], list[int]]:
+    """The inputs that would give another row now, and those that failed and might not now."""
+    numbers = [known.number(index) for index in range(kept)]
+    made = [n for n in numbers if rows.get(n) is not None]
+    failed = [n for n in numbers if rows.error(n) is not None]
     was = known.entries[-1]
-    if not made:
-        return []
     if was.kind != now.kind:
-        return made
+        return made, failed
     if now.sha256 is not None:
         # The lines of a manifest name files that lie elsewhere, or parts of them: only the same
         # lines are surely the same inputs, unless one of those files was touched.
         if not _begins_with(now, was):
-            return made
+            return made, failed
         if _media_sha256(now, kept, options) == was.media_sha256:
-            return []
-    changed = []
-    wanted = iter(made)
+            return [], []
+    changed, recovered = [], []
+    wanted = iter(sorted([*made, *failed]))
     number = next(wanted, None)
     try:
         source = make_source(now.kind, options)
         records = PATIENCE.items(lambda num: source.records(now, num))
-        for index, record in zip(range(kept), records, strict=False):
+        for at, record in zip(numbers, records, strict=False):
             if number is None:
                 break
-            if known.number(index) != number:
+            if at != number:
                 continue
             row = rows.get(number)
-            if row is None or not is_same(row, record):
+            if row is None:
+                recovered += [number] * _might_succeed(record, number, rows, was, now)
+            elif not is_same(row, record):
                 changed.append(number)
             number = next(wanted, None)
     except Exception:  # any library may raise anything on a damaged container
         pass
     # What could not be read for comparison is not the same.
-    return changed if number is None else [*changed, number, *wanted]
+    left = [] if number is None else [number, *wanted]
+    return [*changed, *(n for n in left if n not in failed)], recovered
+
+
+def _might_succeed(record: Record, number: int, rows: StoredRows, was: Entry, now: Entry) -> bool:
+    """Whether an input that failed might not any more: its bytes can be had, or are others.
+
+    Of what could be read then and not decoded no hash is kept: of a file of its own the size tells,
+    what lies in a container is tried again with `--retry-errors`.
+    """
+    error = rows.error(number)
+    if error is not None and error.stage in ("list", "read"):
+        return is_readable(record)
+    return (
+        was.kind in SINGLES
+        and was.stamp is not None
+        and (now.stamp is None or was.stamp.size != now.stamp.size)
+    )
 
 
 def _media_sha256(now: Entry, count: int, options: SourceOptions) -> str | None:

@@ -63,6 +63,8 @@ def reconcile(comparison: Comparison, *, size: int, may: Permissions) -> Reconci
     added = list(comparison.added)
     for known, now, what in comparison.changes:
         changed += what.numbers
+        if may.redo_changed:
+            changed += what.recovered
         kept = known.count if known.count is None else known.count - what.num_gone
         for position, entry in zip(known.positions, known.entries, strict=True):
             slots[position] = _kept(now._replace(first=entry.first, count=entry.count), kept)
@@ -98,6 +100,7 @@ def differences(comparison: Comparison) -> list[str]:
         *_lost(comparison),
         *_changed(comparison),
         *_revived(comparison),
+        *_recovered(comparison),
         *_added(comparison, nothing),
     ]
 
@@ -122,18 +125,25 @@ def _refuse_unless(found: Comparison, may: Permissions) -> None:
         (False, "", [*_lost(found), *_split(found)]),
         (may.redo_changed, "--redo-changed to do their partitions again", [*_changed(found)]),
         (may.retry_errors, "--retry-errors to do what failed before", [*_revived(found)]),
+        (
+            may.retry_errors or may.redo_changed,
+            "--retry-errors to do what failed before",
+            [*_recovered(found)],
+        ),
         (may.append, "--append to add what is new", [*_added(found, may)]),
     ):
         if differing and not is_allowed:
             lines += differing
-            ways += [way] if way else []
+            ways += [way] if way and way not in ways else []
     if not lines and found.is_reordered:
         lines = ["the same inputs in another order"]
     if not lines and found.has_open_stream and (found.added or found.revived):
         lines = ["a stream is not read to its end yet; finish the job first, then let it grow"]
     if lines:
         more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-        hint = "; ".join([*ways, "or use another --output, or pass --overwrite to start again"])
+        either = "or " if ways else ""
+        last = f"{either}use another --output, or pass --overwrite to start again"
+        hint = "; ".join([*ways, last])
         what = f"the inputs are not those that this job was begun with; {hint}"
         raise ResumeError("\n  ".join([what, *lines[:_SHOWN], *more]))
 
@@ -174,6 +184,13 @@ def _revived(found: Comparison) -> Iterator[str]:
     for known in found.gone:
         if known.entries[0].kind in FAILURES:
             yield f"failed before, is gone now: {utf8_name(known.entries[0].path)}"
+
+
+def _recovered(found: Comparison) -> Iterator[str]:
+    for _, now, what in found.changes:
+        if what.recovered:
+            count = f"{len(what.recovered):,} of its inputs" if now.count != 1 else "an input"
+            yield f"failed before, might not now: {utf8_name(now.path)} ({count})"
 
 
 def _added(found: Comparison, may: Permissions) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from dvse.errors import InputError
 from dvse.remote.patience import PATIENCE
 from dvse.storage.shard import read_shard
-from pipelines.job.done_marker import DoneMarker
+from pipelines.job.done_marker import DoneMarker, ErrorLine
 from pipelines.job.journal import Journal
 from pipelines.sources.loading import load
 from pipelines.sources.record import Record
@@ -26,6 +26,7 @@ class StoredRows:
     def __init__(self, journal: Journal, markers: Mapping[int, DoneMarker], size: int) -> None:
         self._journal, self._markers, self._size = journal, markers, size
         self._held: tuple[int, dict[int, dict[str, Any]]] = (-1, {})
+        self._held_errors: tuple[int, dict[int, ErrorLine]] = (-1, {})
 
     def get(self, number: int) -> dict[str, Any] | None:
         """Return what is stored of an input, `None` where it failed or is not done.
@@ -45,6 +46,17 @@ class StoredRows:
             }
             self._held = partition, dict(zip(numbers, rows, strict=True)) | refused
         return self._held[1].get(number)
+
+    def error(self, number: int) -> ErrorLine | None:
+        """Return why an input failed, `None` where it did not or is not done."""
+        partition = number // self._size
+        marker = self._markers.get(partition)
+        if marker is None or not marker.num_errors:
+            return None
+        if self._held_errors[0] != partition:
+            lines = {line.index: line for line in self._journal.errors(marker)}
+            self._held_errors = partition, lines
+        return self._held_errors[1].get(number)
 
     def has_any(self, numbers: range) -> bool:
         """Whether a finished partition holds one of these numbers."""
@@ -69,3 +81,14 @@ def is_same(row: Mapping[str, Any], record: Record) -> bool:
         loaded.sha256,
         loaded.text,
     )
+
+
+def is_readable(record: Record) -> bool:
+    """Whether the bytes of a record can be had."""
+    if record.failure is not None:
+        return False
+    try:
+        PATIENCE.call(lambda: load(record))
+    except InputError:
+        return False
+    return True

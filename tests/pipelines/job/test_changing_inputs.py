@@ -301,6 +301,35 @@ def folder_of(tmp_path, names):
     return folder
 
 
+@pytest.mark.parametrize("way", ["retry_errors", "redo_changed"])
+def test_what_failed_inside_and_can_be_read_now_is_noticed(tmp_path, way):
+    """A tar of one broken end, a text of other bytes: as many inputs, and none the same."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.tar").write_bytes(b"")
+    (folder / "b.txt").write_bytes(b"\xff")
+    (folder / "c.txt").write_text("c")
+    write_jsonl(folder / "d.jsonl", [1])
+    summary = run([folder], out)
+    assert (summary.num_rows, summary.num_errors) == (2, 2)
+    (folder / "b.txt").touch()
+    assert run([folder], out).num_rows == 2  # touched, and as bad as before
+    write_tar(folder / "a.tar", [1])
+    (folder / "b.txt").write_text("b")
+    with pytest.raises(ResumeError) as caught:
+        run([folder], out, append=True)
+    told = [line.strip() for line in str(caught.value).splitlines()]
+    assert "--retry-errors to do what failed before; or use another" in told[0]
+    assert told[1:] == [
+        f"failed before, might not now: {folder}/{name} (an input)" for name in ("a.tar", "b.txt")
+    ]
+    assert "a.tar" in today(out)[0]
+    run([folder], out, **{way: True})
+    judged([folder], out, tmp_path)
+    assert run([folder], out).num_rows == 4
+    assert today(out) == []
+
+
 def test_new_files_in_a_folder_come_behind_and_nothing_moves(tmp_path):
     out, folder = tmp_path / "out", folder_of(tmp_path, "bdfhjl")
     run([folder], out)
