@@ -1,5 +1,5 @@
 #!/bin/sh
-# Serve one model from all cards of a node: `dvse serve` in one process a card (torchrun, NCCL),
+# Serve one model from all cards of a node: `dvse serve` in one process a card (by torchrun, NCCL),
 # each holding its share of every layer. The first process answers, the others follow it.
 #
 #   sh run_dvse_server.sh [ARGUMENT ...]          arguments are those of `dvse serve`
@@ -17,8 +17,8 @@ fail() {
     exit 1
 }
 
-command -v torchrun > /dev/null ||
-    fail "torchrun is not there; install DVSE (pip install 'dvse[serve]') and activate its environment"
+command -v dvse > /dev/null ||
+    fail "dvse is not there; install DVSE (pip install 'dvse[serve]') and activate its environment"
 
 case $device in
     cpu) ;;
@@ -37,5 +37,4 @@ cores=$(getconf _NPROCESSORS_ONLN)
 threads=$((cores / cards))
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
 
-exec torchrun --standalone --nproc-per-node "$cards" -m pipelines.cli \
-    serve --tensor-parallel "$cards" --device "$device" "$@"
+exec dvse serve --tensor-parallel "$cards" --device "$device" "$@"

@@ -15,6 +15,7 @@ from dvse.version import __version__
 from pipelines.server import playground
 from pipelines.server.door.admission import Admission
 from pipelines.server.door.plain_methods import PlainMethods
+from pipelines.server.door.root_path import RootPath
 from pipelines.server.door.tracing import Tracing, otlp_tracer
 from pipelines.server.errors import install_handlers
 from pipelines.server.metrics import Metrics
@@ -93,7 +94,6 @@ def create_app(
         version=__version__,
         summary="Text, pictures and speech: OpenAI-compatible endpoints over a DVSE decoder",
         lifespan=lifespan,
-        root_path=settings.listening.root_path,
     )
     app.state.shelf = None
     metrics = Metrics(lambda: app.state.shelf and app.state.shelf.stats())
@@ -134,6 +134,8 @@ def _add_doors(
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after"],
         )
+    if settings.listening.root_path:
+        app.add_middleware(RootPath, prefix=settings.listening.root_path)
 
 
 async def stop(app: FastAPI) -> None:

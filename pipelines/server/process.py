@@ -146,7 +146,7 @@ def set_up_logging() -> None:
 
 def start_processes(num_processes: int, argv: list[str]) -> None:
     """Replace this process by torchrun, which starts so many of it."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [sys.executable, "-m", "pipelines.server.process_group", "--standalone"]
     command += ["--nproc-per-node", str(num_processes), "-m", "pipelines.cli", "serve", *argv]
     os.execv(sys.executable, command)
 

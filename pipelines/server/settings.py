@@ -1,5 +1,6 @@
 """What a server may be told, and its limits. Plain values; knows no model and no network."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -130,8 +131,13 @@ class ListeningSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ConfigError(f"--port: expected 0 to 65535, received {self.port}")
-        if self.root_path and not self.root_path.startswith("/"):
-            raise ConfigError(f"--root-path: expected /PATH, received {self.root_path!r}")
+        object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
+        is_path = re.fullmatch(r"(/[\w.~-]+)*", self.root_path, re.ASCII)
+        if not is_path or f"{self.root_path}/".startswith("/v1/"):
+            raise ConfigError(
+                f"--root-path: expected /PATH of plain characters, other than /v1, received "
+                f"{self.root_path!r}"
+            )
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("--ssl-keyfile: expected --ssl-certfile beside it")
         for path in (self.ssl_certfile, self.ssl_keyfile):

@@ -29,10 +29,9 @@ def request_id_of(sent: str | None) -> str:
 
 
 def write_access(
-    form: Literal["text", "json", "none"], *, scope: Scope, status: int, seconds: float
+    form: Literal["text", "json", "none"], *, scope: Scope, path: str, status: int, seconds: float
 ) -> None:
-    """Write the line of a request that is over."""
-    path = scope["path"]
+    """Write the line of a request that is over; `path` as the router saw it."""
     if form == "none" or (path in _QUIET and status < 400):
         return
     record = record_of(scope)

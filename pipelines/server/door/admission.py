@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.server.caller import record_of
 from pipelines.server.door.access_log import request_id_of, write_access
 from pipelines.server.door.plain_methods import find_path
+from pipelines.server.door.root_path import path_of
 from pipelines.server.errors import ApiError, busy
 from pipelines.server.metrics import Metrics
 from pipelines.server.settings import ServerSettings
@@ -51,7 +52,7 @@ class Admission:
         headers = Headers(scope=scope)
         record = record_of(scope)
         record.request_id = request_id_of(headers.get("x-request-id"))
-        status, started = 500, time.monotonic()
+        status, started, path = 500, time.monotonic(), path_of(scope)
 
         async def counted_send(message: Message) -> None:
             nonlocal status
@@ -72,12 +73,13 @@ class Admission:
             write_access(
                 self._settings.listening.access_log,
                 scope=scope,
+                path=path,
                 status=status,
                 seconds=time.monotonic() - started,
             )
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
-        is_api = scope["path"].startswith("/v1/")
+        is_api = path_of(scope).startswith("/v1/")
         is_socket = scope["type"] == "websocket"
         # A browser asks OPTIONS before it sends a key; that says nothing and needs none.
         is_guarded = is_api and scope.get("method") != "OPTIONS"

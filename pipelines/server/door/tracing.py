@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dvse.errors import MissingExtraError
 from dvse.version import __version__
 from pipelines.server.caller import record_of
+from pipelines.server.door.root_path import path_of
 
 
 def otlp_tracer(endpoint: str) -> Any:
@@ -53,7 +54,8 @@ class Tracing:
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
-        name = f"{scope['method']} {scope['path']}"
+        path = path_of(scope)
+        name = f"{scope['method']} {path}"
         parent = extract(dict(Headers(scope=scope)))
         with self._tracer.start_as_current_span(name, parent, SpanKind.SERVER) as span:
 
@@ -68,7 +70,7 @@ class Tracing:
             record = record_of(scope)
             for key, value in {
                 "http.request.method": scope["method"],
-                "url.path": scope["path"],
+                "url.path": path,
                 "gen_ai.request.model": record.model,
                 "gen_ai.usage.input_tokens": record.prompt_tokens or None,
                 "gen_ai.usage.output_tokens": record.completion_tokens or None,

@@ -1,6 +1,7 @@
 """A real `dvse serve` for tests: a process of its own on a free loopback port."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,10 @@ def running(
         )
     try:
         yield _address(process, log, time.monotonic() + timeout_s)
+        process.terminate()
+        ended = process.wait(30)
+        assert ended in (0, -signal.SIGTERM), f"ended with {ended}:\n{log.read_text()[-3000:]}"
+        assert "Traceback" not in log.read_text(errors="replace"), log.read_text()[-3000:]
     finally:
         process.terminate()
         try:
