@@ -2,6 +2,7 @@
 
     <|begin_of_audio|> units … <|end_of_audio|>
 
+Where the vocabulary has ids for runs of units, units wait until it is sure which run they are in.
 Put together, the pieces are the ids that the whole recording would have had.
 """
 
@@ -50,7 +51,8 @@ class AudioIdStream:
         self._audio, self._vocabulary, self._profile = audio, vocabulary, profile
         self._rate_hz, self._max_s = sample_rate_hz, audio.preparer.max_duration_s
         self._units = UnitStream(audio, audio.preparer, sample_rate_hz)
-        self._held = np.zeros((0, audio.num_levels), np.int32)  # the last run, while it may grow
+        self._held = np.zeros((0, audio.num_levels), np.int32)  # the last unit, while it may grow
+        self._waiting = self._held  # units that what follows may still make a run of
         self._is_begun = False
 
     @property
@@ -85,10 +87,11 @@ class AudioIdStream:
 
     def _ids(self, found: list[np.ndarray], *, is_last: bool) -> np.ndarray:
         codes = self._merged(np.concatenate([self._held, *found]), is_last=is_last)
-        levels = range(codes.shape[1])
-        ids = np.stack(
-            [self._vocabulary.code_ids("audio", codes[:, n], level=n) for n in levels], axis=1
-        ).reshape(-1)
+        if runs := self._vocabulary.runs:
+            codes = np.concatenate([self._waiting, codes])
+            num_final = len(codes) if is_last else runs.num_final(codes[:, 0])
+            codes, self._waiting = codes[:num_final], codes[num_final:]
+        ids = self._vocabulary.place_ids("audio", codes)
         begin, end = (self._vocabulary.special_id(name) for name in BRACKETS["audio"])
         first, self._is_begun = [] if self._is_begun else [begin], True
         return np.concatenate([first, ids, [end] if is_last else []]).astype(np.int64)

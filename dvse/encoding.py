@@ -16,7 +16,8 @@ class Span:
         start, stop: half-open range in `Encoding.ids`, begin and end tokens included.
         grid: rows and columns of codes of a picture.
         duration_s, frame_rate_hz: of a recording.
-        durations: frames that each unit stands for, `int32 [units]`, where repeats were merged.
+        durations: frames that each unit stands for, `int32 [units]`, where repeats were merged; an
+            id that is a run of units has one for each of them.
     """
 
     modality: str

@@ -2,11 +2,12 @@
 
     stream  := (text | special | picture | recording)*
     picture := <|begin_of_image|> [<|grid_h|> <|grid_w|>] code{h·w·levels} <|end_of_image|>
-    recording := <|begin_of_audio|> (code{levels})+ <|end_of_audio|>
+    recording := <|begin_of_audio|> (code{levels} | run)+ <|end_of_audio|>
 
 The size tokens stand there only where the bundle lets the grid vary. Residual levels of one place
-follow each other, level 0 first. The validator walks a finished stream with it; constrained
-generation asks `allowed` before each step.
+follow each other, level 0 first; a run is several codes of a single level in one id
+(`dvse.code_runs`). The validator walks a finished stream with it; constrained generation asks
+`allowed` before each step.
 """
 
 from collections.abc import Iterable, Sequence
@@ -110,12 +111,12 @@ class Grammar:
 
     @cached_property
     def _codes(self) -> dict[str, list[tuple[range, ...]]]:
-        """Per modality and level the ids of its codes."""
+        """Per modality and level the ids of its codes, and of runs of them."""
         blocks = self.vocabulary.blocks
         return {
             name: [
                 tuple(
-                    range(b.first_id, b.stop_id) for b in blocks if (b.name, b.level) == (name, n)
+                    range(b.first_id, b.stop_id) for b in blocks if (b.kind, b.level) == (name, n)
                 )
                 for n in range(self.vocabulary.num_levels(name))
             ]

@@ -4,8 +4,9 @@
     picture       <|begin_of_image|> [<|grid_h|> <|grid_w|>] codes, row by row <|end_of_image|>
     recording     <|begin_of_audio|> units <|end_of_audio|>
 
-A position of a residual codebook is `num_levels` ids in a row. `dvse.grammar` checks this order;
-here it is made and undone. Knows nothing of files and of how a code was found.
+A position of a residual codebook is `num_levels` ids in a row; where the vocabulary has ids for
+runs of units, one id may be several units. `dvse.grammar` checks this order; here it is made and
+undone. Knows nothing of files and of how a code was found.
 """
 
 from collections.abc import Sequence
@@ -134,11 +135,7 @@ class TokenStream:
         elif self._grammar.fixed_grid is None:
             assert chunks[0].grid is not None
             size = [vocabulary.special_id(grid_token(side)) for side in chunks[0].grid]
-        levels = range(codes.shape[1])
-        ids = np.stack(
-            [vocabulary.code_ids(modality, codes[:, level], level=level) for level in levels],
-            axis=1,
-        ).reshape(-1)
+        ids = vocabulary.place_ids(modality, codes)
         begin, end = (vocabulary.special_id(name) for name in BRACKETS[modality])
         ids = np.concatenate([[begin], size, ids, [end]]).astype(np.int64)
         span = Span(

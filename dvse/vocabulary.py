@@ -3,9 +3,9 @@
     0 ─ text pieces ─┬─ 256 reserved specials ─┬─ image codes ─┬─ audio codes ─┬─ unused ─ size
                      (SentencePiece ids stay)    (a block a residual level)     (multiple of 128)
 
-Blocks are only ever appended, so growing a vocabulary never moves an id. It alone converts codes
-(local to one codebook) to ids (global) and back, and checks every range both ways. It knows no
-media, no text pieces and no torch.
+Runs of audio codes may have ids, too (`dvse.code_runs`). Blocks are only ever appended, so growing
+never moves an id. It alone converts codes (local to one codebook) to ids (global) and back, and
+checks every range both ways. It knows no media, no text pieces and no torch.
 """
 
 import hashlib
@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from dvse.blocks import KINDS, NUM_RESERVED, Block, block_key, check_blocks, describe_block
+from dvse.blocks import KINDS, NUM_RESERVED, RUNS, Block, check_blocks, describe_block
+from dvse.code_runs import CodeRuns
 from dvse.errors import BundleFormatError, IdRangeError, VocabularyError
-from dvse.id_tables import IdTables
+from dvse.id_tables import IdTables, whole_numbers
 from dvse.special_tokens import END_OF_TEXT, GRID_TOKENS, NAMED_TOKENS, check_special_tokens
+from dvse.vocabulary_changes import block_changes, run_changes, special_changes
 
 FORMAT_VERSION = 1
 MULTIPLE = 128
@@ -33,10 +35,11 @@ class Vocabulary:
         blocks: contiguous from id 0, in order of ids.
         special_tokens: name → id; ids lie in the special block, or in the text block where the
             text tokenizer already defines the token.
+        runs: audio codes that have an id together, in the order of those ids.
 
     Raises:
         VocabularyError: gaps, overlaps, a level without its predecessor, a special outside the
-            text and special blocks, or two specials on one id.
+            text and special blocks, two specials on one id, or runs that are not those of a block.
 
     >>> v = Vocabulary.create(text_size=1000, image=(1024, 1), audio=(200, 1))
     >>> v.image_ids([0, 1023]).tolist()
@@ -47,10 +50,17 @@ class Vocabulary:
     '<|image_17|>'
     """
 
-    def __init__(self, blocks: Sequence[Block], special_tokens: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        special_tokens: Mapping[str, int],
+        *,
+        runs: Sequence[Sequence[int]] = (),
+    ) -> None:
         self.blocks = tuple(blocks)
         self.special_tokens = dict(special_tokens)
-        check_blocks(self.blocks)
+        check_blocks(self.blocks, num_runs=len(runs))
+        self.runs = CodeRuns(num_codes=self.num_codes("audio"), runs=runs)
         check_special_tokens(self.special_tokens, limit=self.blocks[1].stop_id)
 
     @classmethod
@@ -115,7 +125,30 @@ class Vocabulary:
                         first_code=have,
                     )
                 )
-        return Vocabulary(blocks, self.special_tokens)
+        return Vocabulary(blocks, self.special_tokens, runs=self.runs.runs)
+
+    def grow_runs(self, runs: Sequence[Sequence[int]]) -> "Vocabulary":
+        """Return a vocabulary in which each of these runs of audio codes has an id; no id moves.
+
+        Args:
+            runs: those that are there, and new ones behind them.
+
+        Raises:
+            VocabularyError: other ones in place of those that are there, or codes of more levels.
+
+        >>> v = Vocabulary.create(text_size=10, audio=(4, 1)).grow_runs([(3, 3), (0, 3, 3)])
+        >>> ids = v.place_ids("audio", [[0], [3], [3], [1]])
+        >>> ids.tolist(), v.name_of(271), v.codes_of("audio", ids)[0].tolist()
+        ([271, 267], '<|audio_run_1|>', [0, 3, 3, 1])
+        """
+        have = len(self.runs)
+        if tuple(map(tuple, runs[:have])) != self.runs.runs:
+            raise VocabularyError(
+                f"the runs do not begin with the {have} of this vocabulary; learn on from those"
+            )
+        added = Block(name=RUNS, first_id=self.num_ids, size=len(runs) - have, first_code=have)
+        blocks = [*self.blocks, added] if added.size else self.blocks
+        return Vocabulary(blocks, self.special_tokens, runs=runs)
 
     @property
     def num_ids(self) -> int:
@@ -154,12 +187,9 @@ class Vocabulary:
         Raises:
             IdRangeError: the vocabulary has no such token.
         """
-        try:
-            return self.special_tokens[name]
-        except KeyError:
-            raise IdRangeError(
-                f"expected a special token of the vocabulary, received {name!r}"
-            ) from None
+        if name not in self.special_tokens:
+            raise IdRangeError(f"expected a special token of the vocabulary, received {name!r}")
+        return self.special_tokens[name]
 
     def num_codes(self, name: str) -> int:
         """Codes in each level of `image` or `audio`; 0 where the modality is missing."""
@@ -193,7 +223,7 @@ class Vocabulary:
             raise IdRangeError(
                 f"this vocabulary has {self.num_levels(name)} {name} levels, received level {level}"
             )
-        codes = _whole_numbers(codes, f"{name} codes")
+        codes = whole_numbers(codes, f"{name} codes")
         if codes.size and not (0 <= codes.min() and codes.max() < len(table)):
             raise IdRangeError(
                 f"expected {name} codes in 0..{len(table) - 1}, received "
@@ -209,8 +239,27 @@ class Vocabulary:
         """Return the ids of speech codes of one level, see `code_ids`."""
         return self.code_ids("audio", codes, level=level)
 
+    def place_ids(self, name: str, codes: Any) -> np.ndarray:
+        """Return the ids `int64 [m]` of one picture or recording, place by place.
+
+        Args:
+            name: `image` or `audio`.
+            codes: `[places, num_levels]`. Runs of audio codes that have an id get that one.
+
+        Raises:
+            IdRangeError: a code outside 0 … num_codes-1, or no such level.
+        """
+        codes = np.asarray(codes)
+        if name == "audio" and self.runs:
+            symbols = self.runs.encode(whole_numbers(codes, "audio codes").reshape(-1))
+            return self._tables.ids_by_symbol[symbols]
+        levels = [self.code_ids(name, codes[:, n], level=n) for n in range(codes.shape[1])]
+        return np.stack(levels, axis=1).reshape(-1)
+
     def codes_of(self, name: str, ids: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return `(codes, levels)`, both int64, of ids that all belong to one modality's blocks.
+
+        A run is as many codes as it holds, so there may be more codes than ids.
 
         Raises:
             IdRangeError: an id of another block.
@@ -222,7 +271,11 @@ class Vocabulary:
                 f"expected {name} ids, received {int(wrong.flat[0])} "
                 f"({self.name_of(int(wrong.flat[0]))})"
             )
-        return self._tables.codes[ids], self._tables.levels[ids]
+        codes, levels = self._tables.codes[ids], self._tables.levels[ids]
+        if name == "audio" and self.runs:
+            codes = self.runs.decode(codes.reshape(-1))
+            levels = np.zeros_like(codes)
+        return codes, levels
 
     def check_ids(self, ids: Any) -> np.ndarray:
         """Return `ids` as int64 if every one of them is in 0 … num_ids-1.
@@ -230,7 +283,7 @@ class Vocabulary:
         Raises:
             IdRangeError: an id outside, or ids that are no whole numbers.
         """
-        ids = _whole_numbers(ids, "ids")
+        ids = whole_numbers(ids, "ids")
         if ids.size and not (0 <= ids.min() and ids.max() < self.num_ids):
             wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
             raise IdRangeError(f"expected ids in 0..{self.num_ids - 1}, received {wrong}")
@@ -257,6 +310,8 @@ class Vocabulary:
             return piece if piece is not None else f"<text_{offset}>"
         if block.name == "special":
             return f"<|reserved_{offset}|>"
+        if block.name == RUNS:
+            return f"<|audio_run_{offset}|>"
         level = f"l{block.level}_" if block.level else ""
         return f"<|{block.name}_{level}{offset}|>"
 
@@ -270,23 +325,11 @@ class Vocabulary:
         >>> small.diff(small.grow("audio", num_codes=3))
         ['added: audio level 0 codes 0..2 at 270..272']
         """
-        mine, theirs = ({block_key(b): b for b in v.blocks} for v in (self, other))
-        lines = []
-        for key, block in mine.items():
-            if key not in theirs:
-                lines.append(f"removed: {describe_block(block)}")
-            elif theirs[key] != block:
-                lines.append(f"moved: {describe_block(block)} to {describe_block(theirs[key])}")
-        lines += [f"added: {describe_block(b)}" for key, b in theirs.items() if key not in mine]
-        for name in sorted(self.special_tokens.keys() | other.special_tokens.keys()):
-            old, new = self.special_tokens.get(name), other.special_tokens.get(name)
-            if old is None:
-                lines.append(f"added: {name} at {new}")
-            elif new is None:
-                lines.append(f"removed: {name} from {old}")
-            elif old != new:
-                lines.append(f"moved: {name} from {old} to {new}")
-        return lines
+        return [
+            *block_changes(self.blocks, other.blocks),
+            *run_changes(self.runs.runs, other.runs.runs),
+            *special_changes(self.special_tokens, other.special_tokens),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -295,6 +338,7 @@ class Vocabulary:
             "size": self.size,
             "blocks": [asdict(block) for block in self.blocks],
             "special_tokens": dict(self.special_tokens),
+            **({"runs": [list(run) for run in self.runs.runs]} if self.runs else {}),
         }
 
     @classmethod
@@ -309,16 +353,17 @@ class Vocabulary:
                 f"expected vocabulary format version {FORMAT_VERSION}, received "
                 f"{document.get('format_version')!r}; install the DVSE that wrote it"
             )
-        if set(document) != _FIELDS or not isinstance(document["special_tokens"], dict):
+        if set(document) - {"runs"} != _FIELDS or not isinstance(document["special_tokens"], dict):
             raise VocabularyError(
                 f"expected a vocabulary with the fields {sorted(_FIELDS)}, received "
                 f"{sorted(document)}"
             )
         try:
             blocks = [Block(**block) for block in document["blocks"]]
+            runs = [_codes_of_run(run) for run in document.get("runs", ())]
         except TypeError as error:
-            raise VocabularyError(f"expected a list of blocks; {error}") from None
-        vocabulary = cls(blocks, document["special_tokens"])
+            raise VocabularyError(f"expected a list of blocks, and one of runs; {error}") from None
+        vocabulary = cls(blocks, document["special_tokens"], runs=runs)
         if document.get("size") != vocabulary.size:
             raise VocabularyError(
                 f"expected vocabulary size {vocabulary.size}, received {document.get('size')!r}"
@@ -347,13 +392,7 @@ class Vocabulary:
 _FIELDS = {"format_version", "size", "blocks", "special_tokens"}
 
 
-def _whole_numbers(values: Any, what: str) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise IdRangeError(f"expected {what} of one shape, received lists of many") from None
-    if array.size == 0:
-        return array.astype(np.int64)
-    if array.dtype == bool or not np.issubdtype(array.dtype, np.integer):
-        raise IdRangeError(f"expected {what} to be whole numbers, received dtype {array.dtype}")
-    return array.astype(np.int64)
+def _codes_of_run(run: Any) -> list[int]:
+    if not isinstance(run, list) or any(type(code) is not int for code in run):
+        raise TypeError(f"expected a run as a list of codes, received {run!r:.60}")
+    return run

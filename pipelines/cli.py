@@ -42,6 +42,7 @@ COMMANDS = (
     Command(("train", "text"), "train a SentencePiece model", "train_text"),
     Command(("train", "image"), "train an image tokenizer", "train_image"),
     Command(("train", "audio"), "train speech units", "train_audio"),
+    Command(("train", "bpe"), "learn frequent runs of speech units", "train_bpe"),
     Command(("train", "decoder"), "train a decoder on token shards", "train_decoder"),
     Command(("import", "units"), "make a part of published speech units", "import_units"),
     Command(("import", "encoder"), "take in a published speech encoder", "import_encoder"),

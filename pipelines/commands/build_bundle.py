@@ -6,7 +6,8 @@ from pathlib import Path
 HELP = "Put trained parts together into a bundle, or grow a bundle; old ids never move."
 EXAMPLES = """\
   dvse build-bundle --text runs/text --image runs/image --audio runs/audio --output my-bundle
-  dvse build-bundle --base my-bundle --audio runs/bigger --output my-bundle-2"""
+  dvse build-bundle --base my-bundle --audio runs/bigger --output my-bundle-2
+  dvse build-bundle --base my-bundle --bpe runs/bpe --output my-bundle-bpe"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="PART",
             help=f"folder written by dvse train {modality}",
         )
+    parser.add_argument(
+        "--bpe",
+        type=Path,
+        metavar="RUNS",
+        help="folder written by dvse train bpe: recordings get fewer ids, which mean the same",
+    )
     parser.add_argument("--base", metavar="BUNDLE", help="bundle to grow")
     parser.add_argument(
         "--allow-new-encoder",
@@ -43,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = build_bundle(
         args.output,
         parts=parts,
+        runs=args.bpe,
         name=args.name,
         base=args.base,
         allow_new_encoder=args.allow_new_encoder,

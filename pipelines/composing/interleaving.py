@@ -84,10 +84,11 @@ class _Frames:
     """The frames of a recording, of which stretches can be taken out again."""
 
     def __init__(self, row: Mapping[str, Any], vocabulary: Vocabulary) -> None:
-        self._levels = vocabulary.num_levels("audio")
+        self._vocabulary = vocabulary
         self._rate: float = row["frame_rate_hz"]
         self._is_merged = row["durations"] is not None
-        units = np.asarray(row["ids"][1:-1], dtype=np.int64).reshape(-1, self._levels)
+        codes, _ = vocabulary.codes_of("audio", row["ids"][1:-1])
+        units = codes.reshape(-1, vocabulary.num_levels("audio"))
         lengths = row["durations"] if self._is_merged else np.ones(len(units), dtype=np.int64)
         self._frames = np.repeat(units, lengths, axis=0)
         begin, end = BRACKETS["audio"]
@@ -113,4 +114,5 @@ class _Frames:
             frame_rate_hz=self._rate,
             durations=durations,
         )
-        return Part(ids=np.concatenate([[begin], units.reshape(-1), [end]]), span=span)
+        ids = self._vocabulary.place_ids("audio", units)
+        return Part(ids=np.concatenate([[begin], ids, [end]]), span=span)

@@ -12,7 +12,8 @@ import torch
 from dvse.audio.merging import merge_repeats
 from dvse.errors import MissingExtraError, TrainingError
 from dvse.tokenizer import Tokenizer
-from pipelines.codebooks.code_pairs import CodePairs
+from pipelines.codebooks.run_figures import run_figures
+from pipelines.codebooks.run_learning import learn_runs
 from pipelines.codebooks.usage import CodebookUsage, count_codes
 from pipelines.evaluation.encoded import EncodedInput, encode_inputs
 from pipelines.evaluation.measures.abx import abx_error, draw_triples
@@ -55,7 +56,7 @@ def audio_figures(
     figures: dict[str, Any] = {
         "usage": [usage.figures() for usage in usages],
         "bitrate": _bitrate(tokenizer, usages, everything),
-        "pairs": _pairs(tokenizer, train, everything),
+        "runs": _runs(tokenizer, train, everything),
     }
     sequences = {TRAIN: train, **splits}
     if words:
@@ -193,34 +194,32 @@ def typical_segments(
     }
 
 
-def _pairs(
+def _runs(
     tokenizer: Tokenizer, train: Sequence[EncodedInput], inputs: Sequence[EncodedInput]
 ) -> dict[str, Any]:
-    """Return how much shorter recordings become where frequent runs of units are one id each.
+    """Return how much shorter recordings are where frequent runs of units are one id each.
 
-    Runs are learnt from `train`; merging of repeats, where the bundle has it, comes first.
+    The runs are the bundle's; where it has none, they are learnt from `train`. Merging of repeats,
+    where the bundle has it, comes first.
     """
     audio: Any = tokenizer.audio
+    runs = tokenizer.vocabulary.runs
     if audio.num_levels > 1:
-        return {"not_measured": "pairs of residual levels are not defined"}
-    try:
-        pairs = CodePairs.learn(
-            (audio.merge(entry.codes)[0][:, 0] for entry in train),
-            num_codes=audio.num_codes,
-            num_runs=_NUM_RUNS,
-        )
-    except TrainingError as error:
-        return {"not_measured": str(error)}
-    units = [audio.merge(entry.codes)[0][:, 0] for entry in inputs]
-    ids = [pairs.encode(some) for some in units]
-    lost = sum(not np.array_equal(pairs.decode(i), u) for i, u in zip(ids, units, strict=True))
-    before, after = sum(map(len, units)), sum(map(len, ids))
-    seconds = sum(entry.duration_s for entry in inputs)
+        return {"not_measured": "runs of residual levels are not defined"}
+    are_of_bundle = bool(runs)
+    if not are_of_bundle:
+        try:
+            units = (audio.merge(entry.codes)[0][:, 0] for entry in train)
+            runs = learn_runs(units, known=runs, num_runs=_NUM_RUNS)
+        except TrainingError as error:
+            return {"not_measured": str(error)}
     return {
-        "runs": len(pairs.runs),
-        "ids_per_s": round(after / seconds, 2),
-        "shortening": round(before / max(after, 1), 3),
-        "round_trip_failures": lost,
+        "of": "the bundle" if are_of_bundle else "this report, learnt from the training data",
+        **run_figures(
+            runs,
+            (audio.merge(entry.codes)[0][:, 0] for entry in inputs),
+            seconds=sum(entry.duration_s for entry in inputs),
+        ),
     }
 
 

@@ -5,10 +5,11 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
+from dvse.blocks import KINDS
 from dvse.encoding import Encoding
 from dvse.vocabulary import Vocabulary
 
-_MODALITIES = {1: "image", 2: "audio"}
+_MODALITIES = ("image", "audio")
 
 
 class KeptCodes:
@@ -21,10 +22,9 @@ class KeptCodes:
 
     def __init__(self, precision: str, vocabulary: Vocabulary) -> None:
         self._precision = precision
-        specials = list(vocabulary.special_tokens.values())
-        self._specials = np.array(sorted(specials), dtype=np.int64)
-        self._kept = dict.fromkeys(_MODALITIES.values(), 0)
-        self._codes = dict.fromkeys(_MODALITIES.values(), 0)
+        self._vocabulary = vocabulary
+        self._kept = dict.fromkeys(_MODALITIES, 0)
+        self._codes = dict.fromkeys(_MODALITIES, 0)
 
     def add(self, stored: Sequence[int], other: Encoding) -> None:
         """Count a row: its stored ids, and what the other precision makes of its input.
@@ -32,17 +32,21 @@ class KeptCodes:
         Where repeats are merged rows may differ in length; then the longest common runs count.
         """
         ids = np.asarray(stored, dtype=np.int64)
-        if len(ids) == len(other.ids):
-            for kind, modality in _MODALITIES.items():
-                is_code = (other.modality_ids == kind) & ~np.isin(ids, self._specials)
-                self._kept[modality] += int((ids == other.ids)[is_code].sum())
-                self._codes[modality] += int(is_code.sum())
-            return
-        modality = other.modality if other.modality in self._codes else "audio"
-        a, b = (row[~np.isin(row, self._specials)].tolist() for row in (ids, other.ids))
-        blocks = SequenceMatcher(a=a, b=b, autojunk=False).get_matching_blocks()
-        self._kept[modality] += sum(block.size for block in blocks)
-        self._codes[modality] += len(a)
+        for modality in _MODALITIES:
+            before, after = (self._places(modality, row) for row in (ids, other.ids))
+            self._codes[modality] += len(before)
+            if len(before) == len(after):
+                self._kept[modality] += int((before == after).sum())
+                continue
+            matcher = SequenceMatcher(a=before.tolist(), b=after.tolist(), autojunk=False)
+            self._kept[modality] += sum(block.size for block in matcher.get_matching_blocks())
+
+    def _places(self, modality: str, ids: np.ndarray) -> np.ndarray:
+        """The codes of one modality in a row, those of each level apart."""
+        vocabulary = self._vocabulary
+        mine = ids[vocabulary.kinds(ids) == KINDS.index(modality)]
+        codes, levels = vocabulary.codes_of(modality, mine)
+        return codes + levels * vocabulary.num_codes(modality)
 
     def lines(self) -> list[str]:
         """Return a line a modality: the share of the stored codes that stay."""

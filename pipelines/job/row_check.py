@@ -36,7 +36,7 @@ def check_row(row: Mapping[str, Any], grammar: Grammar) -> list[str]:
         problems.append(f"loss_mask has {len(mask)} values for {len(ids)} ids")
     durations = row.get("durations")
     if durations is not None:
-        units = (len(ids) - 2) // max(int(row["num_levels"]), 1)
+        units = _num_units(ids, grammar)
         if len(durations) != units or min(durations, default=1) < 1:
             problems.append(f"durations do not fit {units} units")
     return problems
@@ -70,4 +70,13 @@ def _is_plain(row: Mapping[str, Any], ids: np.ndarray, grammar: Grammar) -> bool
     if levels < 1 or len(body) % levels or not (v.kinds(body) == KINDS.index(modality)).all():
         return False
     _, found = v.codes_of(modality, body)
-    return bool((found == np.arange(len(body)) % levels).all())
+    return bool((found == np.arange(len(found)) % levels).all())
+
+
+def _num_units(ids: np.ndarray, grammar: Grammar) -> int:
+    v = grammar.vocabulary
+    try:
+        codes, _ = v.codes_of("audio", ids[1:-1])
+    except VocabularyError:
+        return -1  # no single recording
+    return len(codes) // max(v.num_levels("audio"), 1)

@@ -104,6 +104,8 @@ def _units(ids: np.ndarray, row: Mapping[str, Any], vocabulary: Vocabulary) -> I
     if len(starts) > _MOST_UNITS:
         words.append(f"… and {len(starts) - _MOST_UNITS} more")
     yield from _wrapped(words)
+    if len(ids) < len(codes):
+        yield f"{len(units):,} units in {len(ids):,} ids"
 
 
 def _wrapped(words: Sequence[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dvse.text.loading import load_text_tokenizer
 from dvse.tokenizer import Tokenizer
 from dvse.vocabulary import Vocabulary
 from pipelines.training.bundle_card import with_figures
+from pipelines.training.learnt_runs import LearntRuns
 
 # What a file's ids depend on beside the codebook; of the spec everything but what turns codes
 # back into pixels.
@@ -28,6 +30,7 @@ def build_bundle(
     output: Path,
     *,
     parts: Mapping[str, Path],
+    runs: Path | None = None,
     name: str | None = None,
     base: str | Path | None = None,
     allow_new_encoder: bool = False,
@@ -38,6 +41,7 @@ def build_bundle(
     Args:
         output: a directory that does not exist yet or is empty.
         parts: modality → folder that `dvse train` wrote. Text is needed unless `base` has it.
+        runs: folder that `dvse train bpe` wrote; those runs of audio codes get an id each.
         name: what the bundle calls itself; by default the directory's name.
         base: a bundle to grow: its ids keep their meaning, new codes are appended.
         allow_new_encoder: let a part bring another encoder under the codes of the base, as
@@ -46,8 +50,9 @@ def build_bundle(
 
     Raises:
         ConfigError: no text part, text given for a base, or `output` not empty.
-        VocabularyError: a codebook that is not the one it replaces and more codes behind, or
-            another encoder under it that was not allowed.
+        VocabularyError: a codebook that is not the one it replaces and more codes behind,
+            another encoder under it that was not allowed, or runs that were learnt on other codes
+            or do not begin with those of the base.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"{output}: expected a new or empty directory")
@@ -69,6 +74,19 @@ def build_bundle(
             if not allow_new_encoder:
                 _check_encoder(modality, old, part)
         tokenizers[modality] = grown
+    vocabulary = _vocabulary(old.vocabulary if old else None, tokenizers)
+    if runs is not None:
+        learnt = LearntRuns.load(runs)
+        if "audio" not in tokenizers:
+            raise ConfigError(f"{runs}: runs of audio codes need an audio part; pass --audio")
+        learnt.check(tokenizers["audio"])
+        vocabulary = vocabulary.grow_runs(learnt.runs)
+        sections["audio"] = _with_runs(sections["audio"], learnt.metrics, learnt.provenance)
+    elif old is not None and old.vocabulary.runs:
+        before = old.sections["audio"]
+        sections["audio"] = _with_runs(
+            sections["audio"], before.metrics.get("runs", {}), before.provenance.get("runs", {})
+        )
     with tempfile.TemporaryDirectory() as temporary:
         draft = Path(temporary)
         for modality, tokenizer in tokenizers.items():
@@ -77,7 +95,7 @@ def build_bundle(
         written = write_bundle(
             draft,
             name=name or output.name,
-            vocabulary=_vocabulary(old.vocabulary if old else None, tokenizers),
+            vocabulary=vocabulary,
             sections=sections,
             card=with_figures(card or (old.card if old else ""), sections),
         )
@@ -107,6 +125,17 @@ def _vocabulary(old: Vocabulary | None, tokenizers: Mapping[str, Any]) -> Vocabu
                 modality, num_codes=media.num_codes, num_levels=media.num_levels
             )
     return vocabulary
+
+
+def _with_runs(
+    section: Section, metrics: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> Section:
+    """What was said of runs of codes stands under a key of its own, whatever part is below them."""
+    return replace(
+        section,
+        metrics={**section.metrics, "runs": dict(metrics)},
+        provenance={**section.provenance, "runs": dict(provenance)},
+    )
 
 
 def _codebook(media: Any) -> Codebook | None:

@@ -154,7 +154,11 @@ class FakeAudioTokenizer(MediaTokenizer):
 
 
 def build_tokenizer(
-    text: Any, *, image: FakeImageTokenizer | None, audio: FakeAudioTokenizer | None
+    text: Any,
+    *,
+    image: FakeImageTokenizer | None,
+    audio: FakeAudioTokenizer | None,
+    runs: Sequence[Sequence[int]] = (),
 ) -> Tokenizer:
     """A front door over fakes."""
     shapes = {
@@ -168,7 +172,7 @@ def build_tokenizer(
         audio=audio,
         vocabulary=Vocabulary.create(
             text_size=text.size, text_specials=text.special_tokens, **shapes
-        ),
+        ).grow_runs(runs),
         profile=NumericsProfile.current(threads=1),
         name="fake",
         fingerprint="0" * 64,

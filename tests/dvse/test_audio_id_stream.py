@@ -1,5 +1,7 @@
 """Streamed ids are the ids of the whole recording, in whatever pieces it comes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -100,6 +102,34 @@ def test_merged_units_are_held_until_they_cannot_grow(tokenizer, monkeypatch):
     whole = tokenizer.encode(dvse.Audio(samples, sample_rate_hz=8_000)).ids
     for sizes in ([333], [5_000, 17], [100_000]):
         assert streamed(tokenizer, samples, 8_000, sizes).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize("merges", [False, True])
+def test_units_wait_for_the_run_they_are_in(tokenizer, monkeypatch, merges):
+    """Each id comes once no later unit can change it; together they are those of the whole."""
+    from dvse.tokenizer import Tokenizer
+
+    monkeypatch.setattr(tokenizer.audio, "merge_repeats", merges)
+    samples = np.concatenate([sound(8_000, 2), np.zeros(4_000, np.float32)])
+    units = tokenizer.decode(tokenizer.encode(dvse.Audio(samples, 8_000)).ids)[0].units[:, 0]
+    half = units[: len(units) // 2].tolist()
+    longer = (tuple(half[at : at + 4]) for at in range(0, len(half) - 4, 7))
+    runs = dict.fromkeys([*pairwise(half), *longer])
+    with_runs = Tokenizer(
+        **{n: getattr(tokenizer, n) for n in ("text", "image", "audio", "profile", "sections")},
+        name="runs",
+        fingerprint="0" * 64,
+        vocabulary=tokenizer.vocabulary.grow_runs(runs),
+    )
+    whole = with_runs.encode(dvse.Audio(samples, sample_rate_hz=8_000)).ids
+    assert len(whole) < len(units) and whole.max() >= tokenizer.vocabulary.num_ids
+    assert with_runs.decode(whole)[0].units[:, 0].tolist() == units.tolist()
+    for sizes in ([333, 5_000], [100_000]):
+        assert streamed(with_runs, samples, 8_000, sizes).tolist() == whole.tolist()
+    stream, begun = with_runs.audio_stream(8_000), 0
+    for piece in cut(samples, [2_000]):
+        begun += len(stream.push(piece)) > 0
+    assert begun > 2, "it does not wait for the end"
 
 
 def test_integers_and_channels_are_taken_like_those_of_an_array(tokenizer):

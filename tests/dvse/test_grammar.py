@@ -181,6 +181,25 @@ def test_a_picture_as_large_as_the_largest_side():
     assert accepts(grammar, picture(128, 1, states_size=True))
 
 
+def test_runs_stand_where_codes_stand():
+    """A recording of one level: codes and runs in any order, at least one of them."""
+    v = Vocabulary.create(text_size=2, audio=(3, 1)).grow_runs([(0, 1), (2, 2)])
+    v = v.grow("audio", num_codes=4)
+    grammar = Grammar(vocabulary=v)
+    begin, end = (v.special_tokens[f"<|{side}_of_audio|>"] for side in ("begin", "end"))
+    grammar.check([0, begin, *v.place_ids("audio", [[2], [2], [3], [0], [1], [0]]), end, 1])
+    state = grammar.start()
+    state.push(begin)
+    codes = [int(i) for i in range(v.num_ids) if v.kinds(i) == 3]
+    assert len(codes) == 6  # four codes, two runs
+    assert np.flatnonzero(grammar.allowed_mask(state)).tolist() == codes
+    state.push(codes[-2])  # a run
+    assert np.flatnonzero(grammar.allowed_mask(state)).tolist() == sorted([*codes, end])
+    for wrong in ([v.num_ids - 2], [begin, end], [begin, codes[0], 0, end]):
+        with pytest.raises(GrammarError):
+            grammar.check(wrong)
+
+
 @pytest.mark.parametrize(
     ("ids", "message"),
     [

@@ -94,6 +94,22 @@ def test_repeats_are_merged_across_windows_and_their_durations_kept(fakes):
     assert encoding.durations.dtype == np.int32
 
 
+@pytest.mark.parametrize("merges", [False, True])
+def test_runs_of_units_are_one_id_and_come_apart_again(fakes, merges):
+    tokenizer = fakes.build(audio=fakes.Audio(merges=merges), runs=[(3, 1), (0, 0), (0, 7)])
+    encoding = tokenizer.encode([Text("a"), Audio(recording(3, 3, 1, 0, 0, 7))])
+    shown = names(tokenizer, encoding)[-5:-1] if merges else names(tokenizer, encoding)[-6:-1]
+    if merges:  # the units 3 1 0 7: runs are of units, durations of each of them
+        assert shown[-2:] == ["<|audio_run_0|>", "<|audio_run_2|>"]
+        assert encoding.spans[1].durations.tolist() == [2, 1, 2, 1]
+    else:
+        runs = ["<|audio_run_0|>", "<|audio_run_1|>", "<|audio_7|>"]
+        assert shown[-4:] == ["<|audio_3|>", *runs]
+    (_, segment) = tokenizer.decode(encoding.ids)
+    assert segment.units[:, 0].tolist() == ([3, 1, 0, 7] if merges else [3, 3, 1, 0, 0, 7])
+    tokenizer.grammar.check(encoding.ids)
+
+
 def test_an_interleaved_row(tokenizer):
     row = [Image(picture(1, 1)), Text("What?"), Audio(recording(1)), Text("")]
     encoding = tokenizer.encode(row)

@@ -177,6 +177,69 @@ def test_a_bigger_codebook_continues_in_a_new_block():
     ]
 
 
+def test_runs_get_ids_behind_all_others():
+    # text 0..9, special 10..265, audio 266..269, image 270..271
+    v = Vocabulary.create(text_size=10, audio=(4, 1)).grow("image", num_codes=2)
+    first = v.grow_runs([(3, 3), (0, 3, 3)])
+    assert [first.name_of(i) for i in (272, 273)] == ["<|audio_run_0|>", "<|audio_run_1|>"]
+    assert first.place_ids("audio", [[0], [3], [3], [3], [3], [1]]).tolist() == [273, 272, 267]
+    assert first.code_ids("audio", [0, 3, 3]).tolist() == [266, 269, 269]  # codes stay codes
+    codes, levels = first.codes_of("audio", [273, 272, 267])
+    assert codes.tolist() == [0, 3, 3, 3, 3, 1] and levels.tolist() == [0] * 6
+    assert {KINDS[k] for k in first.kinds([272, 273])} == {"audio"}
+
+    # More codes, then more runs: each in a block of its own, and no id moves.
+    grown = first.grow("audio", num_codes=6).grow_runs([(3, 3), (0, 3, 3), (5, 1)])
+    assert grown.place_ids("audio", [[5], [1], [4], [3], [3]]).tolist() == [276, 274, 272]
+    assert grown.codes_of("audio", [276, 274, 272])[0].tolist() == [5, 1, 4, 3, 3]
+    assert v.diff(grown) == [
+        "added: audio runs 0..1 at 272..273",
+        "added: audio level 0 codes 4..5 at 274..275",
+        "added: audio runs 2..2 at 276..276",
+    ]
+    assert (grown.num_codes("audio"), grown.num_levels("audio"), len(grown.runs)) == (6, 1, 3)
+    read = Vocabulary.from_dict(json.loads(json.dumps(grown.to_dict())))
+    assert read == grown and read.fingerprint == grown.fingerprint != first.fingerprint
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 8), min_size=2, max_size=4).map(tuple), unique=True),
+    st.lists(st.integers(0, 8), max_size=30),
+    st.integers(9, 12),
+)
+def test_runs_lose_nothing_and_growing_moves_none_of_them(runs, codes, num_codes):
+    v = Vocabulary.create(text_size=5, image=(3, 2), audio=(9, 1)).grow_runs(runs)
+    ids = v.place_ids("audio", np.array(codes, dtype=np.int64)[:, None])
+    assert v.codes_of("audio", ids)[0].tolist() == codes
+    grown = v.grow("audio", num_codes=num_codes).grow("image", num_codes=4, num_levels=2)
+    assert grown.codes_of("audio", ids)[0].tolist() == codes
+    assert grown.place_ids("audio", np.array(codes)[:, None].astype(int)).tolist() == ids.tolist()
+    names = [v.name_of(i) for i in range(v.num_ids)]
+    assert len(set(names)) == v.num_ids == len({*names, *map(grown.name_of, range(v.num_ids))})
+
+
+def test_runs_that_cannot_be():
+    v = Vocabulary.create(text_size=10, audio=(4, 1)).grow_runs([(3, 3), (0, 1)])
+    with pytest.raises(VocabularyError, match="do not begin with the 2 of this vocabulary"):
+        v.grow_runs([(0, 1), (3, 3)])
+    with pytest.raises(VocabularyError, match=r"expected at least two codes in 0\.\.3"):
+        v.grow_runs([*v.runs.runs, (0, 4)])
+    for levels in (v.grow, Vocabulary.create(text_size=10, audio=(4, 2)).grow_runs):
+        with pytest.raises(VocabularyError, match="runs of residual levels are not defined"):
+            levels("audio", num_codes=4, num_levels=2) if levels == v.grow else levels([(1, 1)])
+    document = v.to_dict()
+    for change, reason in (
+        ({"runs": [[3, 3]]}, "a block of 1 runs of audio codes, received one of 2"),
+        ({"runs": [[3, 3], [3, "x"]]}, "a run as a list of codes"),
+        ({"runs": 3}, "one of runs"),
+        ({"extra": 1}, "expected a vocabulary with the fields"),
+    ):
+        with pytest.raises(VocabularyError, match=reason):
+            Vocabulary.from_dict({**document, **change})
+    other = Vocabulary.create(text_size=10, audio=(4, 1)).grow_runs([(3, 3), (0, 2)])
+    assert v.diff(other) == ["moved: audio run 1, [0, 1], is [0, 2]"]
+
+
 @pytest.mark.parametrize("shape", [(3, 1), (4, 0), (0, 1)])
 def test_a_codebook_never_shrinks(shape):
     v = Vocabulary.create(text_size=10, image=(4, 1))

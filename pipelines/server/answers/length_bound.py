@@ -32,6 +32,7 @@ class LengthBound:
         self._longest_piece = max(len(text.piece_bytes(i)) for i in range(text.size))
         self._preparer = tokenizer.preparer
         self._levels = {m: tokenizer.vocabulary.num_levels(m) for m in tokenizer.sections}
+        self._longest_run = int(tokenizer.vocabulary.runs.lengths.max(initial=1))
         self._merges = tokenizer.audio is not None and tokenizer.audio.merge_repeats
 
     def least_tokens(self, items: Sequence[Item]) -> int:
@@ -66,4 +67,5 @@ class LengthBound:
             return _AT_LEAST_ONE
         info = soundfile.info(io.BytesIO(data))
         samples = info.frames * preparer.sample_rate_hz // info.samplerate
-        return _BRACKETS + preparer.grid.num_frames(samples) * self._levels["audio"]
+        num_codes = preparer.grid.num_frames(samples) * self._levels["audio"]
+        return _BRACKETS + -(-num_codes // self._longest_run)

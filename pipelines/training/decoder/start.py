@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from dvse.blocks import RUNS
 from dvse.errors import BundleError, TrainingError
 from dvse.text.hugging_face import HuggingFaceText
 from dvse.tokenizer import Tokenizer
@@ -160,3 +161,14 @@ def _begin_at_centroids(decoder: DvseForCausalLM, tokenizer: Tokenizer) -> None:
         with torch.no_grad():
             centroids = book.decode(codes.unsqueeze(1))
         initialize_rows(decoder, range(int(ids[0]), int(ids[-1]) + 1), centroids)
+        if name == "audio":
+            _begin_runs(decoder, tokenizer, centroids)
+
+
+def _begin_runs(decoder: DvseForCausalLM, tokenizer: Tokenizer, centroids: torch.Tensor) -> None:
+    """Let an id that is a run of codes begin at the mean of their centroids."""
+    vocabulary = tokenizer.vocabulary
+    means = [centroids[list(run)].mean(0) for run in vocabulary.runs.runs]
+    for block in (b for b in vocabulary.blocks if b.name == RUNS):
+        rows = torch.stack(means[block.first_code : block.first_code + block.size])
+        initialize_rows(decoder, range(block.first_id, block.stop_id), rows)

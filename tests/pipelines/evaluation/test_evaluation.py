@@ -84,9 +84,10 @@ def test_figures_page_and_verdicts(tokenizer, data, tmp_path):
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["image"]["pictures"] == 4
     assert metrics["audio"]["splits"]["unknown"]["abx_across_speakers"] is True
-    pairs, bitrate = metrics["audio"]["pairs"], metrics["audio"]["bitrate"]
-    assert pairs["shortening"] > 1 and pairs["round_trip_failures"] == 0
-    assert pairs["ids_per_s"] * pairs["shortening"] == pytest.approx(
+    runs, bitrate = metrics["audio"]["runs"], metrics["audio"]["bitrate"]
+    assert runs["codes_per_id"] > 1 and runs["round_trip_failures"] == 0
+    assert runs["of"].startswith("this report")  # the bundle has none
+    assert runs["ids_per_s"] * runs["codes_per_id"] == pytest.approx(
         bitrate["units_per_s"], rel=0.01
     )
     assert metrics["audio"]["splits"]["unknown"]["changed"]["gain_0_5_db"] <= 1

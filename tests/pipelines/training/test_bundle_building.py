@@ -25,6 +25,7 @@ from dvse.storage.part import Part
 from dvse.text.sentencepiece import SentencePieceText
 from pipelines.cli import main
 from pipelines.training.bundle_building import build_bundle
+from pipelines.training.learnt_runs import LearntRuns, codes_sha256
 
 LINES = [f"{n} the quick brown fox jumps over {n * 7} lazy dogs; who watches?" for n in range(99)]
 SIZES = {
@@ -163,6 +164,77 @@ def test_a_codebook_grows_behind_its_old_codes(small, tmp_path):
     codes, _ = tokenizer.vocabulary.codes_of("audio", encoding.ids[1:-1])
     assert codes.max() >= 6, "a code of the new block is in use"
     assert tokenizer.decode(encoding.ids)[0].units[:, 0].tolist() == codes.tolist()
+
+
+def learnt_runs(small, runs, num_codes=6):
+    audio = dvse.load(small, threads=1).audio
+    return LearntRuns(
+        num_codes=num_codes,
+        codes_sha256=codes_sha256(audio, num_codes),
+        runs=runs,
+        metrics={"runs": len(runs)},
+        provenance={"command": "dvse train bpe"},
+    )
+
+
+def test_runs_get_ids_behind_and_stay_when_the_codebook_grows(small, tmp_path):
+    old = dvse.load(small, threads=1)
+    units = old.decode(old.encode(dvse.Audio(NOISE, 8000)).ids)[0].units[:, 0].tolist()
+    run = tuple(units[10:12])
+    learnt_runs(small, [run]).save(tmp_path / "bpe")
+    words = ["--base", str(small), "--bpe", str(tmp_path / "bpe"), "--output", str(tmp_path / "b")]
+    assert main(["build-bundle", *words]) == 0
+    bundle = Bundle.open(tmp_path / "b")
+    assert old.vocabulary.diff(bundle.vocabulary) == ["added: audio runs 0..0 at 562..562"]
+    about = bundle.sections["audio"]
+    assert about.metrics == {"purity": 0.5, "runs": {"runs": 1}}
+    assert about.provenance == {"data": ["noise"], "runs": {"command": "dvse train bpe"}}
+    assert bundle.fingerprint != Bundle.open(small).fingerprint
+    new = dvse.load(bundle.folder, threads=1)
+    ids = new.encode(dvse.Audio(NOISE, 8000)).ids
+    assert 562 in ids and new.decode(ids)[0].units[:, 0].tolist() == units
+    assert old.decode(ids[ids < 562])  # ids of the base mean there what they meant
+    again = dvse.load(new.save(tmp_path / "copy"), threads=1)
+    assert again.fingerprint == new.fingerprint
+
+    # More codes come behind the run; what was learnt and said of it stays.
+    part = audio_part(tmp_path / "part", 9)
+    grown = build_bundle(tmp_path / "grown", parts={"audio": part}, base=bundle.folder)
+    assert bundle.vocabulary.diff(grown.vocabulary) == [
+        "added: audio level 0 codes 6..8 at 563..565"
+    ]
+    assert grown.vocabulary.runs.runs == (run,)
+    assert grown.sections["audio"].metrics["runs"] == {"runs": 1}
+    # Runs learnt before the codebook grew still fit, and those of the base come first.
+    learnt_runs(small, [run, (5, 5)]).save(tmp_path / "more")
+    more = build_bundle(tmp_path / "m", parts={}, base=grown.folder, runs=tmp_path / "more")
+    assert more.vocabulary.name_of(566) == "<|audio_run_1|>"
+
+
+def test_runs_of_other_codes_are_refused(small, text_part, tmp_path):
+    def build(runs, base=small, **parts):
+        runs.save(tmp_path / "bpe")
+        build_bundle(tmp_path / "out", parts=parts, base=base, runs=tmp_path / "bpe")
+
+    good = learnt_runs(small, [(1, 2)])
+    with pytest.raises(VocabularyError, match="learnt on another codebook, of 6 codes"):
+        build(replace(good, codes_sha256="0" * 64))
+    with pytest.raises(VocabularyError, match="learnt on another codebook, of 7 codes"):
+        build(replace(good, num_codes=7))
+    with pytest.raises(ConfigError, match="need an audio part"):
+        build(good, base=None, text=text_part)
+    for text, reason in (
+        ("[]", "expected format 'dvse-runs'"),
+        ("{", "expected JSON"),
+        ('{"format": "dvse-runs", "format_version": 1, "num_codes": 2, "runs": [[1]]}', "run 0"),
+        ('{"format": "dvse-runs", "format_version": 1, "num_codes": 2}', "'runs'"),
+    ):
+        (tmp_path / "bpe" / "runs.json").write_text(text)
+        with pytest.raises(BundleFormatError, match=reason):
+            LearntRuns.load(tmp_path / "bpe")
+    with pytest.raises(BundleNotFoundError, match="written by dvse train bpe"):
+        LearntRuns.load(tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
