@@ -19,12 +19,14 @@ from dvse.storage.local_cache import LocalCache
 class PartCut:
     """Which windows of one part a worker needs; stands where a `BatchCut` stands for one set.
 
-    A step is a window here, and its number is the part's own.
+    A step is a window here, and its number is the part's own. What lies behind `stop_window` is not
+    read any more.
     """
 
     part: int
     schedule: Schedule
     cut: BatchCut
+    stop_window: int
     batch_size: int = 1
 
     @property
@@ -38,7 +40,8 @@ class PartCut:
 
     def is_mine(self, window: np.ndarray) -> np.ndarray:
         """Return for each window of the part whether a batch of this worker holds it."""
-        return self.cut.is_mine(self.schedule.window(self.part, window))
+        is_mine = self.cut.is_mine(self.schedule.window(self.part, window))
+        return is_mine & (window < self.stop_window)
 
 
 class MixtureReader:
@@ -77,13 +80,14 @@ class MixtureReader:
                 shards.paths,
                 shards.row_lengths,
                 stream.until(counts[part]),
-                PartCut(part=part, schedule=schedule, cut=cut),
+                PartCut(part=part, schedule=schedule, cut=cut, stop_window=counts[part]),
                 use_cache=use_cache,
                 cache=cache,
             )
             for part, (shards, stream) in enumerate(zip(sets, streams, strict=True))
         ]
         self._stack = ExitStack()
+        self._together = np.zeros(0, dtype=self._id_dtype)
 
     def __enter__(self) -> Self:
         for reader in self._readers:
@@ -109,9 +113,12 @@ class MixtureReader:
         windows = (self._cut.windows(steps)[:, None] + np.arange(size)).reshape(-1)
         part, number = self._schedule.places(windows)
         # Each part's windows lie together while they are filled, in a dtype as narrow as the
-        # shards', and take their places in one go.
+        # shards', and take their places in one go. The room for it is used again.
         ids = np.empty((len(windows), length), dtype=np.int64)
-        together = np.full(len(windows) * length, self._pad_id, dtype=self._id_dtype)
+        if len(self._together) < ids.size:
+            self._together = np.empty(ids.size, dtype=self._id_dtype)
+        together = self._together[: ids.size]
+        together.fill(self._pad_id)
         order = np.argsort(part, kind="stable")
         edges = np.searchsorted(part[order], np.arange(len(self._readers) + 1))
         starts, lengths, masks = [], [], []

@@ -84,16 +84,17 @@ class ContinuousPacking(Packing):
     def lay_out(self, lengths: np.ndarray, begin: int) -> Pieces:
         """Cut the stream every `length` ids."""
         ends = begin + np.cumsum(lengths)
-        end = int(ends[-1]) if len(ends) else begin
         starts = ends - lengths
-        # A piece begins where a document or a window begins.
-        windows = np.arange(begin + -begin % self.length, end, self.length)
-        cuts = np.union1d(starts, windows)
-        stops = np.append(cuts[1:], end)[: len(cuts)]
-        document = np.searchsorted(ends, cuts, side="right")
-        return Pieces(
-            document=document, start=cuts - starts[document], length=stops - cuts, position=cuts
-        )
+        # A piece begins where a document or a window begins: one for each window of a document.
+        first = starts // self.length
+        num_pieces = (ends - 1) // self.length - first + 1
+        document = np.repeat(np.arange(len(lengths)), num_pieces)
+        first_piece = np.cumsum(num_pieces) - num_pieces
+        window = np.arange(len(document)) + (first - first_piece)[document]
+        position = np.maximum(starts[document], window * self.length)
+        start = position - starts[document]
+        length = np.append(position[1:], ends[-1:]) - position
+        return Pieces(document=document, start=start, length=length, position=position)
 
 
 class WholePacking(Packing):

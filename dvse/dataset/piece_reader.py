@@ -138,10 +138,10 @@ class PieceReader:
             length = held.pieces.length[mine]
             target = held.pieces.position[mine] + np.repeat(shift, high - low)
             to, begin_at = _where(target, length), held.begin[mine]
-            ids[to] = _gathered(held.ids, begin_at, length)
+            _gather(held.ids, begin_at, length, out=ids, to=to)
             if held.mask is not None:
                 mask = np.ones(len(ids), dtype=bool) if mask is None else mask
-                mask[to] = _gathered(held.mask, begin_at, length)
+                _gather(held.mask, begin_at, length, out=mask, to=to)
             starts.append(target)
             lengths.append(length)
         for past in [n for n in self._held if n < blocks.stop - 1]:
@@ -240,12 +240,25 @@ def _runs(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _gathered(values: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return `values[begins[i] : begins[i] + lengths[i]]` of all i, end to end."""
+def _gather(
+    values: np.ndarray,
+    begins: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    out: np.ndarray,
+    to: slice | np.ndarray,
+) -> None:
+    """Write `values[begins[i] : begins[i] + lengths[i]]` of all i, end to end, into `out[to]`."""
     if lengths.sum() < _SLICED_FROM * max(len(lengths), 1):
-        return values[_runs(begins, lengths)]
+        out[to] = values[_runs(begins, lengths)]
+        return
     ends = (begins + lengths).tolist()
-    return np.concatenate([values[a:b] for a, b in zip(begins.tolist(), ends, strict=True)])
+    slices = [values[a:b] for a, b in zip(begins.tolist(), ends, strict=True)]
+    # Without a copy in between, where no id has to be widened on the way.
+    if isinstance(to, slice) and out.dtype == values.dtype:
+        np.concatenate(slices, out=out[to])
+    else:
+        out[to] = np.concatenate(slices)
 
 
 def _where(target: np.ndarray, length: np.ndarray) -> slice | np.ndarray:
