@@ -12,9 +12,8 @@ Learn which runs of speech units are frequent (byte pair encoding), from token s
 dvse build-bundle --bpe gives each of them an id behind all others: recordings become shorter,
 nothing is lost, and no old id changes its meaning."""
 EXAMPLES = """\
-  dvse tokenize speech/ --bundle my-bundle --output tokens
   dvse train bpe --tokens tokens --bundle my-bundle --num-runs 1024 --output runs/bpe
-  dvse build-bundle --base my-bundle --bpe runs/bpe --output my-bundle-bpe"""
+  # then: dvse build-bundle --base my-bundle --bpe runs/bpe --output my-bundle-bpe"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -35,10 +35,12 @@ from dvse.tokenizer import Tokenizer
 from pipelines.composing.parts import Composed
 from pipelines.composing.recipe import Recipe
 from pipelines.composing.templates import LeftOut, Template, Words
+from pipelines.engines.spread import spread
 from pipelines.export.format import PieceRecord
 from pipelines.export.journal import MANIFEST, ExportJournal
 from pipelines.export.output_file import FilePart, write_whole
 
+FORMAT = "tokens"
 LEFT_OUT = "left_out.jsonl"
 
 _PROVENANCE = pa.schema(
@@ -95,6 +97,7 @@ def compose(
     recipe: Recipe,
     tokenizer: Tokenizer,
     *,
+    num_workers: int = 1,
     overwrite: bool = False,
 ) -> ComposeSummary:
     """Compose what is missing and return the summary.
@@ -104,12 +107,15 @@ def compose(
         output: directory of the new ones.
         recipe: the templates.
         tokenizer: of the bundle.
+        num_workers: processes; they never change a byte.
         overwrite: delete what an earlier run left there.
 
     Raises:
         ShardError: no shards, a corrupt one, or a row that the grammar does not allow.
         ConfigError: shards of another bundle, or a directory that holds something else.
         ResumeError: another recipe or other shards were begun there.
+        StorageError: the disk is full; what is finished stays.
+        WorkerDiedError: a process was killed.
     """
     paths = [path for folder in tokens for path in _shards(folder, tokenizer)]
     composer = _Composer(output, recipe, tokenizer)
@@ -125,7 +131,7 @@ def compose(
             journal.erase()
         journal.begin(
             {
-                "format": "tokens",
+                "format": FORMAT,
                 "version": 1,
                 "bundle_fingerprint": tokenizer.fingerprint,
                 "recipe": dict(recipe.files),
@@ -137,18 +143,20 @@ def compose(
         missing = [task for task in tasks if task.number not in records]
         if missing:
             journal.reopen()
-        for task in missing:
-            records[task.number] = composer.write(task)
-            journal.commit(task.number, records[task.number])
+        name = "shard {0.number} ({0.name} of {0.path.name})".format
+        for task, record in spread(composer.write, missing, num_workers, name=name):
+            records[task.number] = record
+            journal.commit(task.number, record)
         return _finish(journal, recipe, tokenizer, tasks, records, len(missing))
 
 
 class _Composer:
-    """Writes shards of composed rows."""
+    """Writes shards of composed rows; goes to other processes, so it holds no encoder."""
 
     def __init__(self, output: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:
-        self._output, self._recipe, self._tokenizer = output, recipe, tokenizer
+        self._output, self._recipe = output, recipe
         vocabulary = tokenizer.vocabulary
+        self._grammar, self._id_dtype = tokenizer.grammar, vocabulary.id_dtype
         self._words = Words(
             vocabulary=vocabulary, text=tokenizer.text, tasks=recipe.task_ids(vocabulary)
         )
@@ -202,7 +210,7 @@ class _Composer:
     def _row(self, one: Composed, task: _Task) -> dict[str, Any]:
         encoding = one.encoding(self._levels)
         try:
-            self._tokenizer.grammar.check(encoding.ids)
+            self._grammar.check(encoding.ids)
         except VocabularyError as error:
             raise ShardError(
                 f"{task.path}: {one.id} would be no legal stream ({error}); run dvse verify on "
@@ -216,7 +224,7 @@ class _Composer:
             source=one.inputs[0]["source"] if len(digests) == 1 else None,
             sha256=_sha256(digests) if is_known else None,
             loss_mask=one.loss_mask(),
-            id_dtype=self._tokenizer.vocabulary.id_dtype,
+            id_dtype=self._id_dtype,
         )
 
 
@@ -289,7 +297,7 @@ def _finish(
         parts.append(write_whole(output, LEFT_OUT, lines))
         journal.write_manifest(
             {
-                "format": "tokens",
+                "format": FORMAT,
                 "version": 1,
                 "bundle": tokenizer.name,
                 "bundle_fingerprint": tokenizer.fingerprint,

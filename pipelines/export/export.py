@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dvse.errors import DvseError, IdRangeError, StorageError
+from dvse.errors import IdRangeError
 from pipelines.export.format import ExportFormat, PieceRecord
 from pipelines.export.in_store import made_here
 from pipelines.export.journal import MANIFEST, ExportJournal
@@ -94,16 +94,8 @@ def _export_here(
         raise IdRangeError(f"--end-id: expected an id in 0..{size - 1}, received {settings.end_id}")
     plan = Plan(settings, shards, kind.id_dtype(size))
     journal = ExportJournal(settings.output)
-    try:
-        with journal.locked():
-            return _export(kind, plan, journal, num_workers, overwrite, progress)
-    except OSError as error:
-        if isinstance(error, DvseError):
-            raise
-        raise StorageError(
-            f"{settings.output}: the export could not be written ({error.strerror or error}); make "
-            "room, then run the same command again: what is finished stays"
-        ) from error
+    with journal.locked():
+        return _export(kind, plan, journal, num_workers, overwrite, progress)
 
 
 def _export(

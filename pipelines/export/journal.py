@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dvse.errors import ConfigError, ResumeError, ShardError
+from dvse.errors import ConfigError, DvseError, ResumeError, ShardError, StorageError
 from dvse.storage.atomic_file import TEMPORARY_PREFIX, write_atomically
 from pipelines.export.format import PieceRecord
 from pipelines.export.output_file import FilePart
@@ -44,6 +44,7 @@ class ExportJournal:
         Raises:
             ConfigError: another export is at work there, it holds something else, or it cannot
                 be made.
+            StorageError: the disk is full, or what is written cannot be; what is finished stays.
         """
         self._refuse_strangers()
         try:
@@ -58,7 +59,15 @@ class ExportJournal:
                 raise ConfigError(
                     f"{self.output}: another export is writing there; wait for it or stop it"
                 ) from None
-            yield
+            try:
+                yield
+            except OSError as error:
+                if isinstance(error, DvseError):
+                    raise
+                raise StorageError(
+                    f"{self.output}: it could not be written ({error.strerror or error}); make "
+                    "room, then run the same command again: what is finished stays"
+                ) from error
 
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Write down what is exported, or check that it is what was begun here.
@@ -139,7 +148,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         reason = (
-            "it is not finished; run dvse export again"
+            "it is not finished; run the same command again"
             if (folder / _FOLDER).exists()
             else "expected a directory written by dvse export"
         )

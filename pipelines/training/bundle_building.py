@@ -65,43 +65,37 @@ def build_bundle(
     tokenizers = {m: _load(m, s, old.folder / m) for m, s in sections.items()} if old else {}
     for modality, folder in parts.items():
         part = Part.load(folder, modality=modality)
-        about = {"metrics": part.metrics, "provenance": part.provenance}
-        sections[modality] = Section(spec=part.spec, **about)
-        grown = _load(modality, sections[modality], folder)
-        if modality in tokenizers:
-            assert old is not None
+        section = Section(spec=part.spec, metrics=part.metrics, provenance=part.provenance)
+        grown = _load(modality, section, folder)
+        if old is not None and modality in tokenizers:
             _check_meaning(modality, _codebook(tokenizers[modality]), _codebook(grown))
             if not allow_new_encoder:
                 _check_encoder(modality, old, part)
-        tokenizers[modality] = grown
+        sections[modality], tokenizers[modality] = section, grown
     vocabulary = _vocabulary(old.vocabulary if old else None, tokenizers)
     if runs is not None:
-        learnt = LearntRuns.load(runs)
-        if "audio" not in tokenizers:
-            raise ConfigError(f"{runs}: runs of audio codes need an audio part; pass --audio")
-        learnt.check(tokenizers["audio"])
-        vocabulary = vocabulary.grow_runs(learnt.runs)
-        sections["audio"] = _with_runs(sections["audio"], learnt.metrics, learnt.provenance)
-    elif old is not None and old.vocabulary.runs:
-        before = old.sections["audio"]
-        sections["audio"] = _with_runs(
-            sections["audio"], before.metrics.get("runs", {}), before.provenance.get("runs", {})
-        )
+        vocabulary = vocabulary.grow_runs(_learnt(runs, tokenizers).runs)
+    _say_of_runs(sections, old, runs)
+    _install(
+        output,
+        tokenizers,
+        name=name or output.name,
+        vocabulary=vocabulary,
+        sections=sections,
+        card=with_figures(card or (old.card if old else ""), sections),
+    )
+    return Bundle.open(output)
+
+
+def _install(output: Path, tokenizers: Mapping[str, Any], **about: Any) -> None:
+    """Write a bundle, see that it loads, and only then move it to its place."""
     with tempfile.TemporaryDirectory() as temporary:
         draft = Path(temporary)
         for modality, tokenizer in tokenizers.items():
             (draft / modality).mkdir()
             tokenizer.save_files(draft / modality)
-        written = write_bundle(
-            draft,
-            name=name or output.name,
-            vocabulary=vocabulary,
-            sections=sections,
-            card=with_figures(card or (old.card if old else ""), sections),
-        )
-        Tokenizer.from_bundle(written)
+        Tokenizer.from_bundle(write_bundle(draft, **about))
         install_bundle(draft, output)
-    return Bundle.open(output)
 
 
 def _load(modality: str, section: Section, folder: Path) -> Any:
@@ -127,11 +121,26 @@ def _vocabulary(old: Vocabulary | None, tokenizers: Mapping[str, Any]) -> Vocabu
     return vocabulary
 
 
-def _with_runs(
-    section: Section, metrics: Mapping[str, Any], provenance: Mapping[str, Any]
-) -> Section:
-    """What was said of runs of codes stands under a key of its own, whatever part is below them."""
-    return replace(
+def _learnt(folder: Path, tokenizers: Mapping[str, Any]) -> LearntRuns:
+    learnt = LearntRuns.load(folder)
+    if "audio" not in tokenizers:
+        raise ConfigError(f"{folder}: runs of audio codes need an audio part; pass --audio")
+    learnt.check(tokenizers["audio"])
+    return learnt
+
+
+def _say_of_runs(sections: dict[str, Section], old: Bundle | None, folder: Path | None) -> None:
+    """What is said of runs of codes stands under a key of its own, whatever part is below them."""
+    if folder is not None:
+        learnt = LearntRuns.load(folder)
+        metrics, provenance = learnt.metrics, learnt.provenance
+    elif old is not None and old.vocabulary.runs:
+        before = old.sections["audio"]
+        metrics, provenance = (x.get("runs", {}) for x in (before.metrics, before.provenance))
+    else:
+        return
+    section = sections["audio"]
+    sections["audio"] = replace(
         section,
         metrics={**section.metrics, "runs": dict(metrics)},
         provenance={**section.provenance, "runs": dict(provenance)},

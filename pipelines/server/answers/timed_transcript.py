@@ -14,6 +14,7 @@ import numpy as np
 from dvse.audio.decoding import opened
 from dvse.encoding import Encoding, Span
 from dvse.items import Audio
+from dvse.vocabulary import Vocabulary
 from pipelines.server.answers.generation import WholeAnswer
 from pipelines.server.answers.spoken_words import SpokenWord, spoken_words
 from pipelines.server.answers.subtitles import TimedText
@@ -55,7 +56,7 @@ class TimedTranscript:
         """
         content = answer.content
         ids = [token.id for token in answer.tokens]
-        units = _Units.of(prompt, serving.model.tokenizer.vocabulary.num_levels("audio"))
+        units = _Units.of(prompt, serving.model.tokenizer.vocabulary)
         is_refusal = content.strip() in serving.model.introduction.refusals
         words = [] if is_refusal else spoken_words(ids, serving.model.tokenizer.text)
         if not words or len(words) > units.num_frames:
@@ -110,17 +111,23 @@ def _line_starts(
 
 @dataclass(frozen=True, kw_only=True)
 class _Units:
-    """The units of a recording in a row, and the frames that they stand for."""
+    """The units of a recording in a row, or runs of them, and the frames that they stand for."""
 
     span: Span
     num_levels: int
     durations: np.ndarray
 
     @classmethod
-    def of(cls, prompt: Encoding, num_levels: int) -> "_Units":
+    def of(cls, prompt: Encoding, vocabulary: Vocabulary) -> "_Units":
+        num_levels = vocabulary.num_levels("audio")
         span = next(span for span in prompt.spans if span.modality == "audio")
-        num_units = (span.stop - span.start - 2) // num_levels
-        durations = np.ones(num_units, int) if span.durations is None else span.durations
+        places = prompt.ids[span.start + 1 : span.stop - 1 : num_levels]
+        units = np.ones(len(places), int)
+        if vocabulary.runs:
+            units = np.array([len(vocabulary.codes_of("audio", [id])[0]) for id in places])
+        durations = units
+        if span.durations is not None:
+            durations = np.add.reduceat(span.durations, np.cumsum(units) - units)
         return cls(span=span, num_levels=num_levels, durations=durations)
 
     @property

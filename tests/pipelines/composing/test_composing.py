@@ -300,6 +300,46 @@ def test_the_same_bytes_after_a_stop_at_every_shard(tokens, recipe, tokenizer, t
     assert contents(out) == contents(whole)
 
 
+def test_workers_never_change_a_byte(tokens, recipe, tokenizer, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    composed(tokens, whole, recipe, tokenizer)
+    composed(tokens, out, recipe, tokenizer, num_workers=2)
+    assert contents(out) == contents(whole)
+
+
+def test_composed_rows_are_proved_against_what_they_were_made_of(
+    tokens, recipe, tokenizer, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    composed(tokens, out, recipe, tokenizer)
+    words = ["verify", str(out), "--against", str(tokens)]
+    assert main(words) == 0
+    rows = [r for p in sorted(out.glob("shard-*.parquet")) for r in read_shard(p).to_pylist()]
+    compared = f"{len(rows)} documents and {sum(len(row['ids']) for row in rows)} ids compared"
+    assert f"{compared}, 0 problems" in capsys.readouterr().out
+
+    # A code changed in a stored row, and a row that went away: named by the rows they are in.
+    changed = shutil.copytree(tokens, tmp_path / "changed" / tokens.name)
+    path = changed / shard_name(0)
+    table = read_shard(path).to_pylist()
+    table[0]["ids"][3] += 1
+    del table[1]
+    write_shard(path, table, schema=shard_schema("uint16"),
+                metadata=ShardMetadata.of(tokenizer).to_schema_metadata())  # fmt: skip
+    assert main(["verify", str(out), "--against", str(changed)]) == 1
+    said = capsys.readouterr().err
+    assert "descriptions/cat.png: 2 codes of image are of no row of its own" in said
+    assert "descriptions/dog.png: no row 'dog.png' in" in said
+
+    shard = out / shard_name(0)
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert main(words) == 1
+    assert "shard-000000.parquet: missing, or not the bytes" in capsys.readouterr().err
+    (out / "dvse-export.json").unlink()
+    assert main(words) == 1
+    assert "it is not finished; run the same command again" in capsys.readouterr().err
+
+
 def test_another_recipe_or_other_shards_are_not_gone_on_with(tokens, tokenizer, tmp_path):
     out, recipe = tmp_path / "out", write_recipe(tmp_path)
     composed(tokens, out, recipe, tokenizer)
