@@ -10,7 +10,7 @@ from pipelines.job.plan import read_listing
 from pipelines.job.reconciliation import differences
 from pipelines.job.stored_rows import StoredRows
 from pipelines.sources.contents import are_there
-from pipelines.sources.entry import FAILURES, GAPS, UNOPENED, Entry, Stamp
+from pipelines.sources.entry import FAILURE, FAILURES, GAPS, UNOPENED, Entry, Stamp
 from pipelines.sources.listing import Lister
 from pipelines.sources.registry import SourceOptions, make_source
 
@@ -75,7 +75,9 @@ def _today(entry: Entry, lister: Lister, options: SourceOptions) -> Entry:
     is_same = (stamp, caption_stamp) == (entry.stamp, entry.caption_stamp)
     is_pointing = entry.media_sha256 is not None
     is_looked_at = entry.kind in (UNOPENED, "hub") or not (is_same or stamp is None) or is_pointing
-    if entry.members or not is_looked_at:
+    # What failed for where it lies (an unknown ending, a manifest inside a folder) has no stamp.
+    is_misplaced = entry.kind == FAILURE and entry.stamp is None
+    if entry.members or is_misplaced or not is_looked_at:
         return entry
     now = list(lister.entries([entry.path]))
     if not now or now[0].kind in FAILURES or (is_same and not _are_there(now[0], options)):

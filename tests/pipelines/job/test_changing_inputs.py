@@ -507,6 +507,17 @@ def today(output):
     return differences_today(journal, journal.markers(), size=4, options=SourceOptions())
 
 
+def test_what_failed_for_where_it_lies_is_no_change(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a")
+    (folder / "list.csv").write_text("path\na.txt\n")
+    (folder / "b.unknown").write_text("?")
+    assert run([folder], out).num_errors == 2
+    assert today(out) == []
+    assert run([folder], out).num_errors == 2
+
+
 @pytest.mark.parametrize("ending", WRITERS)
 def test_verify_can_tell(tmp_path, ending):
     out = tmp_path / "out"
