@@ -74,6 +74,14 @@ def test_every_folder_says_in_one_line_what_it_is_for() -> None:
         assert first.endswith(".") and len(first) > 20 and (not rest or not rest[0]), folder
 
 
+def test_no_docstring_only_points_elsewhere() -> None:
+    nodes = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            says = (ast.get_docstring(node) or "") if isinstance(node, nodes) else ""
+            assert re.match(r"See (`|the module)", says) is None, f"{path}: {node.name}: {says}"
+
+
 def test_no_pickles_and_no_weights_outside_bundles() -> None:
     for path in ROOT.rglob("*"):
         if any(part in (".venv", ".git", "runs", "demo") for part in path.parts):

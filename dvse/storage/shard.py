@@ -29,6 +29,7 @@ from dvse.errors import DvseError, IdRangeError, ShardError
 from dvse.remote.remote_path import Location, RemotePath
 from dvse.storage.arrow_arrays import array_of
 from dvse.storage.atomic_file import write_atomically
+from dvse.storage.parquet_bytes import parquet_bytes
 
 if TYPE_CHECKING:
     from dvse.tokenizer import Tokenizer
@@ -230,23 +231,7 @@ def encode_shard(
         # With the lengths in the footer a reader can plan an epoch without reading a row.
         pairs[f"{_PREFIX}lengths"] = json.dumps([len(r["ids"]) for r in rows], separators=_TIGHT)
     table = pa.table(columns, schema=schema.with_metadata(pairs))
-    sink = pa.BufferOutputStream()
-    # Everything that could change the bytes is said here, defaults included.
-    pq.write_table(
-        table,
-        sink,
-        version="2.6",
-        data_page_version="1.0",
-        compression="zstd",
-        compression_level=3,
-        use_dictionary=["modality"],
-        write_statistics=False,
-        row_group_size=_ROWS_PER_GROUP,
-        data_page_size=1 << 20,
-        write_batch_size=1024,
-        store_schema=True,
-    )
-    return memoryview(sink.getvalue())
+    return parquet_bytes(table, dictionaries=["modality"], row_group_size=_ROWS_PER_GROUP)
 
 
 def find_shards(folder: Location) -> list[Location]:

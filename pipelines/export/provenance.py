@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from dvse.storage.parquet_bytes import parquet_bytes
 from pipelines.export.documents import PROVENANCE, Documents
 from pipelines.export.journal import PROVENANCE_FOLDER
 from pipelines.export.output_file import FilePart, write_whole
 from pipelines.export.plan import Piece
 
+_ROWS_PER_GROUP = 1 << 20
 SCHEMA = pa.schema(
     [
         pa.field("split", pa.string(), nullable=False),
@@ -49,19 +50,8 @@ class Provenance:
     def write(self, folder: Path) -> FilePart:
         """Write the piece's file."""
         table = pa.Table.from_batches(self._batches, schema=SCHEMA)
-        sink = pa.BufferOutputStream()
-        # Everything that could change the bytes is said here, defaults included.
-        pq.write_table(
-            table,
-            sink,
-            version="2.6",
-            data_page_version="1.0",
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=["split", "modality"],
-            write_statistics=False,
-            row_group_size=1 << 20,
-            store_schema=True,
+        data = parquet_bytes(
+            table, dictionaries=["split", "modality"], row_group_size=_ROWS_PER_GROUP
         )
         name = f"{PROVENANCE_FOLDER}/{self._piece.split}-{self._piece.number:06d}.parquet"
-        return write_whole(folder, name, memoryview(sink.getvalue()))
+        return write_whole(folder, name, data)

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from dvse.errors import ConfigError
-from pipelines.filtering.row_filter import Refusal, RowFilter, check_range, outside
+from pipelines.filtering.row_filter import Refusal, RowFilter, check_bounds, check_range, outside
 from pipelines.settings import setting
 
 
@@ -55,12 +54,7 @@ class GridFilter(RowFilter):
     most_aspect: float | None = setting(None, "longer side over shorter side")
 
     def __post_init__(self) -> None:
-        given = [bound for bound in (self.least_side, self.most_aspect) if bound is not None]
-        if not given or min(given) < 1:
-            raise ConfigError(
-                f"[{self.name}]: expected bounds of at least 1, received least_side "
-                f"{self.least_side}, most_aspect {self.most_aspect}"
-            )
+        check_bounds(self.name, least_side=self.least_side, most_aspect=self.most_aspect)
 
     def judge(self, row: Mapping[str, Any]) -> Refusal | None:
         """Look at the sides; what is no single picture passes."""

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dvse.errors import ConfigError
 from pipelines.filtering.media_filter import PictureFilter, PictureSize
-from pipelines.filtering.row_filter import Refusal, outside
+from pipelines.filtering.row_filter import Refusal, check_bounds, outside
 from pipelines.settings import setting
 
 
@@ -18,12 +17,7 @@ class ResolutionFilter(PictureFilter):
     most_aspect: float | None = setting(None, "longer side over shorter side")
 
     def __post_init__(self) -> None:
-        given = [bound for bound in (self.least_side, self.most_aspect) if bound is not None]
-        if not given or min(given) < 1:
-            raise ConfigError(
-                f"[{self.name}]: expected bounds of at least 1, received least_side "
-                f"{self.least_side}, most_aspect {self.most_aspect}"
-            )
+        check_bounds(self.name, least_side=self.least_side, most_aspect=self.most_aspect)
 
     def judge(self, size: PictureSize) -> Refusal | None:
         """Compare the sides."""

@@ -46,6 +46,20 @@ class RowFilter(ABC):
         return {}
 
 
+def check_bounds(name: str, *, least_side: float | None, most_aspect: float | None) -> None:
+    """Refuse a filter of pictures that bounds nothing, or by less than 1.
+
+    Raises:
+        ConfigError: which filter.
+    """
+    given = [bound for bound in (least_side, most_aspect) if bound is not None]
+    if not given or min(given) < 1:
+        raise ConfigError(
+            f"[{name}]: expected bounds of at least 1, received least_side {least_side}, "
+            f"most_aspect {most_aspect}"
+        )
+
+
 def check_range(name: str, least: float | None, most: float | None) -> None:
     """Raise `ConfigError` unless at least one bound is given, none negative, in rising order."""
     given = [bound for bound in (least, most) if bound is not None]

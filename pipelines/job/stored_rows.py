@@ -58,13 +58,6 @@ class StoredRows:
             self._held_errors = partition, lines
         return self._held_errors[1].get(number)
 
-    def has_any(self, numbers: range) -> bool:
-        """Whether a finished partition holds one of these numbers."""
-        if not numbers:
-            return False
-        first, last = numbers[0] // self._size, numbers[-1] // self._size
-        return any(p in self._markers for p in range(first, last + 1))
-
 
 def is_same(row: Mapping[str, Any], record: Record) -> bool:
     """Whether a record would give this row: the same name, place, text and bytes."""

@@ -55,7 +55,7 @@ class Opened:
 
 
 class Shelf:
-    """See the module; lives in one event loop.
+    """The models of a server by name, as many as memory holds; lives in one event loop.
 
     Args:
         entries: the first is what a request without a model gets.

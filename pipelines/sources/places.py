@@ -24,7 +24,7 @@ def file_place(path: str) -> FilePlace:
 def slice_place(path: str, offset: int, num_bytes: int, member: str = "") -> Place:
     """Return the place of a range of a file, given its path or address."""
     kind = RemoteSlice if is_address(path) else SlicePlace
-    return kind(path, offset, num_bytes, member)
+    return kind(path, offset, num_bytes, member=member)
 
 
 @dataclass(frozen=True, slots=True)

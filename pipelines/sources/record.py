@@ -11,7 +11,7 @@ nothing is ever left out silently.
 import os
 import stat
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -112,23 +112,29 @@ class FilePlace(Place):
 
 
 @dataclass(frozen=True, slots=True)
-class SlicePlace(Place):
-    """A range of a file: a member of an uncompressed tar."""
+class MemberPlace(Place):
+    """Bytes that are no file of their own, under the name that they have where they lie."""
 
-    file: str
-    offset: int
-    num_bytes: int
-    member: str = ""
+    member: str = field(default="", kw_only=True)
 
     @property
     def path(self) -> str | None:
-        """None: the file holds more than these bytes."""
+        """None: no file holds exactly these bytes."""
         return None
 
     @property
     def name(self) -> str:
         """The name of the member."""
         return self.member
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePlace(MemberPlace):
+    """A range of a file: a member of an uncompressed tar."""
+
+    file: str
+    offset: int
+    num_bytes: int
 
     def read(self) -> bytes:
         """Read the range."""
@@ -149,21 +155,10 @@ class SlicePlace(Place):
 
 
 @dataclass(frozen=True, slots=True)
-class HeldPlace(Place):
+class HeldPlace(MemberPlace):
     """Bytes that travel with the record."""
 
     data: bytes
-    member: str = ""
-
-    @property
-    def path(self) -> str | None:
-        """None: there is no file."""
-        return None
-
-    @property
-    def name(self) -> str:
-        """The name of the member."""
-        return self.member
 
     def read(self) -> bytes:
         """Return the bytes."""

@@ -240,7 +240,7 @@ def _one_media(value: Any, column: str, kind: str, folder: str) -> ItemRef:
         path = None if data is not None else value
     if data is not None:
         kind = kind_of_bytes(data) or kind
-        place = HeldPlace(bytes(data), path if isinstance(path, str) else "")
+        place = HeldPlace(bytes(data), member=path if isinstance(path, str) else "")
         return ItemRef(kind=kind, place=place)  # type: ignore[arg-type]
     if path:
         if is_address(path) and scheme_of(path) not in STORES:

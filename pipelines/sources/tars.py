@@ -223,7 +223,7 @@ def _place(
     if links is not None and not member.issparse():
         return slice_place(path, member.offset_data, member.size, member.name)
     file: IO[bytes] | None = archive.extractfile(member)
-    return HeldPlace(b"" if file is None else file.read(), member.name)
+    return HeldPlace(b"" if file is None else file.read(), member=member.name)
 
 
 def _linked_place(member: tarfile.TarInfo, path: str, links: TarLinks | None) -> Place:

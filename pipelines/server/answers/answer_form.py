@@ -41,7 +41,7 @@ class JsonForm(AnswerForm):
     field: str = "response_format"
 
     def grammar(self) -> str:
-        """See `AnswerForm.grammar`."""
+        """Return one rule: a document of the schema."""
         return f"start: {_json_rule(self.schema, self.field)}"
 
 
@@ -70,7 +70,7 @@ class CallForm(AnswerForm):
     text: JsonForm | None = None
 
     def grammar(self) -> str:
-        """See `AnswerForm.grammar`."""
+        """Return a rule for each function, and for text where no call has to be made."""
         times = f"{{1,{_MOST_CALLS}}}" if self.is_parallel else ""
         lines = [f"start: {'calls' if self.is_required else 'calls | text'}", f"calls: call{times}"]
         names = [f"call_{n}" for n in range(len(self.functions))]

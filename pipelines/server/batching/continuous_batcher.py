@@ -120,7 +120,7 @@ class ContinuousBatcher(Batcher):
             return self._number
 
     def pool(self, ids: list[int], first: int) -> "Future[torch.Tensor]":
-        """See `Batcher.pool`.
+        """Queue a row whose states are wanted, between the steps of answers.
 
         Raises:
             ValueError: a row that is empty or longer than the context.
@@ -130,7 +130,7 @@ class ContinuousBatcher(Batcher):
     def attention(
         self, ids: list[int], first: int, seen: tuple[int, int]
     ) -> "Future[torch.Tensor]":
-        """See `Batcher.attention`.
+        """Queue a row whose attention is wanted, between the steps of answers.
 
         Raises:
             ValueError: a row that is empty or longer than the context, or sees what comes later.
@@ -146,7 +146,7 @@ class ContinuousBatcher(Batcher):
             self._lock.notify()
 
     def offer(self, number: int, draft: Iterable[int]) -> None:
-        """See `Batcher.offer`."""
+        """Note a guess for the next step; a later one takes its place."""
         with self._lock:
             self._offers[number] = tuple(draft)
             self._lock.notify()

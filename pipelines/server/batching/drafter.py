@@ -77,7 +77,7 @@ class ModelDrafter(Drafter):
         self._penalty = shut.masked_fill(legal.allowed, 0.0).to(runner.device)
 
     def draft(self, sequences: Iterable[Sequence]) -> None:
-        """See `Drafter.draft`; all answers go through the small model side by side."""
+        """Guess with the small model, which all answers go through side by side."""
         placed = [(s, read) for s in sequences if s.room > 0 and (read := self._place(s))]
         fed = {s.number: read.rest_of([*s.prompt, *s.answer]) for s, read in placed}
         found = self._read_on(placed, fed)
@@ -100,7 +100,7 @@ class ModelDrafter(Drafter):
                 phases[sequence.number] = self._legal.after(phases[sequence.number], token)
 
     def forget(self, number: int) -> None:
-        """See `Drafter.forget`."""
+        """Give back the pages of an answer that is over."""
         read = self._read.pop(number, None)
         if read is not None:
             self._spans.give_back(read.start, read.length)

@@ -69,7 +69,7 @@ class PooledRow(RowPass):
     _sum: torch.Tensor | None = None
 
     def result(self) -> torch.Tensor:
-        """See `RowPass.result`."""
+        """Return the mean state, `[hidden_size]`."""
         assert self._sum is not None
         return (self._sum / (len(self.ids) - self.first)).cpu()
 
@@ -90,7 +90,7 @@ class AttendedRow(RowPass):
     _parts: list[torch.Tensor] = field(default_factory=list)
 
     def result(self) -> torch.Tensor:
-        """See `RowPass.result`."""
+        """Return how much each position looks at those that are seen."""
         return torch.cat(self._parts).cpu()
 
     def _run(self, runner: Runner, plan: StepPlan, wanted_from: int) -> None:

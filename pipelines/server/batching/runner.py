@@ -97,13 +97,13 @@ class LocalRunner(Runner):
 
     @torch.inference_mode()
     def states(self, plan: StepPlan) -> torch.Tensor:
-        """See `Runner.states`."""
+        """Return the last hidden states, without the rows that fill up the block."""
         states = _whole(self._run(self._model.model, plan).last_hidden_state)
         return states[0, : len(plan.ids)].float()
 
     @torch.inference_mode()
     def attention(self, plan: StepPlan, watch: Watch) -> torch.Tensor:
-        """See `Runner.attention`; of this process's heads."""
+        """Return what the heads of this process look at."""
         self._cache.watch(watch)
         self._run(self._model.model, plan)
         return self._cache.watched()

@@ -33,12 +33,12 @@ class LeadingRunner(Runner):
         return self._local.step(plan)
 
     def states(self, plan: StepPlan) -> torch.Tensor:
-        """See `Runner.states`."""
+        """Return the states, which every process has whole."""
         self._tell("states", plan)
         return self._local.states(plan)
 
     def attention(self, plan: StepPlan, watch: Watch) -> torch.Tensor:
-        """See `Runner.attention`: the mean over the heads of all processes."""
+        """Return the mean over the heads of all processes."""
         self._tell("attention", plan, watch)
         return _over_all(self._local.attention(plan, watch), self._group)
 

@@ -100,7 +100,7 @@ class EdgeBatcher(Batcher):
         self._local.start()
 
     def submit(self, request: GenerationRequest, sink: Sink) -> int:
-        """See `Batcher.submit`."""
+        """Ask the large model, and let the small one guess ahead of it."""
         answer = _Answer(request=request, sink=sink)
         with self._lock:
             if self._is_stopping:
@@ -127,11 +127,11 @@ class EdgeBatcher(Batcher):
     def attention(
         self, ids: list[int], first: int, seen: tuple[int, int]
     ) -> "Future[torch.Tensor]":
-        """See `Batcher.attention`: the small model's own."""
+        """Queue a row for the small model, whose attention it is."""
         return self._local.attention(ids, first, seen)
 
     def cancel(self, number: int) -> None:
-        """See `Batcher.cancel`; the large model notices that nobody listens."""
+        """Drop a request here; the large model notices that nobody listens."""
         with self._lock:
             answer = self._answers.pop(number, None)
             if answer is not None:
@@ -140,7 +140,7 @@ class EdgeBatcher(Batcher):
             self._local.cancel(answer.local)
 
     def offer(self, number: int, draft: Sequence[int]) -> None:
-        """See `Batcher.offer`: guesses from elsewhere are for the small model."""
+        """Hand guesses from elsewhere to the small model."""
         answer = self._answers.get(number)
         if answer is not None and answer.local is not None:
             self._local.offer(answer.local, draft)
@@ -152,7 +152,7 @@ class EdgeBatcher(Batcher):
         return replace(self._local.stats(), drafted_tokens=drafted, accepted_tokens=accepted)
 
     def stop(self, deadline_s: float) -> None:
-        """See `Batcher.stop`."""
+        """Take no more requests, let the small model finish, fail what is left."""
         with self._lock:
             self._is_stopping = True
         self._pool.shutdown(wait=False, cancel_futures=True)
