@@ -104,6 +104,9 @@ class DvseConfig(GlmConfig):
     GLM's special ids (`pad_token_id`, `eos_token_id`) are only taken where the vocabulary reaches
     that far.
 
+    `use_qk_norm` (GLM-4.5) norms queries and keys, head by head; `use_sandwich_norm` (GLM-4-0414)
+    norms what attention and FFN give, too.
+
     The token gate:
 
     - `use_token_gate`: each layer has a gate that decides per token whether its FFN runs.
@@ -151,6 +154,9 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
     num_key_value_heads: Any = 2
     head_dim: Any = None
     pad_token_id: int | None = None
+
+    use_qk_norm: bool = False
+    use_sandwich_norm: bool = False
 
     use_token_gate: bool = False
     gate_thresholds: list[float | int] | None = None

@@ -1,13 +1,22 @@
-"""Reading a GLM-4 `config.json` as this model's."""
+"""Reading the `config.json` of GLM-4, GLM-4-0414 and GLM-4.5 as this model's."""
 
+from collections.abc import Callable
 from typing import Any
 
-from transformers import GlmConfig
+from transformers import Glm4Config, Glm4MoeConfig, GlmConfig
 
 from .errors import ModelConfigError
 
-# Written by transformers, meaningless for another architecture.
-_NOT_TRANSLATED = ("architectures", "transformers_version", "model_type", "auto_map")
+# Written by transformers, or of parts that are left behind (further tokens at once).
+_NOT_TRANSLATED = {
+    *("architectures", "transformers_version", "model_type", "auto_map"),
+    *("num_mtp_layers", "num_nextn_predict_layers"),
+}
+_FAMILY: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "glm": (GlmConfig, {}),
+    "glm4": (Glm4Config, {"use_sandwich_norm": True}),
+    "glm4_moe": (Glm4MoeConfig, {}),
+}
 
 
 def translate_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -19,10 +28,11 @@ def translate_config(config: dict[str, Any]) -> dict[str, Any]:
     kind = config.get("model_type", "dvse")
     if kind == "dvse":
         return config
-    if kind != "glm":
+    if kind not in _FAMILY:
         raise ModelConfigError(
-            f"expected a config.json of model_type 'dvse' or 'glm', got {kind!r}: GLM-4 loads in "
-            "transformers' own layout, for example glm-4-9b-chat-hf."
+            f"expected a config.json of model_type dvse, {', '.join(_FAMILY)}, got {kind!r}: GLM-4 "
+            "loads in transformers' own layout, for example glm-4-9b-chat-hf."
         )
-    fields = GlmConfig.from_dict(config).to_dict()
-    return {key: fields[key] for key in fields if key not in _NOT_TRANSLATED}
+    family, ours = _FAMILY[kind]
+    fields = family.from_dict(config).to_dict()  # type: ignore[attr-defined]
+    return {key: fields[key] for key in fields if key not in _NOT_TRANSLATED} | ours

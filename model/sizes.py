@@ -181,9 +181,9 @@ def tokens_that_fit(
 ) -> int:
     """Tokens whose keys and values fit beside the weights on `num_cards` cards; 0 if none.
 
-    Weights and cache are spread evenly over the cards, as tensor parallelism does, with a copy of
-    what it does not cut (embedding, norms, routers, gates) on each; each card keeps
-    `reserve_bytes` for the runtime and activations.
+    Weights and cache are spread evenly over the cards, as tensor parallelism does (the embedding
+    by its rows), with a copy of what it does not cut (norms, routers, gates) on each; each card
+    keeps `reserve_bytes` for the runtime and activations.
 
     Example:
         >>> from model import preset
@@ -191,7 +191,7 @@ def tokens_that_fit(
         130842
     """
     counts = count_parameters(config)
-    copied = counts.embedding + counts.norms + counts.routers + counts.gates
+    copied = counts.norms + counts.routers + counts.gates
     room = num_cards * (card_bytes - reserve_bytes) - weight_bytes(config, weights)
     room -= round((num_cards - 1) * copied * (4.0 if weights == "fp32" else 2.0))
     return max(0, room // kv_bytes_per_token(config, cache))
@@ -215,13 +215,13 @@ def _part_of(name: str) -> str:
     for mark, part in (
         ("embed_tokens", "embedding"),
         ("lm_head", "head"),
+        ("norm", "norms"),
         ("self_attn", "attention"),
         ("token_gate", "gates"),
         ("mlp.shared_experts", "shared_experts"),
         ("mlp.experts", "routed_experts"),
         ("mlp.gate.", "routers"),
         ("mlp.", "dense_ffn"),
-        ("norm", "norms"),
     ):
         if mark in name:
             return part

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..linear import Linear
 from ..rotary import RotaryTable, rotate
+from .norm import PlainRMSNorm
 
 
 class PlainAttention(nn.Module):
@@ -41,6 +42,9 @@ class PlainAttention(nn.Module):
         self.k_proj = Linear(config.hidden_size, key_size, bias=config.attention_bias)
         self.v_proj = Linear(config.hidden_size, key_size, bias=config.attention_bias)
         self.o_proj = Linear(query_size, config.hidden_size, bias=False)
+        eps, has_norms = config.rms_norm_eps, config.use_qk_norm
+        self.q_norm = PlainRMSNorm(self.head_dim, eps=eps) if has_norms else None
+        self.k_norm = PlainRMSNorm(self.head_dim, eps=eps) if has_norms else None
 
     def forward(
         self,
@@ -60,6 +64,8 @@ class PlainAttention(nn.Module):
         query = self.q_proj(hidden_states).view(shape).transpose(1, 2)
         key = self.k_proj(hidden_states).view(shape).transpose(1, 2)
         value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            query, key = self.q_norm(query), self.k_norm(key)
         query, key = rotate(query, position_embeddings), rotate(key, position_embeddings)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)

@@ -7,7 +7,7 @@ loaded. So the defaults of `DvseConfig` are not said again here.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class PlainConfig:
     tie_word_embeddings: bool
     bundle_fingerprint: str | None
     dtype: str
+    use_qk_norm: bool = False  # files of before these two do not have them
+    use_sandwich_norm: bool = False
 
     @classmethod
     def read(cls, path: Path) -> "PlainConfig | None":
@@ -55,7 +57,12 @@ class PlainConfig:
             "rotary_size": int(given["head_dim"] * rope["partial_rotary_factor"]),
             "gate_thresholds": None if thresholds is None else tuple(thresholds),
         }
-        read = {one.name: given[one.name] for one in fields(cls) if one.name not in made}
+        wanted = [one for one in fields(cls) if one.name not in made]
+        read = {
+            one.name: given[one.name]
+            for one in wanted
+            if one.name in given or one.default is MISSING
+        }
         return cls(**read, **made)
 
     def gate_threshold(self, layer_idx: int) -> float:
@@ -74,6 +81,7 @@ _WHOLE_NUMBERS = (
     "max_position_embeddings",
 )
 _SWITCHES = ("attention_bias", "use_token_gate", "tie_word_embeddings")
+_LATER_SWITCHES = ("use_qk_norm", "use_sandwich_norm")
 # What else stands in a file and does not touch an answer: training, experts that are not there,
 # how others find the code. A key that is in neither list is for the full decoder to judge.
 _WITHOUT_EFFECT = frozenset(
@@ -118,6 +126,7 @@ def _is_plain(given: Mapping[str, Any]) -> bool:
         and given.keys() <= _WITHOUT_EFFECT | _READ | {one.name for one in fields(PlainConfig)}
         and all(type(given.get(name)) is int and given[name] > 0 for name in _WHOLE_NUMBERS)
         and all(type(given.get(name)) is bool for name in _SWITCHES)
+        and all(type(given.get(name, False)) is bool for name in _LATER_SWITCHES)
         and type(given.get("rms_norm_eps")) is float
         and isinstance(given.get("dtype"), str)
         and given["num_attention_heads"] % given["num_key_value_heads"] == 0

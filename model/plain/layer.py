@@ -32,6 +32,11 @@ class PlainLayer(nn.Module):
         self.token_gate = TokenGate(config.hidden_size) if config.use_token_gate else None
         self.input_layernorm = self.norm_class(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = self.norm_class(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_self_attn_layernorm = self.post_mlp_layernorm = None
+        if config.use_sandwich_norm:  # GLM-4-0414: behind both, too
+            size, eps = config.hidden_size, config.rms_norm_eps
+            self.post_self_attn_layernorm = self.norm_class(size, eps=eps)
+            self.post_mlp_layernorm = self.norm_class(size, eps=eps)
 
     def make_ffn(self, config: Any, layer_idx: int) -> nn.Module:
         """Return what stands behind the gate."""
@@ -57,15 +62,21 @@ class PlainLayer(nn.Module):
             position_embeddings=position_embeddings,
             **kwargs,
         )
+        if self.post_self_attn_layernorm is not None:
+            attended = self.post_self_attn_layernorm(attended)
         residual = hidden_states + attended
         normed = self.post_attention_layernorm(residual)
         if self.token_gate is None:
-            return residual + self.mlp(normed)
+            return residual + self._feed_forward(normed)
         return run_gated(
-            self.mlp,
+            self._feed_forward,
             normed,
             residual,
             self.token_gate(normed),
             self.config.gate_threshold(self.layer_idx),
             training=self.training,
         )
+
+    def _feed_forward(self, normed: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.mlp(normed)
+        return output if self.post_mlp_layernorm is None else self.post_mlp_layernorm(output)

@@ -3,11 +3,9 @@
 import logging
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvse.errors import BundleFormatError, ConfigError
-from dvse.storage.finding import SHIPPED
 from pipelines.answering.introduction import introduction_of
 from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.answering.light_loading import load_to_answer
@@ -16,8 +14,9 @@ from pipelines.server.batching.config import BatchingConfig
 from pipelines.server.batching.continuous_batcher import ContinuousBatcher
 from pipelines.server.batching.drafter import Drafter, ModelDrafter
 from pipelines.server.batching.runner import LocalRunner, Runner
+from pipelines.server.memory import cache_bytes, weight_bytes_of
 from pipelines.server.served_model import ServedModel
-from pipelines.server.settings import LoadingConfig
+from pipelines.server.settings import AUTO, LoadingConfig
 from pipelines.server.torch_threads import run_in_passing
 
 if TYPE_CHECKING:
@@ -42,13 +41,11 @@ def load_served(config: LoadingConfig) -> ServedModel:
 def memory_of(config: LoadingConfig) -> int:
     """Return about how many bytes a model will hold: its files of weights, and its cache.
 
-    Of a model that is not on this machine yet, the cache alone is known.
+    Of a model that is not on this machine yet, the cache alone is known; of an automatic cache
+    nothing.
     """
-    weights = 0
-    if Path(config.model).is_dir() or (SHIPPED / config.model).is_dir():
-        folders = find_model(config.model)
-        weights = sum(file.stat().st_size for file in folders.decoder.rglob("*.safetensors"))
-    return weights + int(config.limits.cache_gib * 2**30)
+    asked = config.limits.cache_gib
+    return weight_bytes_of(config) + (0 if asked == AUTO else int(float(asked) * 2**30))
 
 
 def _load_served(config: LoadingConfig) -> ServedModel:
@@ -129,24 +126,27 @@ def follow_leader(config: LoadingConfig) -> None:
 
 
 def batching_for(
-    config: LoadingConfig, decoder: "DvseConfig | PlainConfig", bytes_per_value: int
+    config: LoadingConfig,
+    decoder: "DvseConfig | PlainConfig",
+    bytes_per_value: int,
+    granted: int,
 ) -> BatchingConfig:
-    """Return sizes that keep to the memory that was granted.
+    """Return sizes that keep to the memory that was granted, `granted` bytes a process.
 
     Raises:
         ConfigError: not even one prompt fits.
     """
     values = 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_dim
     per_token = values * bytes_per_value
-    fits = int(config.limits.cache_gib * 2**30 / per_token * config.tensor_parallel)
+    fits = int(granted / per_token * config.tensor_parallel)
     defaults = BatchingConfig()
     pages = min(defaults.prefix_pages * 4, fits // 4 // defaults.chunk)
     tokens = fits - pages * defaults.chunk
     wanted = config.limits.max_concurrency * decoder.max_position_embeddings
     if tokens < defaults.chunk:
         raise ConfigError(
-            f"a cache of {config.limits.cache_gib} GiB holds {tokens} tokens of this model; "
-            "raise it"
+            f"a cache of {granted / 2**30:.3g} GiB holds {tokens} tokens of this model; raise "
+            "--cache-gib, or give it more memory"
         )
     return BatchingConfig(
         max_running=config.limits.max_concurrency,
@@ -157,6 +157,7 @@ def batching_for(
 
 
 def _load(config: LoadingConfig) -> tuple[LoadedModel, LocalRunner, BatchingConfig]:
+    granted = cache_bytes(config)
     if config.tensor_parallel == 1:
         loaded = load_to_answer(
             config.model,
@@ -168,7 +169,7 @@ def _load(config: LoadingConfig) -> tuple[LoadedModel, LocalRunner, BatchingConf
         )
     else:
         loaded = _load_share(config)
-    batching = batching_for(config, loaded.model.config, loaded.model.dtype.itemsize)
+    batching = batching_for(config, loaded.model.config, loaded.model.dtype.itemsize, granted)
     return loaded, LocalRunner(loaded.model, cache_tokens=batching.total_tokens), batching
 
 

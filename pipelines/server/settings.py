@@ -30,6 +30,7 @@ ENDPOINTS = (
     "GET /metrics",
     "GET /docs",
 )
+AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,12 @@ class BatchingLimits:
 
     max_concurrency: int = setting(32, "answers generated at once")
     max_queue: int = setting(128, "requests that may wait beside them; more are told to come back")
-    cache_gib: float = setting(1.0, "memory for keys and values, a process")
+    cache_gib: str | float = setting(
+        1.0,
+        "memory for keys and values, a process; auto: what weights leave free, up to what so many "
+        "answers of the whole context take",
+        metavar="GIB",
+    )
 
     def __post_init__(self) -> None:
         if self.max_concurrency < 1 or self.max_queue < 0:
@@ -50,13 +56,20 @@ class BatchingLimits:
             raise ConfigError(
                 f"expected {name} of at least {least}, received {getattr(self, name)}"
             )
-        if self.cache_gib <= 0:
-            raise ConfigError(f"expected cache_gib above 0, received {self.cache_gib}")
+        if self.cache_gib != AUTO and not _is_above_zero(self.cache_gib):
+            raise ConfigError(f"expected cache_gib above 0 or auto, received {self.cache_gib}")
 
     @property
     def max_in_flight(self) -> int:
         """Requests that are taken before the next is told to come back later."""
         return self.max_concurrency + self.max_queue
+
+
+def _is_above_zero(given: str | float) -> bool:
+    try:
+        return 0 < float(given) < float("inf")
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

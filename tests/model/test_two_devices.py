@@ -20,6 +20,9 @@ def test_two_processes_as_one(make_model, kinds, tmp_path):
         make_model(**fields, tie_word_embeddings=name == "gate").save_pretrained(directories[-1])
         if "n_routed_experts" in fields:
             directories.append(f"{directories[-1]}?ep")
+    directories.append(str(tmp_path / "norms"))
+    norms = {"use_qk_norm": True, "use_sandwich_norm": True}
+    make_model(**norms).save_pretrained(directories[-1])
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     command += ["--standalone", str(Path(__file__).with_name("tensor_parallel_worker.py"))]
     result = subprocess.run(
@@ -31,7 +34,7 @@ def test_two_processes_as_one(make_model, kinds, tmp_path):
         timeout=280,
     )
     rows = [line.split() for line in result.stdout.splitlines() if line.startswith("RESULT")]
-    assert len(rows) == len(directories) == 6, result.stderr[-3000:]
+    assert len(rows) == len(directories) == 7, result.stderr[-3000:]
     for _, error, share, told in rows:
         assert float(error) < 1e-4
         assert float(share) < 0.6

@@ -1,7 +1,8 @@
 """Where a decoder's training begins: at random weights, or at a published checkpoint.
 
     [model]
-    checkpoint = "glm-4-9b-chat-hf"      a directory or a Hub id; other keys change its config
+    checkpoint = "glm-4-9b-chat-hf"      a directory or a Hub id (GLM-4, GLM-4-0414, GLM-4.5); other
+                                         keys change its config
     use_token_gate = true                gates begin open: the logits stay as they were
 
 The ids of the checkpoint's text keep their rows, so the bundle's text part has to be the tokenizer

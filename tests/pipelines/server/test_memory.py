@@ -1,0 +1,60 @@
+"""Room for weights and cache: worked out by hand, refused before weights are read."""
+
+import shutil
+
+import pytest
+
+from dvse.errors import ConfigError
+from pipelines.cli import main
+from pipelines.server import memory
+from pipelines.server.loading import load_served
+from pipelines.server.memory import cache_bytes, free_bytes, weight_bytes_of
+from pipelines.server.settings import BatchingLimits, LoadingConfig
+
+GIB = 1 << 30
+
+
+def config(model="tiny", **fields):
+    limits = BatchingLimits(**{"max_concurrency": 2, **fields})
+    return LoadingConfig(model=str(model), limits=limits)
+
+
+def test_what_is_left_is_the_caches(monkeypatch):
+    weights = weight_bytes_of(config())
+    assert 21e6 < weights < 27e6  # 5.3 M parameters in single precision, encoders beside them
+    monkeypatch.setattr(memory, "free_bytes", lambda *_, **__: (2 * GIB, GIB // 2))
+    assert cache_bytes(config(cache_gib="auto")) == 2 * GIB - GIB // 2 - weights
+    assert cache_bytes(config(cache_gib=1.25)) == 5 * GIB // 4
+    assert cache_bytes(config(cache_gib="0.25")) == GIB // 4
+    split = LoadingConfig(tensor_parallel=2, limits=BatchingLimits(cache_gib="auto"))
+    assert cache_bytes(split) == 2 * GIB - GIB // 2 - weights // 2
+
+
+def test_an_automatic_cache_holds_what_answers_can_ask_for():
+    served = load_served(config(cache_gib="auto"))
+    sizes = served.batcher._config
+    assert sizes.cache_tokens == 2 * 2048  # two answers of the whole context
+
+
+def test_too_little_is_refused_before_weights_are_read(random_model, tmp_path, monkeypatch):
+    folder = shutil.copytree(random_model, tmp_path / "mine")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(bytes(weights.stat().st_size))  # it would be no safetensors file
+    monkeypatch.setattr(memory, "free_bytes", lambda *_, **__: (GIB, 0))
+    with pytest.raises(ConfigError, match=r"and 3\.00 GiB for the cache a process, 1\.00 GiB less"):
+        load_served(config(folder, cache_gib=3))
+    monkeypatch.setattr(memory, "free_bytes", lambda *_, **__: (1000, 0))
+    with pytest.raises(ConfigError, match=r"for weights a process, 0\.00 GiB less"):
+        load_served(config(folder, cache_gib="auto"))
+
+
+def test_this_machine():
+    free, reserve = free_bytes("cpu")
+    assert 0 < reserve < free
+    assert free_bytes("cpu", num_processes=2)[0] == pytest.approx(free / 2, rel=0.2)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "much", "inf"])
+def test_a_size_that_is_none(given, capsys):
+    assert main(["serve", "--cache-gib", given]) == 2
+    assert f"above 0 or auto, received {given}" in capsys.readouterr().err
