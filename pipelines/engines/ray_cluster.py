@@ -50,6 +50,9 @@ class Cluster:
             return  # whoever runs the job has joined one
         address = address or os.environ.get("RAY_ADDRESS")
         _refuse_silent(address)
+        if not address:
+            # Workers would be as nice as 15, and a job that has this machine to itself is not.
+            os.environ.setdefault("RAY_worker_niceness", "0")
         here: dict[str, Any] = {
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench_image import _jpegs
-from bench_job import _alternate, _in_folder, _KeptOpen, _real_bundle, _run, _timed
+from bench_job import _alternate, _in_folder, _KeptOpen, _real_bundle, _run
 from PIL import Image
 from timing import Row
 
@@ -24,7 +24,7 @@ _PAIRS = 3
 
 
 def rows() -> Iterator[Row]:
-    """Yield all rows; about half an hour on two cores."""
+    """Yield all rows; about a quarter of an hour on two cores."""
     for case in CASES.values():
         yield from case()
 
@@ -104,41 +104,7 @@ def _ray(folder: Path) -> Iterator[Row]:
     )
 
 
-def _million(folder: Path) -> Iterator[Row]:
-    """A million tiny files and encoders that do nothing: listing, partitions, shards, resuming."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines" / "support"))
-    from fake_step import FakeStep
-
-    from pipelines.engines.inline import InlineEngine
-    from pipelines.job.config import JobConfig
-    from pipelines.job.job import Job
-
-    for number in range(1_000_000):
-        if number % 1000 == 0:
-            inner = folder / "in" / f"{number // 1000:04d}"
-            inner.mkdir(parents=True)
-        (inner / f"{number:07d}.png").write_bytes(b"p %d" % number)
-    config = JobConfig(inputs=[str(folder / "in")], output=folder / "out", shard_size=1000)
-    summary = Job(config, FakeStep(), InlineEngine()).run()
-    yield Row(
-        name="parts.million_planned",
-        ours=summary.seconds - summary.work_seconds,
-        ratio=summary.seconds - summary.work_seconds,
-        bar="<= 60",
-        note="finding a million files and writing the listing; ratio is seconds",
-    )
-    again = _timed(lambda: Job(config, FakeStep(), InlineEngine()).run())
-    yield Row(
-        name="parts.million_finished_again",
-        ours=again,
-        ratio=again,
-        bar="<= 10",
-        note="the finished job of a million files again; ratio is seconds",
-    )
-
-
 CASES = {
     "side_by_side": _in_folder(_side_by_side),
     "ray": _in_folder(_ray),
-    "million": _in_folder(_million),
 }

@@ -29,10 +29,15 @@ def cluster():
 
 
 class Killer:
-    """A thread that kills until it has killed enough, while somebody works."""
+    """A thread that kills until it has killed enough, while somebody works.
 
-    def __init__(self, kill, count, rng):
+    Two of three times something has been done since the last kill, or the work would never end on
+    a machine that starts its actors slowly; the others may hit one that is starting.
+    """
+
+    def __init__(self, kill, count, rng, *, count_done):
         self._kill, self._count, self._rng = kill, count, rng
+        self._count_done = count_done
         self.num_killed = 0
 
     @contextlib.contextmanager
@@ -47,7 +52,12 @@ class Killer:
             thread.join()
 
     def _strike(self, end):
-        while self.num_killed < self._count and not end.wait(self._rng.uniform(0.5, 4)):
+        while self.num_killed < self._count and not end.wait(self._rng.uniform(0, 2)):
+            before = self._count_done()
+            waits = self._rng.random() < 2 / 3
+            while waits and self._count_done() == before:
+                if end.wait(0.1):
+                    return
             self.num_killed += self._kill(end)
 
     @property
@@ -87,14 +97,15 @@ def test_twenty_killed_at_random_moments(cluster, tmp_path, make_kill):
     rng = random.Random(make_kill.__name__)
     folder, out = slow_pictures(tmp_path / "in", 2000), tmp_path / "out"
     config = JobConfig(inputs=[str(folder)], output=out, shard_size=8)
-    killer = Killer(make_kill(cluster, rng), 20, rng)
-    num_runs = 0
+    done = out / ".job" / "done"
+    killer = Killer(
+        make_kill(cluster, rng), 20, rng, count_done=lambda: len(list(done.glob("*.json")))
+    )
     while not killer.has_killed_enough:
-        num_runs += 1
         engine = RayEngine(address=cluster.address)
         with killer.at_work(), contextlib.suppress(WorkerDiedError):
             Job(config, FakeStep(), engine).run()
-        for marker in rng.sample(sorted((out / ".job" / "done").glob("*.json")), 40):
+        for marker in rng.sample(sorted(done.glob("*.json")), 40):
             if not killer.has_killed_enough:
                 marker.unlink()  # so that there is something to do while more are killed
     Job(config, FakeStep(), RayEngine(address=cluster.address)).run()
