@@ -43,7 +43,7 @@ def _files(folder: Path, *, count: int, are_links: bool = False) -> Iterator[Row
             ratio=run["cpu_s"] if name in bars else None,
             bar=bars.get(name),
             note=f"processor seconds, {count:,} {kind}; by the clock {run['wall_s']:.1f} s, of "
-            f"these {run['planning_s']:.1f} until the first input; {run['peak_mb']:.0f} MB at most; "
+            f"these {run['planning_s']:.1f} until the first input; {run['peak_mb']:.0f} MB; "
             f"listing {run['listing_mb']:.1f} MB",
         )
     planning = runs["first"]["planning_s"]
