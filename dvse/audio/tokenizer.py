@@ -25,6 +25,7 @@ from dvse.audio.windows import Windowing
 from dvse.chunk import Chunk
 from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError
+from dvse.in_flight import in_flight
 from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
 from dvse.precision import Precision, cast_weights, refuse_cast_weights, refuse_overflow
@@ -203,13 +204,16 @@ class AudioTokenizer(MediaTokenizer):
     def _map_batches(
         self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]
     ) -> list[np.ndarray]:
+        def compute(samples: Tensor) -> tuple[Tensor, Tensor]:
+            features = self.encoder(samples)
+            return function(features), features.isfinite().flatten(1).all(1)
+
         results: list[np.ndarray | None] = [None] * len(chunks)
         with torch.inference_mode(), exact_convolutions(self.precision):
-            for positions, samples in self._batches(chunks):
-                features = self.encoder(samples.to(self.device))
-                is_finite = features[: len(positions)].isfinite().flatten(1).all(1)
-                values = function(features).cpu().numpy()
-                refuse_overflow(is_finite, self.precision)
+            done = in_flight(self._batches(chunks), compute, self.device)
+            for positions, (found, is_finite) in done:
+                refuse_overflow(is_finite[: len(positions)], self.precision)
+                values = found.numpy()
                 for row, position in enumerate(positions):
                     start, stop = chunks[position].keep or (0, values.shape[1])
                     results[position] = values[row, start:stop].copy()

@@ -6,7 +6,7 @@ So a picture's codes do not depend on its neighbours (fp32 kernels choose their 
 by shape).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ from dvse.image.hub_weights import HubWeights
 from dvse.image.preparer import ImagePreparer
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer
 from dvse.image.quantizer_files import describe_quantizer, load_quantizer, save_quantizer
+from dvse.in_flight import in_flight
 from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
 from dvse.numerics import exact_convolutions
 from dvse.precision import Precision, cast_weights, refuse_cast_weights, refuse_overflow
@@ -207,26 +208,32 @@ class ImageTokenizer(MediaTokenizer):
     def _map_batches(
         self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]
     ) -> list[np.ndarray]:
+        def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:
+            features = self.encoder(pixels)
+            return function(features), features.isfinite().flatten(1).all(1)
+
+        results: list[np.ndarray | None] = [None] * len(chunks)
+        with torch.inference_mode(), exact_convolutions(self.precision):
+            for batch, (found, is_finite) in in_flight(self._batches(chunks), compute, self.device):
+                refuse_overflow(is_finite[: len(batch)], self.precision)
+                values = found.numpy()
+                for row, position in enumerate(batch):
+                    kept = slice(*(chunks[position].keep or (None, None)))
+                    results[position] = values[row, kept].copy()
+        return [result for result in results if result is not None]
+
+    def _batches(self, chunks: Sequence[Chunk]) -> Iterator[tuple[list[int], Tensor]]:
         groups: dict[tuple[int, ...], list[int]] = {}
         for position, chunk in enumerate(chunks):
             groups.setdefault(chunk.shape, []).append(position)
-        results: list[np.ndarray | None] = [None] * len(chunks)
-        with torch.inference_mode(), exact_convolutions(self.precision):
-            for shape, positions in groups.items():
-                rows = self.batch_rows(shape)
-                for start in range(0, len(positions), rows):
-                    batch = positions[start : start + rows]
-                    pixels = np.zeros((rows, *shape), np.uint8)
-                    for row, position in enumerate(batch):
-                        pixels[row] = chunks[position].data
-                    features = self.encoder(torch.from_numpy(pixels).to(self.device))
-                    is_finite = features[: len(batch)].isfinite().flatten(1).all(1)
-                    values = function(features).cpu().numpy()
-                    refuse_overflow(is_finite, self.precision)
-                    for row, position in enumerate(batch):
-                        kept = slice(*(chunks[position].keep or (None, None)))
-                        results[position] = values[row, kept].copy()
-        return [result for result in results if result is not None]
+        for shape, positions in groups.items():
+            rows = self.batch_rows(shape)
+            for start in range(0, len(positions), rows):
+                batch = positions[start : start + rows]
+                pixels = np.zeros((rows, *shape), np.uint8)
+                for row, position in enumerate(batch):
+                    pixels[row] = chunks[position].data
+                yield batch, torch.from_numpy(pixels)
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description.

@@ -15,7 +15,7 @@ from dvse.errors import UnsafeFileError, WeightsFormatError
 
 MAX_ARRAY_BYTES = 1 << 30  # a codebook of 100,000 codes in 2,560 channels, fp32
 MAX_SKIPPED_BYTES = 4 << 30  # read past, not held: labels of the training set lie in some dumps
-MAX_OTHER_BYTES = 64 << 20  # everything that is no array
+MAX_OTHER_BYTES = 4 << 20  # everything that is no array: a few kB in any real dump
 KEPT = "cluster_centers_"
 
 _ESTIMATORS = {
@@ -134,11 +134,12 @@ _INERT_NAMES: dict[str, Any] = {
     **{name: type("Estimator", (Estimator,), {"class_name": name}) for name in _ESTIMATORS},
 }
 
-# Nothing of a codebook needs these; sets and keys of nested tuples cost exponential time to hash.
+# Nothing of a codebook needs these. Sets and keys of nested tuples cost exponential time to hash; a
+# byte array is allocated in the size that it claims, before anything of it is read.
 _REFUSED = (
     *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4),
     *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
-    *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+    *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.BYTEARRAY8),
 )
 
 

@@ -2,8 +2,10 @@
 
 import pickle
 import random
+import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import joblib
@@ -145,6 +147,51 @@ def test_no_dump_at_all(tmp_path, content):
     (tmp_path / "km.bin").write_bytes(content)
     with pytest.raises(WeightsFormatError, match=r"km\.bin: expected"):
         read_joblib_kmeans(tmp_path / "km.bin")
+
+
+@pytest.mark.parametrize(
+    "opcode",
+    [pickle.BYTEARRAY8, pickle.BINBYTES8, pickle.BINUNICODE8, pickle.FRAME],
+    ids=["bytearray", "bytes", "text", "frame"],
+)
+def test_a_size_that_is_only_claimed_costs_no_memory(tmp_path, opcode):
+    path = next(CASES.glob("MiniBatch*raw_sklearn1*.bin"))
+    dump = path.read_bytes()
+    at = dump.index(b"n_clusters") - 5
+    (tmp_path / "km.bin").write_bytes(dump[:at] + opcode + struct.pack("<Q", 1 << 40) + dump[at:])
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsFormatError, match=r"km\.bin: expected"):
+            read_joblib_kmeans(tmp_path / "km.bin")
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_instructions_that_only_fill_memory_end_soon(tmp_path):
+    (tmp_path / "km.bin").write_bytes(b"\x80\x03N" + b"2" * (6 << 20) + b".")
+    with pytest.raises(WeightsFormatError, match="little beside it, received more"):
+        read_joblib_kmeans(tmp_path / "km.bin")
+
+
+def test_fuzz_of_every_shipped_dump_with_other_instructions(tmp_path):
+    """Opcodes put in the place of others; a size of four or eight bytes made absurd."""
+    rng = random.Random(1)
+    opcodes = [bytes([value]) for value in sorted(pickle._Unpickler.dispatch)]
+    dumps = [path.read_bytes() for path in sorted(CASES.glob("*_raw_*.bin"))]
+    path = tmp_path / "km.bin"
+    for _ in range(400):
+        data = bytearray(rng.choice(dumps))
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(data))
+            data[at : at + 1] = rng.choice(opcodes) + rng.choice(
+                [b"", b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0" * 6 + b"\1\0"]
+            )
+        path.write_bytes(data)
+        try:
+            assert np.isfinite(read_joblib_kmeans(path).centroids).all()
+        except (UnsafeFileError, WeightsFormatError) as error:
+            assert "km.bin" in str(error)
 
 
 def test_fuzz(tmp_path):

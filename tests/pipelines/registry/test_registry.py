@@ -14,6 +14,7 @@ from transformers import DacConfig, DacModel, HubertConfig, HubertModel
 
 import dvse
 from dvse.errors import BundleIntegrityError, BundleNotFoundError, ConfigError, StorageError
+from pipelines.cli import main
 from pipelines.registry.download import SourceFile
 from pipelines.registry.making import made_bundle
 from pipelines.registry.published import names
@@ -225,7 +226,18 @@ def test_offline_it_says_what_to_put_where(web, tmp_path, cache, monkeypatch):
         gone.fetch(tmp_path / "files")
 
 
-def test_another_hash_and_half_a_download(web, tmp_path, cache, monkeypatch):
+def assert_one_sentence(tmp_path, capsys, words):
+    """What a command says of a published bundle that cannot be had; no shard is begun."""
+    (tmp_path / "a.txt").write_text("a")
+    command = ["tokenize", str(tmp_path / "a.txt"), "--bundle", "my_dac", "--workers", "0"]
+    capsys.readouterr()
+    assert main([*command, "--output", str(tmp_path / "tokens")]) == 1
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "finding the inputs" not in x]
+    assert words in line
+    assert not [path for path in (tmp_path / "tokens").glob("*") if path.name != ".job"]
+
+
+def test_another_hash_and_half_a_download(web, tmp_path, cache, monkeypatch, capsys):
     table = dac_entry(web, tmp_path)
     listed(tmp_path, monkeypatch, my_dac=table)
     right = web.files["/dac/model.safetensors"]
@@ -233,10 +245,12 @@ def test_another_hash_and_half_a_download(web, tmp_path, cache, monkeypatch):
     with pytest.raises(BundleIntegrityError, match="damaged or another one"):
         dvse.load("my_dac")
     assert files_under(cache) == ["config.json"]
+    assert_one_sentence(tmp_path, capsys, "damaged or another one")
     web.files["/dac/model.safetensors"] = right
     web.cut_at = 1000
     with pytest.raises(BundleIntegrityError, match=r"ended after 1,000 of [\d,]+ bytes"):
         dvse.load("my_dac")
+    assert_one_sentence(tmp_path, capsys, "ended after 1,000 of")
     assert files_under(cache) == ["config.json"]
     web.cut_at = None
     dvse.load("my_dac")
