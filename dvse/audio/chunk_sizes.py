@@ -8,14 +8,10 @@ end of the file. A second recording behind the first would be left out, so it is
 import struct
 from typing import BinaryIO
 
-from dvse.audio.pieces import WHOLE, Piece, Survey, truncated
+from dvse.audio.pieces import JOINED, WHOLE, Piece, Survey, truncated
 
 _UNKNOWN_SIZE = 0x7F000000
 """Sizes from here on that pass the end of the file are written by programs that stream."""
-_JOINED = Survey(
-    problem="a second recording follows the first in it, and this kind of file cannot be joined "
-    "so; cut it apart"
-)
 _VOC = b"Creative Voice File\x1a"
 _W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of every chunk behind its name
 
@@ -29,7 +25,7 @@ def survey_riff(file: BinaryIO, size: int, *, order: str = "<", wanted: bytes = 
         file.seek(position)
         name, length = struct.unpack(order + "4sI", file.read(8))
         if is_found and name in (b"RIFF", b"RIFX", b"RF64", b"FORM"):
-            return _JOINED
+            return JOINED
         if name == b"ds64" and not is_found:
             size_64 = struct.unpack("<8xQ", file.read(16))[0]
         if name == wanted and not is_found:
@@ -103,7 +99,7 @@ def survey_voc(file: BinaryIO, size: int) -> Survey:
     file.seek(20)
     position = int.from_bytes(file.read(2), "little")
     if _VOC in file.read():  # in any block: some programs write wrong sizes
-        return _JOINED
+        return JOINED
     while position < size:
         file.seek(position)
         head = file.read(4)
@@ -120,4 +116,4 @@ def survey_voc(file: BinaryIO, size: int) -> Survey:
 
 def _alone(file: BinaryIO, stop: int, magic: bytes = b"caff") -> Survey:
     file.seek(stop + -stop % 8 if magic == b"riff" else stop)
-    return _JOINED if file.read(4) == magic else WHOLE
+    return JOINED if file.read(4) == magic else WHOLE

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from dvse.audio.chunk_sizes import survey_caf, survey_riff, survey_voc, survey_w64
+from dvse.audio.foreign_sizes import survey_foreign, survey_sox
 from dvse.audio.mpeg_frames import id3_size, survey_mpeg
 from dvse.audio.ogg_pages import survey_ogg
 from dvse.audio.pieces import WHOLE, Piece, PieceFile, Survey
@@ -62,7 +63,7 @@ def _survey(file: BinaryIO, size: int) -> Survey:
     file.seek(start)
     magic = file.read(16)
     if is_foreign(magic):
-        return WHOLE
+        return survey_foreign(file, size, magic, start)
     if start and magic[:4] != b"fLaC":
         return survey_mpeg(file, size, start) or _behind_tag(file, start, size)
     match magic[:4], magic[8:12]:
@@ -74,6 +75,10 @@ def _survey(file: BinaryIO, size: int) -> Survey:
             return survey_riff(file, size, order=">", wanted=b"SSND")
         case (b"FORM", b"8SVX" | b"16SV"):
             return survey_riff(file, size, order=">", wanted=b"BODY")
+        case (b"FORM", b"MAUD"):
+            return survey_riff(file, size, order=">", wanted=b"MDAT")
+        case (b".SoX" | b"XoS.", _):
+            return survey_sox(file, size)
         case (b"OggS", _):
             return survey_ogg(file, size)
         case (b"fLaC", _):

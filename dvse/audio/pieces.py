@@ -42,6 +42,10 @@ class Survey:
 
 
 WHOLE = Survey()
+JOINED = Survey(
+    problem="a second recording follows the first in it, and this kind of file cannot be joined "
+    "so; cut it apart"
+)
 _TAG_SIZE = 128
 """Of an ID3v1 tag: a decoder looks for one before the claimed end, and must find bytes there."""
 

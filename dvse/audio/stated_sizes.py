@@ -4,7 +4,7 @@ import re
 import struct
 from typing import BinaryIO
 
-from dvse.audio.pieces import WHOLE, Piece, Survey, truncated
+from dvse.audio.pieces import JOINED, WHOLE, Piece, Survey, truncated
 
 _UNKNOWN_SIZE = 0x7F000000
 
@@ -67,9 +67,4 @@ def survey_htk(file: BinaryIO, size: int) -> Survey:
 
 def _alone(file: BinaryIO, stop: int, magics: tuple[bytes, ...]) -> Survey:
     file.seek(stop)
-    if file.read(4) not in magics:
-        return WHOLE
-    return Survey(
-        problem="a second recording follows the first in it, and this kind of file cannot be "
-        "joined so; cut it apart"
-    )
+    return JOINED if file.read(4) in magics else WHOLE

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from dvse.audio.containers import survey
 from dvse.audio.decoding import opened
 from dvse.errors import DecodeError
 from dvse.items import Audio
@@ -126,10 +128,42 @@ _FFMPEG = {
     "adpcm.wav": "-c:a adpcm_ms", "mp3.wav": "-c:a libmp3lame", "alac.caf": "-c:a alac",
 }  # fmt: skip
 _SOX = ("wav", "aiff", "aifc", "au", "w64", "caf", "flac", "ogg", "voc", "nist", "8svx", "avr",
-        "htk", "gsm", "amr-nb")  # fmt: skip
+        "htk", "gsm", "amr-nb", "maud", "sox")  # fmt: skip
 _PIPED = ("wav", "w64", "au", "flac", "ogg", "opus", "asf", "matroska", "webm", "mp3", "adts",
           "nut", "voc", "rm", "tta", "wv")  # fmt: skip
 """What FFmpeg writes where it cannot go back to fill in the sizes."""
+
+
+def box(kind: bytes, size: int) -> bytes:
+    return struct.pack(">I4s", size, kind) + bytes(size - 8)
+
+
+MP4 = box(b"ftyp", 16) + box(b"moov", 40) + box(b"mdat", 100)
+TTA = struct.pack("<4sHHHIII", b"TTA1", 1, 1, 16, 8000, 16_000, 0) + struct.pack("<2I", 50, 40)
+TTA += bytes(4 + 90) + b"APETAGEX"
+MAUD = b"FORM" + struct.pack(">I", 100) + b"MAUDMDAT" + struct.pack(">I", 88) + bytes(88)
+SOX = struct.pack("<4sIQdII", b".SoX", 28, 50, 8000.0, 1, 0) + bytes(200)
+AVI = b"RIFF" + struct.pack("<I", 92) + b"AVI " + bytes(88)
+
+
+@pytest.mark.parametrize("data", [MP4, TTA, MAUD, SOX, AVI])
+def test_structures_that_ffmpeg_does_not_hold_against_the_file(data: bytes) -> None:
+    assert survey(io.BytesIO(data)).problem is None
+    if data in (MP4, TTA):
+        assert "a second recording" in str(survey(io.BytesIO(data + data)).problem)
+    if data is not MP4:  # FFmpeg asks what its boxes say
+        assert "truncated" in str(survey(io.BytesIO(data[:-20])).problem)
+
+
+@needs_programs
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["f.m4a", "f.alac.m4a", "f.opus.mp4", "f.tta"])
+def test_what_ffmpeg_would_read_the_first_of_is_refused(zoo: dict[str, bytes], name: str) -> None:
+    if name not in zoo:
+        pytest.skip("not made by the installed FFmpeg")
+    assert length_s(zoo[name]) == pytest.approx(2.0, abs=TOLERANCE_S)
+    with pytest.raises(DecodeError, match="a second recording follows"):
+        length_s(zoo[name] * 2)
 
 
 @pytest.fixture(scope="module")
