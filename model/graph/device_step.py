@@ -5,6 +5,7 @@ the cache is an array of the whole context that the program keeps and writes int
 runs for every token and is dropped where its gate is closed.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,13 +25,22 @@ class DeviceStep(nn.Module):
         decoder: a `PlainDecoder` in fp32, or a `DvseForCausalLM` without experts. It is taken over.
         context: tokens that the cache holds, prompt and answer together.
         longest: tokens of one call, the largest prompt that is read at once.
+        write: how new keys and values get into the cache, `write_rows` or `select_rows`.
     """
 
     input_names = ("input_ids", "positions")
     output_names = ("logits",)
 
-    def __init__(self, decoder: Any, *, context: int, longest: int) -> None:
+    def __init__(
+        self,
+        decoder: Any,
+        *,
+        context: int,
+        longest: int,
+        write: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
         super().__init__()
+        self.write = write or write_rows
         self.config, self.context, self.longest = decoder.config, context, longest
         self.decoder = decoder.eval().requires_grad_(False)
         self.inverse_frequencies: torch.Tensor
@@ -54,8 +64,8 @@ class DeviceStep(nn.Module):
         both = torch.cat((angles, angles), dim=-1)
         cos, sin = both.cos() * self.angle_scale, both.sin() * self.angle_scale
         rotations = rotary_table(cos, sin, self.config.head_dim)
-        seen = torch.arange(self.context) <= positions[:, None]
-        mask = torch.where(seen, 0.0, torch.finfo(torch.float32).min)[None, None]
+        is_hidden = (torch.arange(self.context) > positions[:, None]).float()
+        mask = (is_hidden * torch.finfo(torch.float32).min)[None, None]
         cache = _WrittenCache(self, positions)
         for layer in base.layers:
             hidden_states = layer(
@@ -91,8 +101,8 @@ class DroppedFFN(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `[..., hidden_size]` to the same shape, 0 where the gate is closed."""
-        is_open = self.gate(hidden_states) >= self.threshold
-        return torch.where(is_open.unsqueeze(-1), self.ffn(hidden_states), 0.0)
+        is_open = (self.gate(hidden_states) >= self.threshold).float()
+        return self.ffn(hidden_states) * is_open.unsqueeze(-1)
 
 
 class _WrittenCache:
@@ -102,8 +112,31 @@ class _WrittenCache:
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer_idx: int, *args: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        keys = getattr(self._step, f"keys_{layer_idx}")
-        values = getattr(self._step, f"values_{layer_idx}")
-        keys.index_copy_(2, self._positions, key)
-        values.index_copy_(2, self._positions, value)
+        """Write `[1, kv_heads, T, head_dim]` to its positions and return all of the context."""
+        both = (("keys", key), ("values", value))
+        keys, values = (
+            self._step.write(getattr(self._step, f"{name}_{layer_idx}"), self._positions, new)
+            for name, new in both
+        )
         return keys, values
+
+
+def write_rows(array: torch.Tensor, positions: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Write `new` `[1, kv_heads, T, head_dim]` into the array at `positions`, and return it.
+
+    >>> write_rows(torch.zeros(1, 1, 3, 1), torch.tensor([1]), torch.ones(1, 1, 1, 1)).flatten()
+    tensor([0., 1., 0.])
+    """
+    return array.index_copy_(2, positions, new)
+
+
+def select_rows(array: torch.Tensor, positions: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """The same by a choice for every row of the array, for runtimes that cannot write to an index.
+
+    >>> select_rows(torch.zeros(1, 1, 3, 1), torch.tensor([1]), torch.ones(1, 1, 1, 1)).flatten()
+    tensor([0., 1., 0.])
+    """
+    places = torch.arange(array.shape[2], device=array.device)
+    is_mine = (places[:, None] == positions).to(new.dtype)  # [context, T], at most one a row
+    is_new = is_mine.sum(dim=1)[:, None]
+    return array.copy_(array * (1.0 - is_new) + is_mine @ new)

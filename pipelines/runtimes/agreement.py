@@ -83,7 +83,7 @@ def codes_agreement(module: Any, path: Path, inputs: list[np.ndarray]) -> float:
 def pictures(geometry: Any) -> list[np.ndarray]:
     """Return noise in the sizes that pictures are brought to."""
     draws = np.random.default_rng(_SEED)
-    places = [geometry.place(*size) for size in ((32, 32), (500, 375), (90, 7))]
+    places = [geometry.place(*size) for size in ((32, 32), (500, 375), (90, 28))]
     sizes = dict.fromkeys((rows, columns) for rows, columns in (place.grid for place in places))
     side = geometry.patch_size
     shapes = [(3, rows * side, columns * side, 3) for rows, columns in sizes]
@@ -91,12 +91,11 @@ def pictures(geometry: Any) -> list[np.ndarray]:
 
 
 def recordings(preparer: Any) -> list[np.ndarray]:
-    """Return noise with a slope, of a full window and of two shorter lengths."""
+    """Return noise with a slope, of a full window and of three frames."""
     draws = np.random.default_rng(_SEED)
     grid = preparer.grid
-    lengths = [preparer.windowing.full_samples(grid), grid.num_samples(3), grid.num_samples(1) + 7]
     found = []
-    for rows, length in zip((3, 1, 1), lengths, strict=True):
+    for rows, length in ((3, preparer.windowing.full_samples(grid)), (1, grid.num_samples(3))):
         noise = draws.normal(0, 0.1, (rows, length)).cumsum(axis=1) * 0.05
         found.append(np.clip(noise + draws.normal(0, 0.05, noise.shape), -1, 1).astype(np.float32))
     return found

@@ -9,7 +9,6 @@ An exported bundle has a fingerprint of its own: its graphs decide tokens, not t
 made from.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -29,7 +28,7 @@ from pipelines.runtimes.agreement import (
     recordings,
 )
 from pipelines.runtimes.onnx_settings import OnnxSettings
-from pipelines.runtimes.source import Source
+from pipelines.runtimes.source import Source, refuse_strangers, write_json
 from pipelines.runtimes.tracing import OPSET, check_extra, traced, write
 
 _BITS = {"int8": 8, "int4": 4}
@@ -80,7 +79,7 @@ def export_onnx(
             f"--weights {settings.weights}: {source.name} has no decoder, and encoders stay in "
             "float32"
         )
-    _refuse_strangers(output)
+    refuse_strangers(output)
     tokenizer = Tokenizer.from_bundle(source.bundle)
     figures: dict[str, str] = {}
 
@@ -88,7 +87,7 @@ def export_onnx(
         bundle = _write_tokenizer(tokenizer, source.bundle, draft, figures, note)
         if source.folders is not None:
             _write_decoder(source, bundle, draft, settings, figures, note)
-        _write_json(draft / "export.json", _about(source, settings, figures))
+        write_json(draft / "export.json", _about(source, settings, figures))
 
     write_whole(output.absolute(), fill)
     return OnnxExport(folder=output, figures=figures)
@@ -170,7 +169,7 @@ def _write_decoder(
     figures["same_tokens"] = f"{found.num_same} of {found.num_tokens}"
     config = {**source.config, "bundle_fingerprint": bundle.fingerprint}
     config.pop("auto_map", None)  # there are no weights that the code could load
-    _write_json(draft / "config.json", config)
+    write_json(draft / "config.json", config)
 
 
 def _check(holds: bool, what: str) -> None:
@@ -191,15 +190,3 @@ def _about(source: Source, settings: OnnxSettings, figures: Mapping[str, str]) -
         "versions": {name: metadata.version(name) for name in libraries},
         "figures": dict(figures),
     }
-
-
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _refuse_strangers(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"{output}: expected a directory, received a file")
-    is_export = (output / "export.json").is_file()
-    if output.is_dir() and not is_export and any(output.iterdir()):
-        raise ConfigError(f"{output}: expected a new or empty directory, or an export to replace")

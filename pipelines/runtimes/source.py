@@ -95,3 +95,21 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise BundleFormatError(f"{path}: expected a JSON object")
     return config
+
+
+def refuse_strangers(output: Path) -> None:
+    """Refuse to write over something that is no export.
+
+    Raises:
+        ConfigError: a file, or a directory with other things in it.
+    """
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"{output}: expected a directory, received a file")
+    is_export = (output / "export.json").is_file()
+    if output.is_dir() and not is_export and any(output.iterdir()):
+        raise ConfigError(f"{output}: expected a new or empty directory, or an export to replace")
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write an object as people read it."""
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

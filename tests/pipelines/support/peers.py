@@ -21,7 +21,7 @@ def run_in(name, script, *arguments):
         [python, script, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=850,
         env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
