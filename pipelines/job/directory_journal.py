@@ -31,6 +31,15 @@ from pipelines.job.done_marker import DoneMarker, Line, written_lines
 from pipelines.job.journal import Journal
 from pipelines.job.occupation import Occupation
 
+_JOURNAL = (
+    "job.json",
+    "listing.jsonl",
+    "seen.jsonl",
+    "streams.json",
+    "names.jsonl",
+    "assembled.json",
+)
+
 
 class DirectoryJournal(Journal):
     """The files of one job directory.
@@ -64,7 +73,7 @@ class DirectoryJournal(Journal):
         for folder in self._disk.glob(NUMBERED_FOLDERS):
             with contextlib.suppress(OSError):  # something else lies in it
                 folder.rmdir()
-        for name in ("job.json", "listing.jsonl", "seen.jsonl", "streams.json", "names.jsonl"):
+        for name in _JOURNAL:
             (self._parts / name).unlink(missing_ok=True)
         (self._disk / "summary.json").unlink(missing_ok=True)
         for folder in self._folders():

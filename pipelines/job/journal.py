@@ -14,12 +14,13 @@
     DIR/.job/claims/             who has taken over which partition of a lost part
 
 Every file is there whole or not at all. A partition counts as done when its marker is there and
-names a shard that is. `errors.jsonl` and `filtered.jsonl` are put together from the parts each
-time, so a rerun can never repeat a line in them. How files come into being is another matter in a
-directory (`directory_journal.py`) than in a store (`store_journal.py`).
+names a shard that is. `errors.jsonl` and `filtered.jsonl` are put together from the parts, so a
+rerun can never repeat a line in them. How files come into being is another matter in a directory
+(`directory_journal.py`) than in a store (`store_journal.py`).
 """
 
 import contextlib
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,7 @@ from typing import Any
 
 from dvse.errors import ConfigError, ResumeError, StorageError
 from dvse.numerics import todays_names
-from dvse.remote.remote_path import Location
+from dvse.remote.remote_path import Location, RemotePath
 from dvse.storage.atomic_file import temporary_name, write_atomically
 from dvse.storage.shard import DONE_FOLDER, PATTERN
 from pipelines.job.done_marker import (
@@ -248,12 +249,20 @@ class Journal(ABC):
             return []
 
     def assemble_lines(self, markers: Iterable[DoneMarker], pending: Sequence[Line]) -> None:
-        """Write `errors.jsonl` and `filtered.jsonl` from the parts and what is pending."""
+        """Write `errors.jsonl` and `filtered.jsonl` from the parts and what is pending.
+
+        Where they are there as they were assembled last, of the same, nothing is read but stamps.
+        """
         names = {ErrorLine: "errors.jsonl", FilteredLine: "filtered.jsonl"}
+        markers = sorted(markers, key=lambda marker: marker.partition)
+        state = self._folder / "assembled.json"
+        of = _hash_of(markers, pending)
+        if _read_json(state) == {"of": of, "files": self._stamps(names.values())}:
+            return
         assembled = {kind: temporary_name(self._listings / name) for kind, name in names.items()}
         with contextlib.ExitStack() as stack:
             files = {k: stack.enter_context(path.open("wb")) for k, path in assembled.items()}
-            for marker in sorted(markers, key=lambda marker: marker.partition):
+            for marker in markers:
                 for line in self.lines(marker):
                     files[type(line)].write(line.to_json().encode("utf-8"))
             for line in sorted(pending, key=lambda line: line.index):
@@ -264,10 +273,16 @@ class Journal(ABC):
                 (self.output / name).unlink(missing_ok=True)
             else:
                 self._put(assembled[kind], self.output / name)
+        stamps = self._stamps(names.values())
+        write_atomically(state, to_json_bytes({"of": of, "files": stamps}))
 
     def write_summary(self, document: Mapping[str, Any]) -> None:
         """Write `summary.json`."""
         write_atomically(self.output / "summary.json", to_json_bytes(document))
+
+    def _stamps(self, names: Iterable[str]) -> dict[str, list[Any] | None]:
+        """Size and time, or ETag, of files in the output; `None` for one that is not there."""
+        return {name: _stamp(self.output / name) for name in names}
 
     @staticmethod
     def _job_document(document: Mapping[str, Any]) -> bytes:
@@ -294,3 +309,34 @@ class Journal(ABC):
 
     def _marker(self, partition: int) -> Location:
         return self.output / DONE_FOLDER / f"{partition:06d}.json"
+
+
+def _hash_of(markers: Iterable[DoneMarker], pending: Iterable[Line]) -> str:
+    """Of all that lines are put together from."""
+    digest = hashlib.sha256()
+    for marker in markers:
+        if marker.num_errors or marker.num_filtered:
+            digest.update(f"{marker.partition} {marker.errors_sha256}\n".encode())
+    for line in pending:
+        digest.update(line.to_json().encode("utf-8"))
+    return digest.hexdigest()
+
+
+def _stamp(place: Location) -> list[Any] | None:
+    try:
+        if isinstance(place, RemotePath):
+            return [(found := place.info()).size, found.version]
+        info = place.stat()
+    except FileNotFoundError:
+        return None
+    return [info.st_size, info.st_mtime_ns]
+
+
+def _read_json(place: Location) -> Any:
+    """A small document, `None` where it is missing or broken."""
+    try:
+        return json.loads(place.read_bytes())
+    except StorageError:
+        raise
+    except (OSError, ValueError):
+        return None

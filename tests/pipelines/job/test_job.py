@@ -338,3 +338,26 @@ def test_asked_to_stop_while_inputs_are_found_it_stops_at_once(pictures, tmp_pat
     assert summary.num_inputs == 0
     monkeypatch.undo()
     assert run([pictures], tmp_path / "out").stopped_by is None
+
+
+def test_error_lines_are_put_together_again_only_where_something_is_another(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number:02d}.png").write_bytes(b"BAD" if number % 5 == 2 else b"%d" % number)
+    out = tmp_path / "out"
+    run([folder], out)
+    lines, written = (out / "errors.jsonl").read_text(), (out / "errors.jsonl").stat().st_mtime_ns
+    assert lines.count("\n") == 2
+    run([folder], out)
+    assert (out / "errors.jsonl").stat().st_mtime_ns == written
+    for damage in ("half a li", None):
+        (out / "errors.jsonl").unlink()
+        if damage is not None:
+            (out / "errors.jsonl").write_text(damage)
+        run([folder], out)
+        assert (out / "errors.jsonl").read_text() == lines
+    (folder / "02.png").write_bytes(b"good")
+    os.utime(folder / "02.png", ns=(1, (folder / "02.png").stat().st_mtime_ns))
+    run([folder], out, retry_errors=True, redo_changed=True)
+    assert (out / "errors.jsonl").read_text() == lines.partition("\n")[2]

@@ -160,5 +160,5 @@ def test_starting_again_leaves_no_shard_behind(tmp_path, inputs):
     assert len(rows(out)) == 5
     assert (out / "002" / "notes.txt").exists()
     assert not (out / "001").exists() and not (out / "003").exists()
-    assert len(list(out.rglob("*.json"))) == 5  # three markers, job.json and summary.json
+    assert len(list(out.rglob("*.json"))) == 6  # markers, and one each for job, summary, lines
     assert len(find_shards(out)) == 3
