@@ -11,10 +11,10 @@ from dvse.errors import ConfigError, MissingExtraError
 from dvse.image.geometry import Placement
 from dvse.items import Image
 from pipelines.filtering.media_filter import MarkFilter
+from pipelines.filtering.near_hashes import BITS, NearHashes
 from pipelines.filtering.row_filter import Refusal
 from pipelines.settings import setting
 
-BITS = 64
 _SIDE = 32
 
 
@@ -23,7 +23,8 @@ class NearDuplicatePictures(MarkFilter):
     """Pictures nearly the same as an earlier one, by perceptual hash (imagehash).
 
     The hash has 64 bits (`imagehash.phash`: signs of the low cosines of the picture at 32 x 32
-    pixels). Rows of more than one picture pass. About 300 bytes are remembered of each picture.
+    pixels). Rows of more than one picture pass. What is remembered lies in a temporary file, of
+    which 64 MiB are held in memory.
 
     Raises:
         MissingExtraError: imagehash is not installed.
@@ -33,11 +34,7 @@ class NearDuplicatePictures(MarkFilter):
     columns: ClassVar[tuple[str, ...]] = ("id",)
     remembers: ClassVar[bool] = True
     most_bits: int = setting(4, "bits of 64 in which the hashes may differ, 0 to 15")
-    _ids: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
-    _hashes: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
-    _bands: list[dict[int, list[int]]] = field(
-        default_factory=list, init=False, repr=False, compare=False
-    )
+    _hashes: NearHashes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.most_bits <= 15:
@@ -48,8 +45,7 @@ class NearDuplicatePictures(MarkFilter):
             import imagehash  # noqa: F401
         except ImportError:
             raise MissingExtraError.for_extra("imagehash", "filters") from None
-        # Of two hashes that differ in at most `most_bits` bits at least one band of these is equal.
-        self._bands.extend({} for _ in range(self.most_bits + 1))
+        object.__setattr__(self, "_hashes", NearHashes(most_bits=self.most_bits))
 
     def mark(self, picture: Image) -> str:
         """Return the hash as 16 hexadecimal digits."""
@@ -65,36 +61,21 @@ class NearDuplicatePictures(MarkFilter):
         """Compare with the pictures kept so far."""
         if (mine := self._hash(row)) is None:
             return None
-        near = {n for band, key in self._keys(mine) for n in band.get(key, ())}
-        found = [((mine ^ self._hashes[n]).bit_count(), n) for n in near]
-        distance, first = min(found, default=(BITS, -1))
-        if distance > self.most_bits:
+        if (near := self._hashes.nearest(mine)) is None:
             return None
         return Refusal(
-            reason=f"{distance} of the {BITS} bits of its hash differ from {self._ids[first]}",
-            score=float(distance),
+            reason=f"{near.distance} of the {BITS} bits of its hash differ from {near.name}",
+            score=float(near.distance),
         )
 
     def take(self, row: Mapping[str, Any]) -> None:
         """Remember the hash."""
-        if (mine := self._hash(row)) is None:
-            return
-        for band, key in self._keys(mine):
-            band.setdefault(key, []).append(len(self._ids))
-        self._ids.append(row["id"])
-        self._hashes.append(mine)
+        if (mine := self._hash(row)) is not None:
+            self._hashes.add(mine, row["id"])
 
     def _hash(self, row: Mapping[str, Any]) -> int | None:
         mark = row.get("marks", {}).get(self.name)
         return None if mark is None else int(mark, 16)
-
-    def _keys(self, mine: int) -> list[tuple[dict[int, list[int]], int]]:
-        """Each band with the bits of a hash that lie in it."""
-        edges = [BITS * n // len(self._bands) for n in range(len(self._bands) + 1)]
-        return [
-            (band, mine >> low & (1 << high - low) - 1)
-            for band, low, high in zip(self._bands, edges, edges[1:], strict=False)
-        ]
 
 
 def _whole(width: int, height: int) -> Placement:
