@@ -119,7 +119,7 @@ def test_units_wait_for_the_run_they_are_in(tokenizer, monkeypatch, merges):
         **{n: getattr(tokenizer, n) for n in ("text", "image", "audio", "profile", "sections")},
         name="runs",
         fingerprint="0" * 64,
-        vocabulary=tokenizer.vocabulary.grow_runs(runs),
+        vocabulary=tokenizer.vocabulary.grow_runs(list(runs)),
     )
     whole = with_runs.encode(dvse.Audio(samples, sample_rate_hz=8_000)).ids
     assert len(whole) < len(units) and whole.max() >= tokenizer.vocabulary.num_ids
