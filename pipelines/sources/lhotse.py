@@ -39,6 +39,7 @@ _RECORDING = frozenset(
 _SOURCE = frozenset(("type", "channels", "source", "video"))
 _FILES = ("file", "url")  # one of type `url` holds an address
 _RANDOM_ROOM = "rir_generator"
+_SUPERVISION = {"recording_id", "start", "duration"}
 
 
 def is_lhotse(found: Mapping[str, Any]) -> bool:
@@ -49,7 +50,8 @@ def is_lhotse(found: Mapping[str, Any]) -> bool:
     """
     kind = found.get("type")
     is_cut = isinstance(kind, str) and kind in _FIELDS
-    return is_cut or any(k in found for k in ("recording", "sources", "tracks"))
+    is_part = any(k in found for k in ("recording", "sources", "tracks"))
+    return is_cut or is_part or found.keys() >= _SUPERVISION
 
 
 def lhotse_record(found: Mapping[str, Any], id: str, source: str, folder: str) -> Record:
@@ -108,6 +110,11 @@ def _checked(found: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """
     if "sources" in found:
         return _checked_recording(found, folder)
+    if found.keys() >= _SUPERVISION and "recording" not in found:
+        raise InputError(
+            "a supervision says nothing of where its recording lies; make cuts of both manifests "
+            "(lhotse cut simple)"
+        )
     kind = found.get("type") or ("MixedCut" if "tracks" in found else "MonoCut")
     if not isinstance(kind, str) or kind not in _FIELDS:
         raise InputError(f"expected a cut or recording of lhotse, received the type {kind!r}")
@@ -167,13 +174,11 @@ def _transforms(transforms: Any, folder: str) -> list[dict[str, Any]]:
         if not isinstance(transform, Mapping) or not isinstance(transform.get("kwargs"), Mapping):
             raise InputError(f"expected transforms with name and kwargs, received {transform!r}")
         options = dict(transform["kwargs"])
-        generator = options.get(_RANDOM_ROOM)
-        if generator is not None and None in (
-            *(generator.get(k) for k in ("room_seed", "source_seed")),
-        ):
+        if options.get("rir") is None and options.get(_RANDOM_ROOM) is not None:
+            # Seeds do not help: lhotse's generator draws from torch besides.
             raise InputError(
-                f"the transform {transform.get('name')!r} draws another room each time; give it "
-                "seeds, or save the cut"
+                f"the transform {transform.get('name')!r} draws another room each time; give it a "
+                "recorded room, or save the cut"
             )
         if isinstance(options.get("rir"), Mapping):
             options["rir"] = _checked(options["rir"], folder)

@@ -178,8 +178,10 @@ def test_what_lhotse_refuses_is_an_error_of_the_line(folder, change, reason):
     assert "\n" not in str(caught.value)
 
 
-def test_a_random_room_is_refused_and_a_truncated_file_noticed(folder):
-    room = {"name": "ReverbWithImpulseResponse", "kwargs": {"rir_generator": {"sr": RATE}}}
+@pytest.mark.parametrize("seeds", [{}, {"room_seed": 1, "source_seed": 2}])
+def test_a_random_room_is_refused_and_a_truncated_file_noticed(folder, seeds):
+    generator = {"sr": RATE, **seeds}  # with seeds, too, lhotse gives other samples each time
+    room = {"name": "ReverbWithImpulseResponse", "kwargs": {"rir_generator": generator}}
     record = line(folder, lambda c: c["recording"]["transforms"].append(room))
     assert "another room each time" in record.failure.reason
     cut = line_with_a_cut_short(folder)

@@ -200,6 +200,7 @@ def test_media_of_a_line_are_found_under_any_name(folder, case):
     ("found", "reason"),
     [
         ({"video": "a.avi"}, "a.avi"),
+        ({"id": 1, "recording_id": "r", "start": 0, "duration": 1}, "make cuts of both manifests"),
         ({"media": {"picture": "a.png"}}, "the field 'media' names a.png inside an object"),
         ({"audio": {"array": [0.5], "sampling_rate": 8000}}, "the field 'audio' holds no name"),
         ({"messages": [{"role": "user", "content": "x"}], "videos": ["a.mp4"]}, "'videos' names"),
