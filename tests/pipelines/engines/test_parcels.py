@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fake_step import FakeStep
 
+from pipelines.engines.child import CONTEXT
 from pipelines.engines.engine import Numbered
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.parcel import Parcel
@@ -25,13 +26,20 @@ def numbered(tmp_path, contents):
         yield Numbered(partition=index, index=index, record=record)
 
 
-def test_a_parcel_is_gone_once_it_is_read():
+@pytest.mark.parametrize("system", ["linux", "other"])
+def test_a_parcel_is_gone_once_it_is_read(system, monkeypatch):
+    if system == "other":  # an unlinked temporary file stands in
+        monkeypatch.delattr(os, "memfd_create")
     before = num_handles()
     parcel = Parcel.pack({"a": b"x" * 5_000_000})
     assert parcel.num_bytes > 5_000_000
     assert parcel.content() == {"a": b"x" * 5_000_000}
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Bad file descriptor"):
         parcel.close()
+    ours, theirs = CONTEXT.Pipe()
+    with ours, theirs:
+        Parcel.pack(list(range(9))).send(ours)
+        assert Parcel.receive(theirs, 0).content() == list(range(9))
     assert num_handles() == before
 
 
