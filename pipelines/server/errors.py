@@ -122,6 +122,14 @@ def as_api_error(error: Exception) -> ApiError:
         case HTTPException() if error.status_code == 404 and error.detail == "Not Found":
             paths = dict.fromkeys(endpoint.split()[1] for endpoint in ENDPOINTS)
             return ApiError(404, f"there are only {', '.join(paths)}", code="unknown_url")
+        case HTTPException() if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            return ApiError(
+                405,
+                f"expected {allowed} here",
+                code="method_not_allowed",
+                headers=error.headers,
+            )
         case HTTPException():
             return ApiError(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():

@@ -35,7 +35,9 @@ def _sentence(faults: Sequence[Any]) -> str:
     if first.get("type") == "extra_forbidden":
         return "no such field here; leave it out"
     if first.get("type") == "missing":
-        return "this field is required"
+        return "this field is required" if first.get("loc", ())[1:] else "expected a body of JSON"
+    if "Expected UploadFile" in str(first.get("msg")):
+        return "expected a file, such as -F file=@recording.wav of curl"
     messages = list(dict.fromkeys(str(entry.get("msg", "invalid")) for entry in faults))
     return f"{' or '.join(messages)}, received {_short(first.get('input'))}"
 

@@ -6,6 +6,7 @@ A call of a function is written as Hermes and Qwen write it, in plain text:
 """
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,16 +34,56 @@ class AnswerForm(ABC):
         """
 
 
+class TextForm(AnswerForm):
+    """A form of the words themselves, which may also stand where no function is called."""
+
+    def grammar(self) -> str:
+        """Return one rule, `start`."""
+        return f"start: {self.rule()}"
+
+    @abstractmethod
+    def rule(self) -> str:
+        """Return the right side of a rule; raises as `grammar` does."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class JsonForm(AnswerForm):
+class JsonForm(TextForm):
     """JSON that fits a schema; `field` is what the client calls it."""
 
     schema: dict[str, Any]
     field: str = "response_format"
 
-    def grammar(self) -> str:
-        """Return one rule: a document of the schema."""
-        return f"start: {_json_rule(self.schema, self.field)}"
+    def rule(self) -> str:
+        """Return a document of the schema."""
+        return _json_rule(self.schema, self.field)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceForm(TextForm):
+    """One of some strings."""
+
+    choices: Sequence[str]
+
+    def rule(self) -> str:
+        """Return the strings side by side.
+
+        >>> ChoiceForm(choices=["yes", "no"]).rule()
+        '"yes" | "no"'
+        """
+        return " | ".join(json.dumps(choice, ensure_ascii=False) for choice in self.choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegexForm(TextForm):
+    """What a regular expression matches as a whole."""
+
+    pattern: str
+
+    def rule(self) -> str:
+        """Return the expression between slashes."""
+        # A slash ends the expression in the grammar, unless it is escaped there already.
+        escaped = re.sub(r"(\\.)|/", lambda found: found[1] or r"\/", self.pattern, flags=re.DOTALL)
+        return "/" + escaped.replace("\n", r"\n") + "/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +108,7 @@ class CallForm(AnswerForm):
     functions: Sequence[CallableFunction]
     is_required: bool = False
     is_parallel: bool = True
-    text: JsonForm | None = None
+    text: TextForm | None = None
 
     def grammar(self) -> str:
         """Return a rule for each function, and for text where no call has to be made."""
@@ -80,7 +121,7 @@ class CallForm(AnswerForm):
             rule = _json_rule(function.parameters or _NO_ARGUMENTS, f"tools: {function.name}")
             lines.append(f"{name}: {json.dumps(head)} {rule} {json.dumps('}' + END_CALL)}")
         if not self.is_required and self.text is not None:
-            lines.append(f"text: {_json_rule(self.text.schema, self.text.field)}")
+            lines.append(f"text: {self.text.rule()}")
         elif not self.is_required:
             lines += ["text: TEXT", rf"TEXT: /(.|\n)+/ & ~/(.|\n)*{CALL}(.|\n)*/"]
         return "\n".join(lines)

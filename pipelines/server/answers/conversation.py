@@ -3,7 +3,15 @@
 from typing import Any
 
 from dvse.chat import render
-from pipelines.server.answers.answer_form import AnswerForm, CallableFunction, CallForm, JsonForm
+from pipelines.server.answers.answer_form import (
+    AnswerForm,
+    CallableFunction,
+    CallForm,
+    ChoiceForm,
+    JsonForm,
+    RegexForm,
+    TextForm,
+)
 from pipelines.server.answers.tool_calls import DescribedFunction, call_written, tools_told
 from pipelines.server.errors import ApiError
 from pipelines.server.schemas.chat import ChatRequest, Message, Part, RefusalPart
@@ -81,13 +89,18 @@ def conversation_form(body: ChatRequest) -> AnswerForm | None:
     )
 
 
-def text_form(fields: GenerationFields) -> JsonForm | None:
-    """Return the form that `response_format` or `guided_json` ask for.
+def text_form(fields: GenerationFields) -> TextForm | None:
+    """Return the form that `response_format` or vLLM's fields ask for.
 
     Raises:
         ApiError: 400, a schema that is not one.
     """
+    if (choices := fields.wanted_choices) is not None:
+        return ChoiceForm(choices=choices)
+    if (pattern := fields.wanted_pattern) is not None:
+        return RegexForm(pattern=pattern)
     field = "guided_json" if fields.guided_json is not None else "response_format"
+    field = "structured_outputs" if fields.structured_outputs is not None else field
     try:
         schema = fields.wanted_json
     except (ValueError, RecursionError) as error:

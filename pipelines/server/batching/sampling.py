@@ -71,9 +71,8 @@ class Sampler:
     """
 
     def __init__(self, legal: LegalTokens, *, device: str | torch.device = "cpu") -> None:
-        shut = torch.full(legal.allowed.shape, -torch.inf)
-        self._penalty = shut.masked_fill(legal.allowed, 0.0).to(device)
-        self._is_broken = ~legal.utf8.allowed.to(device)
+        self._legal, self._device = legal, device
+        self._rows: dict[tuple[Phase, int], torch.Tensor] = {}
 
     def choose(self, logits: torch.Tensor, choosers: Sequence[Chooser]) -> list[Token | None]:
         """Return the next token of each answer, `None` for one that cannot go on.
@@ -82,9 +81,7 @@ class Sampler:
             logits: fp32 `[answers, vocab_size]`.
             choosers: one an answer.
         """
-        scores = logits + self._penalty[[int(chooser.phase) for chooser in choosers]]
-        is_broken = self._is_broken[[chooser.character for chooser in choosers]]
-        scores = scores.masked_fill(is_broken, -torch.inf)
+        scores = logits + self._penalty([(c.phase, c.character) for c in choosers])
         stuck = {row for row, c in enumerate(choosers) if not self._shape(scores, logits, row, c)}
         ids = scores.argmax(-1).tolist()
         drawn = [
@@ -100,6 +97,21 @@ class Sampler:
             None if row in stuck else _token(token_id, logits[row], chooser.request.num_logprobs)
             for row, (token_id, chooser) in enumerate(zip(ids, choosers, strict=True))
         ]
+
+    def _penalty(self, states: Sequence[tuple[Phase, int]]) -> torch.Tensor:
+        """0 where a token is legal and minus infinity elsewhere, one row where all are alike.
+
+        Most answers of a step are between two characters of their text; a row of its own for each
+        of them would cost as much time as the choice itself.
+        """
+        for state in set(states) - self._rows.keys():
+            phase, character = state
+            allowed = self._legal.allowed[phase] & self._legal.utf8.allowed[character]
+            shut = torch.full(allowed.shape, -torch.inf)
+            self._rows[state] = shut.masked_fill(allowed, 0.0).to(self._device)
+        if len(set(states)) == 1:
+            return self._rows[states[0]][None]
+        return torch.stack([self._rows[state] for state in states])
 
     def _shape(
         self, scores: torch.Tensor, logits: torch.Tensor, row: int, chooser: Chooser

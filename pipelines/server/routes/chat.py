@@ -88,7 +88,7 @@ def _choice(index: int, answer: WholeAnswer, body: ChatRequest, serving: Serving
         index=index,
         message=AssistantMessage(
             content=(reply.text or (None if calls else "")) if reply else answer.content,
-            reasoning_content=answer.reasoning if body.return_reasoning else None,
+            reasoning_content=answer.reasoning if body.shows_reasoning else None,
             tool_calls=[
                 ToolCall(
                     id=_new_call_id(),
@@ -152,7 +152,7 @@ class _ChoiceWriter:
     def choices(self, delta: Delta) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         words: dict[str, Any] = {}
-        if delta.reasoning and self._body.return_reasoning:
+        if delta.reasoning and self._body.shows_reasoning:
             words["reasoning_content"] = delta.reasoning
         for piece in self._pieces(delta):
             if isinstance(piece, CallPiece):

@@ -59,7 +59,7 @@ async def _answer(body: MultimodalRequest, shelf: Shelf, client: Caller) -> Mult
                 MultimodalChoice(
                     index=index,
                     text=answer.content,
-                    reasoning_content=answer.reasoning if body.return_reasoning else None,
+                    reasoning_content=answer.reasoning if body.shows_reasoning else None,
                     finish_reason=answer.finish_reason,
                 )
                 for index, answer in enumerate(whole)
@@ -86,7 +86,7 @@ async def _events(
         async for index, delta in merged(generation.answers):
             choice: dict[str, Any] = {"index": index, "finish_reason": delta.finish_reason}
             choice["text"] = delta.content
-            if delta.reasoning and body.return_reasoning:
+            if delta.reasoning and body.shows_reasoning:
                 choice["reasoning_content"] = delta.reasoning
             if delta.content or delta.finish_reason or "reasoning_content" in choice:
                 yield event(frame | {"choices": [choice]})

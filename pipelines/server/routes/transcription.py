@@ -31,6 +31,13 @@ from pipelines.server.shelf import Current, Shelf
 router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES)
 
 
+# Those of the endpoint, and hints that never change an answer here.
+_FIELDS = {
+    *("file", "model", "prompt", "language", "temperature", "response_format", "stream"),
+    *("timestamp_granularities", "timestamp_granularities[]", "chunking_strategy", "user"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
     """What is to be written down, and how."""
@@ -69,8 +76,19 @@ async def transcriptions(
     timestamp_granularities: Annotated[
         list[Literal["segment", "word"]] | None, Form(alias="timestamp_granularities[]")
     ] = None,
+    plain_granularities: Annotated[
+        list[Literal["segment", "word"]] | None, Form(alias="timestamp_granularities")
+    ] = None,
 ) -> Any:
     """Write down what was said; `prompt` replaces the question that the model is asked."""
+    await _check_known(request)
+    timestamp_granularities = timestamp_granularities or plain_granularities
+    if stream and response_format not in ("json", "text"):
+        raise ApiError(
+            400,
+            f"a stream gives events of text; {response_format} comes whole, without stream",
+            param="response_format",
+        )
     if timestamp_granularities and response_format != "verbose_json":
         raise ApiError(
             400,
@@ -88,6 +106,19 @@ async def transcriptions(
     if stream:
         return EventStream(_events(wanted, shelf, client))
     return await until_hangup(request, _answer(wanted, shelf, client))
+
+
+async def _check_known(request: Request) -> None:
+    """Refuse what could change the answer and is not honoured, as the endpoints with JSON do.
+
+    Raises:
+        ApiError: 400, with the field's name.
+    """
+    for name, value in (await request.form()).multi_items():
+        if value not in ("", "null") and name not in _FIELDS:
+            raise ApiError(
+                400, f"{name}: no such field here; leave it out", code="invalid_value", param=name
+            )
 
 
 @router.post("/audio/translations", include_in_schema=False)

@@ -8,7 +8,7 @@ could change it but are taken only with the value that changes nothing. All else
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from pipelines.server.schemas.base import ModelName, RequestModel
 from pipelines.server.schemas.sampling import SamplingFields
@@ -67,6 +67,10 @@ StopStrings = Annotated[
     | Annotated[list[Stop], Field(max_length=_MOST_STOPS), Tag("list")],
     Discriminator(text_or_list),
 ]
+Choices = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(min_length=1, max_length=1000)
+]
+Pattern = Annotated[str, Field(min_length=1, max_length=10_000)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -98,6 +102,7 @@ class Hints(RequestModel):
     priority: int | None = None
     request_id: str | None = Field(default=None, max_length=256)
     guided_decoding_backend: str | None = Field(default=None, max_length=64)
+    cache_salt: str | None = Field(default=None, max_length=1024)
 
 
 class NoOps(RequestModel):
@@ -118,6 +123,20 @@ class NoOps(RequestModel):
     add_generation_prompt: Literal[True] | None = None
 
 
+class StructuredOutputs(RequestModel):
+    """vLLM's form of an answer: JSON by a schema, one of some strings, or a regular expression."""
+
+    json_: dict[str, Any] | str | None = Field(default=None, alias="json")
+    choice: Choices | None = None
+    regex: Pattern | None = None
+
+    @model_validator(mode="after")
+    def _check_one(self) -> "StructuredOutputs":
+        if sum(given is not None for given in (self.json_, self.choice, self.regex)) != 1:
+            raise ValueError("expected exactly one of json, choice and regex")
+        return self
+
+
 class GenerationFields(Hints, NoOps, SamplingFields):
     """Fields that every endpoint with an answer understands.
 
@@ -134,8 +153,12 @@ class GenerationFields(Hints, NoOps, SamplingFields):
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     guided_json: dict[str, Any] | str | None = None
+    guided_choice: Choices | None = None
+    guided_regex: Pattern | None = None
+    structured_outputs: StructuredOutputs | None = None
     enable_thinking: bool | None = None
     return_reasoning: bool | None = None
+    include_reasoning: bool | None = None
     chat_template_kwargs: ChatTemplateOptions | None = None
     thinking: ThinkingOption | None = None
     reasoning_effort: Effort | None = None
@@ -159,14 +182,33 @@ class GenerationFields(Hints, NoOps, SamplingFields):
         return self.reasoning_effort is not None and self.reasoning_effort not in _NO_THOUGHT
 
     @property
+    def shows_reasoning(self) -> bool:
+        """Whether what the model thought is returned."""
+        return bool(self.return_reasoning or self.include_reasoning)
+
+    @property
+    def wanted_choices(self) -> list[str] | None:
+        """The strings of which the answer is one, `None` where it may be another."""
+        form = self.structured_outputs
+        return self.guided_choice or (form.choice if form is not None else None)
+
+    @property
+    def wanted_pattern(self) -> str | None:
+        """The regular expression that the answer matches, `None` where there is none."""
+        form = self.structured_outputs
+        return self.guided_regex or (form.regex if form is not None else None)
+
+    @property
     def wanted_json(self) -> dict[str, Any] | None:
         """The schema that the answer has to fit, `None` where any text will do.
 
         Raises:
-            ValueError: `guided_json` is a string that is not a JSON object.
+            ValueError: vLLM's field is a string that is not a JSON object.
         """
-        if self.guided_json is not None:
-            given = self.guided_json
+        given = self.guided_json
+        if given is None and self.structured_outputs is not None:
+            given = self.structured_outputs.json_
+        if given is not None:
             found = json.loads(given) if isinstance(given, str) else given
             if not isinstance(found, dict):
                 raise ValueError("expected a JSON schema, an object")

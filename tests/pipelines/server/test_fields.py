@@ -1,6 +1,7 @@
 """What clients send beside the question: taken where it changes nothing, else refused by name."""
 
 import base64
+import re
 
 import pytest
 from app_requests import audio, chat, events, image, parts
@@ -195,3 +196,67 @@ def test_a_repetition_penalty_that_no_score_survives_is_refused(client, strength
     assert found.status_code == 400 and found.json()["error"]["param"] == "repetition_penalty"
     assert chat(client, "Hello", repetition_penalty=0.01, max_tokens=2).status_code == 200
     assert chat(client, "Hello").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "pattern"),
+    [
+        ({"guided_choice": ["yes", 'a "no"']}, r'yes|a "no"'),
+        ({"guided_regex": r"[a-f]{3}/\d\/\n?x"}, r"[a-f]{3}/\d/\n?x"),
+        ({"structured_outputs": {"choice": ["Graz"]}}, "Graz"),
+        ({"structured_outputs": {"regex": "(ab|c){2}"}}, "(ab|c){2}"),
+        (
+            {"structured_outputs": {"json": {"type": "integer", "minimum": 7, "maximum": 9}}},
+            "[789]",
+        ),
+    ],
+)
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_vllms_forms_hold(client, fields, pattern, temperature):
+    found = content(chat(client, WHO, temperature=temperature, max_tokens=60, **fields))
+    assert re.fullmatch(pattern, found), found
+
+
+def test_a_form_is_one_form(client):
+    both = {"structured_outputs": {"choice": ["a"], "regex": "a"}}
+    assert "exactly one of" in chat(client, WHO, **both).json()["error"]["message"]
+    assert chat(client, WHO, guided_regex="(").json()["error"]["code"] == "invalid_input"
+
+
+def test_include_reasoning_is_return_reasoning(client):
+    asked = {"enable_thinking": True, "temperature": 0}
+    found = chat(client, WHO, include_reasoning=True, **asked).json()["choices"][0]["message"]
+    assert found["reasoning_content"] == WHO_REASONING
+    found = chat(client, WHO, include_reasoning=False, **asked).json()["choices"][0]["message"]
+    assert "reasoning_content" not in found
+
+
+@pytest.mark.parametrize(
+    ("data", "param"),
+    [
+        ({"foo": "bar"}, "foo"),
+        ({"include[]": "logprobs"}, "include[]"),
+        ({"stream": "true", "response_format": "srt"}, "response_format"),
+    ],
+)
+def test_forms_refuse_what_they_cannot_honour(client, sound, data, param):
+    files = {"file": ("a.wav", sound)}
+    found = client.post("/v1/audio/transcriptions", files=files, data={"model": "m", **data})
+    assert found.status_code == 400 and found.json()["error"]["param"] == param
+
+
+def test_forms_take_hints_and_either_spelling(client, sound):
+    data = {"model": "m", "chunking_strategy": "auto", "user": "x", "language": ""}
+    data |= {"response_format": "verbose_json", "timestamp_granularities": "word"}
+    found = client.post("/v1/audio/transcriptions", files={"file": ("a.wav", sound)}, data=data)
+    assert found.status_code == 200 and found.json()["words"], found.text
+
+
+def test_what_is_missing_is_said(client):
+    kind = {"Content-Type": "application/json"}
+    empty = client.post("/v1/chat/completions", content=b"", headers=kind)
+    assert empty.json()["error"]["message"] == "expected a body of JSON"
+    wrong = client.get("/v1/chat/completions")
+    assert wrong.status_code == 405 and wrong.json()["error"]["message"] == "expected POST here"
+    text = client.post("/v1/audio/transcriptions", data={"model": "m"}, files={"x": b""})
+    assert text.status_code == 400 and text.json()["error"]["param"] == "file"
