@@ -25,7 +25,7 @@ from dvse.dataset.packed_batch import PackedBatch
 from dvse.dataset.packing import ContinuousPacking, Packing, WholePacking
 from dvse.dataset.schedule import Schedule
 from dvse.dataset.shard_set import ShardSet
-from dvse.errors import ConfigError
+from dvse.errors import ConfigError, ShardError
 from dvse.storage.local_cache import LocalCache
 
 MEASURES = ("tokens", "samples")
@@ -126,6 +126,7 @@ class Mixture(IterableDataset[PackedBatch]):
         self._packing: Packing = (WholePacking if keep_whole else ContinuousPacking)(length)
         self._sets = [ShardSet(part.tokens, part.modalities) for part in self.parts]
         _check_bundles(self.parts, self._sets)
+        _check_filled(self.parts, self._sets)
         self._streams = [
             EndlessStream(shards.lengths, self._packing, seed=seed + number, shuffle=shuffle)
             for number, shards in enumerate(self._sets)
@@ -133,7 +134,10 @@ class Mixture(IterableDataset[PackedBatch]):
         self._schedule = Schedule(self._weights())
         self.num_ids = sum(s.num_ids for s in self._sets) if num_ids is None else num_ids
         if self.num_ids < length:
-            raise ConfigError(f"expected num_ids of at least one window, received {self.num_ids}")
+            raise ConfigError(
+                f"expected num_ids of at least one window of {length}, received {self.num_ids}; "
+                "choose shorter windows, or more ids"
+            )
         self._seed, self._shuffle = seed, shuffle
         # The windows used before this pass, and the batches that it has given since.
         self._first_window = self._num_given = 0
@@ -282,6 +286,15 @@ class Mixture(IterableDataset[PackedBatch]):
 def _part(pair: tuple[str | Path, float]) -> MixturePart:
     tokens, share = pair
     return MixturePart(tokens=tokens, share=share)
+
+
+def _check_filled(parts: Sequence[MixturePart], sets: Sequence[ShardSet]) -> None:
+    for part, shards in zip(parts, sets, strict=True):
+        if not shards.num_ids:
+            kind = "" if part.modalities is None else f" ({', '.join(part.modalities)})"
+            raise ShardError(
+                f"{part.tokens}{kind}: expected at least one row with ids, found none; leave it out"
+            )
 
 
 def _check_bundles(parts: Sequence[MixturePart], sets: Sequence[ShardSet]) -> None:

@@ -88,6 +88,7 @@ class _Task:
 
     number: int
     name: str
+    tokens: str  # name of the directory, which holds folders where there are many shards
     path: Path
 
 
@@ -117,13 +118,14 @@ def compose(
         StorageError: the disk is full; what is finished stays.
         WorkerDiedError: a process was killed.
     """
-    paths = [path for folder in tokens for path in _shards(folder, tokenizer)]
+    shards = [(folder.name, path) for folder in tokens for path in _shards(folder, tokenizer)]
+    paths = [path for _, path in shards]
     composer = _Composer(output, recipe, tokenizer)
     names = list(recipe.templates)
     tasks = [
-        _Task(number=len(paths) * place + number, name=name, path=path)
+        _Task(number=len(paths) * place + number, name=name, tokens=folder, path=path)
         for place, name in enumerate(names)
-        for number, path in enumerate(paths)
+        for number, (folder, path) in enumerate(shards)
     ]
     journal = ExportJournal(output)
     with journal.locked():
@@ -261,7 +263,7 @@ def _sha256(digests: Sequence[str]) -> str:
 
 
 def _provenance(one: Composed, task: _Task) -> list[dict[str, Any]]:
-    where = {"tokens": task.path.parent.name, "shard": task.path.name}
+    where = {"tokens": task.tokens, "shard": task.path.name}
     return [
         {"row": one.id, "place": place, **where, **{k: row[k] for k in ("id", "source", "sha256")}}
         for place, row in enumerate(one.inputs)

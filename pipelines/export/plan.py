@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dvse.errors import ConfigError
+from dvse.errors import ConfigError, ShardError
 from pipelines.export.settings import ExportSettings
 from pipelines.export.token_shards import TokenShards
 
@@ -64,7 +64,10 @@ class Plan:
         for shard in range(len(shards.paths)):
             self._add(shard)
         self.has_loss_mask = shards.has_loss_mask()
-        if empty := [name for name in self.splits if not self.of_split(name)]:
+        empty = [name for name in self.splits if not self.of_split(name)]
+        if len(empty) == len(self.splits):
+            raise ShardError(f"{settings.tokens}: expected at least one row with ids, found none")
+        if empty:
             raise ConfigError(
                 f"{settings.tokens}: no document with ids is left for the split {empty[0]!r}; "
                 "there are too few, give it a larger share"

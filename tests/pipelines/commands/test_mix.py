@@ -30,10 +30,10 @@ def test_modalities_and_mistakes(tmp_path, capsys):
     write_folder(tmp_path / "other", bundle="c")
     for sets, code, message in (
         ([folder], 2, "expected DIR:SHARE"),
-        ([f"{folder}@video:1"], 1, "expected at least one row with ids"),
+        ([f"{folder}:1", f"{folder}@video:1"], 1, "t (video): expected at least one row with ids"),
         ([f"{folder}:-1"], 2, "share above 0"),
         ([f"{tmp_path / 'nothing'}:1"], 1, "found none"),
         ([f"{folder}:1", f"{tmp_path / 'other'}:1"], 2, "their ids do not mean the same"),
     ):
-        assert main(["mix", *sets]) == code
+        assert main(["mix", *sets]) == code, sets
         assert message in capsys.readouterr().err

@@ -340,6 +340,21 @@ def test_composed_rows_are_proved_against_what_they_were_made_of(
     assert "it is not finished; run the same command again" in capsys.readouterr().err
 
 
+def test_shards_behind_the_first_thousand_lie_in_folders(tokens, recipe, tokenizer, tmp_path):
+    many = shutil.copytree(tokens, tmp_path / "many")
+    (many / "001").mkdir()
+    (many / shard_name(1)).rename(many / "001" / shard_name(1000))
+    rows = composed(many, tmp_path / "out", recipe, tokenizer)
+    assert rows.keys() == composed(tokens, tmp_path / "plain", recipe, tokenizer).keys()
+    noted = [
+        line
+        for path in sorted((tmp_path / "out/provenance").iterdir())
+        for line in pq.read_table(path).to_pylist()
+    ]
+    assert {line["tokens"] for line in noted} == {"many"}
+    assert main(["verify", str(tmp_path / "out"), "--against", str(many)]) == 0
+
+
 def test_another_recipe_or_other_shards_are_not_gone_on_with(tokens, tokenizer, tmp_path):
     out, recipe = tmp_path / "out", write_recipe(tmp_path)
     composed(tokens, out, recipe, tokenizer)

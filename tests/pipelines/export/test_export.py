@@ -286,6 +286,24 @@ def test_memory_does_not_grow_with_a_shard(tmp_path):
     assert sum(seen) == 4999
 
 
+def test_few_rows_and_none(tokens, tmp_path):
+    """Shards of a job whose inputs all failed, and those of a single, long document."""
+    write_folder(tmp_path / "none", num_shards=2, rows=0)
+    write_folder(tmp_path / "one", num_shards=1, rows=1)
+    for name in FORMATS:
+        out = tmp_path / name
+        with pytest.raises(ShardError, match=r"none: expected at least one row with ids"):
+            export(find_format(name), settings(tmp_path / "none", out))
+        assert not out.exists()
+        with pytest.raises(ConfigError, match=r"left for the split 'valid'; there are too few"):
+            halves = {"train": 0.5, "valid": 0.5}
+            export(find_format(name), settings(tmp_path / "one", out, splits=halves))
+        assert not out.exists()
+        only = settings(tmp_path / "one", out, splits={"train": 1.0}, piece_bytes=1)
+        assert export(find_format(name), only).num_sequences == {"train": 1}
+        assert not verify_export(out, tmp_path / "one").problems
+
+
 def test_bad_input_is_one_sentence_on_the_command_line(tokens, tmp_path, capsys, monkeypatch):
     write_folder(tmp_path / "other", num_shards=1, bundle="another")
     write_folder(tmp_path / "large", num_shards=1, size=2**31 + 128)
