@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from dvse.errors import ConfigError
 from model.card import CardSettings
 
 HELP = "Say what a decoder weighs, what it computes and where it fits, without building it."
@@ -34,10 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the card."""
     from model.card import model_card
-    from model.errors import ModelError
+    from model.errors import ModelConfigError, ModelError
 
     try:
         settings = CardSettings(context=args.context, saving=args.saving, card_gib=args.card_gib)
+    except ModelConfigError as error:
+        raise ConfigError(str(error)) from None
+    try:
         print(model_card(args.model, settings))
     except ModelError as error:
         print(f"dvse model-card: {error}", file=sys.stderr)

@@ -98,6 +98,12 @@ def test_a_wrong_command_line_exits_2(capsys):
     assert "usage: dvse train text" in capsys.readouterr().err
 
 
+def test_a_value_that_no_card_can_have_exits_2(capsys):
+    assert main(["model-card", "9b", "--saving", "2"]) == 2
+    assert "a saving from 0 to below 1" in capsys.readouterr().err
+    assert main(["model-card", "no such"]) == 1
+
+
 def test_options_are_not_abbreviated(capsys):
     with pytest.raises(SystemExit):
         main(["train", "text", "--dat", "x", "--output", "y"])
