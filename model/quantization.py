@@ -72,8 +72,8 @@ class WeightOnlyQuantizer(HfQuantizer):
 
     @property
     def is_trainable(self) -> bool:
-        """Rounding has no gradient; adapters beside the weights do."""
-        return False
+        """Whether adapters beside the weights can be trained; rounding itself has no gradient."""
+        return True
 
 
 def quantize(model: Decoder, *, bits: int = 8, group_size: int = 128) -> Decoder:

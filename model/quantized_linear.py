@@ -10,6 +10,7 @@ Round to nearest: int8 by row, `w ≈ q · s`, q in -127 … 127; int4 by groups
 """
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,13 +23,18 @@ GROUP_SIZES = (32, 64, 128, 256)
 _KERNEL_ROWS = 16  # the kernels take output widths of whole sixteens
 
 
-class QuantizedLinear(nn.Module):
-    """`[..., in_features]` → `[..., out_features]` with integer weights; no gradients."""
+class QuantizedLinear(nn.Linear):
+    """`[..., in_features]` → `[..., out_features]` with integer weights, which have no gradients.
+
+    A linear layer by kind, so that adapters find it; its weights are buffers. Gradients of the
+    input pass through, for adapters before and beside it.
+    """
+
+    bias: torch.Tensor | None  # type: ignore[assignment]
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.in_features, self.out_features = in_features, out_features
-        self.bias: torch.Tensor | None
         self.register_buffer("bias", torch.zeros(out_features) if bias else None)
 
     @abstractmethod
@@ -45,6 +51,13 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map `[..., in_features]` to `[..., out_features]` in the dtype of the input."""
+        if torch.is_grad_enabled() and input.requires_grad and not torch.compiler.is_compiling():
+            output: torch.Tensor = _WithFixedWeights.apply(input, self)
+            return output
+        return self.product(input)
+
+    def product(self, input: torch.Tensor) -> torch.Tensor:
+        """Do what `forward` does, without a way back."""
         if input.device.type == "cpu" and self._has_kernel() and is_plain_eager():
             rows = input.reshape(-1, self.in_features).to(torch.bfloat16)
             output = self._product(rows).to(input.dtype)
@@ -58,6 +71,19 @@ class QuantizedLinear(nn.Module):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
+class _WithFixedWeights(torch.autograd.Function):
+    """A product that keeps no weights for its way back: they are multiplied out once more there."""
+
+    @staticmethod
+    def forward(ctx: Any, input: torch.Tensor, layer: QuantizedLinear) -> torch.Tensor:
+        ctx.layer = layer
+        return layer.product(input)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient @ ctx.layer.dequantized().to(gradient.dtype), None
+
+
 class Int8Linear(QuantizedLinear):
     """8 bits a weight, one scale a row.
 
@@ -67,7 +93,7 @@ class Int8Linear(QuantizedLinear):
         [[64, -127], [127, 64]]
     """
 
-    weight: torch.Tensor
+    weight: torch.Tensor  # type: ignore[assignment]
     scale: torch.Tensor
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
@@ -110,7 +136,7 @@ class Int4Linear(QuantizedLinear):
         scale, zero: `bfloat16 [out_features, in_features / group_size]`.
     """
 
-    weight: torch.Tensor
+    weight: torch.Tensor  # type: ignore[assignment]
     scale: torch.Tensor
     zero: torch.Tensor
 

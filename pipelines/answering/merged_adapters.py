@@ -18,6 +18,12 @@ def without_adapters(model: Any) -> "DvseForCausalLM":
     Raises:
         ConfigError: adapters that cannot be merged, such as learnt prompts.
     """
+    has_adapters = hasattr(model, "peft_config")
+    if has_adapters and getattr(model, "is_quantized", False):
+        raise ConfigError(
+            "the adapters cannot be merged into quantized weights; save them alone, or put them on "
+            "the decoder that was quantized"
+        )
     if hasattr(model, "merge_and_unload"):
         try:
             return copy.deepcopy(model).merge_and_unload()  # type: ignore[no-any-return]

@@ -1,5 +1,7 @@
 """8 and 4 bits a weight: by hand, against a second formula, saved and loaded, experts and gates."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -186,6 +188,20 @@ def test_a_calibrated_decoder(tmp_path, kind):
         assert torch.equal(again(IDS).logits, small(IDS).logits)
     with pytest.raises(ModelConfigError, match="rows to calibrate on, got none"):
         quantize_calibrated(decoder(), [], bits=8)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_gradients_of_the_input_pass_through(kind):
+    generator = torch.Generator().manual_seed(6)
+    weight, input, upstream = (
+        torch.randn(n, m, generator=generator) for n, m in ((32, 64), (5, 64), (5, 32))
+    )
+    make = Int8Linear.of if kind == "int8" else partial(Int4Linear.of, group_size=32)
+    layer = make(weight, None)
+    input.requires_grad_()
+    layer(input).backward(upstream)
+    torch.testing.assert_close(input.grad, upstream @ layer.dequantized())
+    assert not list(layer.parameters())
 
 
 def test_compiled_and_traced_see_plain_operators():

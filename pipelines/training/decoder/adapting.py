@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from dvse.errors import ConfigError, MissingExtraError
-from model import DvseForCausalLM
+from model import DvseForCausalLM, ModelError, fitting_group_size, quantize
 from pipelines.training.decoder.recipe import AdapterSettings, DecoderTraining
 
 
@@ -56,6 +56,24 @@ def with_adapters(decoder: DvseForCausalLM, settings: AdapterSettings, added: ra
             return peft.get_peft_model(decoder, config)
     except ValueError as error:
         raise ConfigError(f"[adapters]: {error}") from error
+
+
+def rounded(decoder: DvseForCausalLM, settings: AdapterSettings) -> DvseForCausalLM:
+    """Return the decoder with its weights in as few bits as adapters are to stand beside.
+
+    Source: Dettmers et al., 2023, "QLoRA". *Deviation*: groups of integers with a scale and a zero
+    (`model.quantized_linear`), which answers read as they are, in place of 4-bit floats.
+
+    Raises:
+        ConfigError: no group size divides its rows.
+    """
+    if settings.bits is None:
+        return decoder
+    try:
+        group_size = 128 if settings.bits == 8 else fitting_group_size(decoder.config)
+        return quantize(decoder, bits=settings.bits, group_size=group_size)
+    except ModelError as error:
+        raise ConfigError(f"[adapters] bits: {error}") from error
 
 
 def let_learn(decoder: DvseForCausalLM, settings: DecoderTraining, added: range) -> None:

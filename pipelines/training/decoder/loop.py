@@ -20,6 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from dvse.dataset.token_dataset import TokenDataset
 from dvse.errors import ConfigError, TrainingError
 from dvse.remote.remote_path import Location, location
+from dvse.storage.atomic_file import write_atomically
 from dvse.storage.shard import find_shards, read_metadata
 from dvse.tokenizer import Tokenizer
 from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
@@ -107,7 +108,8 @@ def train_decoder(
             f"{shards}: expected at least one batch of {settings.batch_size} windows of "
             f"{settings.length} ids, received {dataset.num_ids} ids; lower the batch size"
         )
-    first_shard = find_shards(shards)[0]
+    prompts = samples_of(find_shards(shards)[0], tokenizer, count=_NUM_SAMPLES)
+    samples = folder / "samples.jsonl"
     use_cache = decoder.config.use_cache  # `Trainer` turns it off as it is made, for good
     trainer = DecoderTrainer(
         model=decoder,
@@ -115,21 +117,18 @@ def train_decoder(
         dataset=dataset,
         first_step=0 if last is None else _step_of(last),
         data_collator=lambda batch: batch,
-        callbacks=[
-            SampleAnswers(
-                tokenizer,
-                samples_of(first_shard, tokenizer, count=_NUM_SAMPLES),
-                folder / "samples.jsonl",
-                every=settings.sample_every,
-            )
-        ],
+        callbacks=[]
+        if _is_cut(settings)
+        else [SampleAnswers(tokenizer, prompts, samples, every=settings.sample_every)],
     )
     trainer.train(resume_from_checkpoint=last)
     decoder.config.use_cache = use_cache
     log = [line for line in trainer.state.log_history if "loss" in line or "train_loss" in line]
     if any(line.get("loss", 0) != line.get("loss", 0) for line in log):
         raise TrainingError("the loss is no longer finite; start again with a lower learning rate")
-    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    if trainer.is_world_process_zero():
+        text = "".join(json.dumps(line) + "\n" for line in log)
+        write_atomically(folder / "log.jsonl", text.encode())
     return log
 
 
@@ -154,6 +153,8 @@ def _arguments(settings: DecoderTraining, folder: Path) -> TrainingArguments:
         logging_steps=settings.log_every,
         logging_nan_inf_filter=False,
         save_steps=settings.save_every,
+        # Shares of a decoder cannot be put together from a checkpoint again.
+        save_strategy="no" if _is_cut(settings) else "steps",
         save_total_limit=2,
         ignore_data_skip=True,  # TokenDataset goes on by itself, without reading what came before
         dataloader_num_workers=settings.num_workers,
@@ -189,13 +190,18 @@ def _checkpoint(folder: Path, recipe: DecoderRecipe, *, resume: bool) -> str | N
         raise TrainingError(
             f"{folder}: a run is there already; go on with --resume, or choose another folder"
         )
-    path.write_text(json.dumps(wanted, indent=2) + "\n")
+    write_atomically(path, (json.dumps(wanted, indent=2) + "\n").encode())
     return last
 
 
 def _step_of(checkpoint: str) -> int:
     state = json.loads((Path(checkpoint) / "trainer_state.json").read_text())
     return int(state["global_step"])
+
+
+def _is_cut(settings: DecoderTraining) -> bool:
+    """Whether each process has a share of the decoder alone: then none can answer by itself."""
+    return settings.sharding == "fsdp" and _rank()[1] > 1
 
 
 def _rank() -> tuple[int, int]:

@@ -14,7 +14,7 @@ The larger of the two ends is the peak. Not in it: the runtime itself (a CUDA co
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dvse.errors import ConfigError
 from model import DvseConfig, DvseForCausalLM
-from pipelines.training.decoder.adapting import let_learn, with_adapters
+from pipelines.training.decoder.adapting import let_learn, rounded, with_adapters
 from pipelines.training.decoder.recipe import DecoderRecipe
 
 GIB = 1 << 30
@@ -103,6 +103,7 @@ def training_memory(
     added: range,
     *,
     labelled_share: float = 1.0,
+    num_cards: int = 1,
 ) -> TrainingMemory:
     """Return what a step of this recipe holds on each card.
 
@@ -111,6 +112,8 @@ def training_memory(
         recipe: what learns, and how.
         added: ids of new rows, see `new_ids`.
         labelled_share: of the positions that carry loss; all of them is the most there can be.
+        num_cards: processes; with `sharding = "fsdp"` each holds its share of weights, gradients
+            and moments, and for a moment the whole of a table and of two layers.
 
     Raises:
         ConfigError: a share outside 0 … 1, or targets of adapters that the decoder does not have.
@@ -137,7 +140,7 @@ def training_memory(
         table = config.vocab_size * config.hidden_size * computed
         logits += table if config.tie_word_embeddings else 0
         layer += 2 * table
-    return TrainingMemory(
+    memory = TrainingMemory(
         weights=everything - sum(map(_bytes, beside)),
         adapters=sum(map(_bytes, beside)),
         gradients=sum(map(_bytes, learning)),
@@ -147,6 +150,23 @@ def training_memory(
         logits=logits,
         keeps_gradients=settings.accumulation > 1,
     )
+    return memory if recipe.training.sharding == "none" else _cut(memory, config, recipe, num_cards)
+
+
+def _cut(
+    memory: TrainingMemory, config: DvseConfig, recipe: DecoderRecipe, num_cards: int
+) -> TrainingMemory:
+    """Return what is left of it on each of so many cards that hold shares."""
+    if num_cards == 1:
+        return memory
+    whole = memory.weights // (config.num_hidden_layers + 1)  # about a layer's
+    table = config.vocab_size * config.hidden_size * _stored_in(config, recipe).itemsize
+    return replace(
+        memory,
+        weights=-(-memory.weights // num_cards) + 2 * whole + table,
+        gradients=-(-memory.gradients // num_cards),
+        optimizer=-(-memory.optimizer // num_cards),
+    )
 
 
 def _learner(config: DvseConfig, recipe: DecoderRecipe, added: range) -> nn.Module:
@@ -155,6 +175,7 @@ def _learner(config: DvseConfig, recipe: DecoderRecipe, added: range) -> nn.Modu
     let_learn(decoder, recipe.training, added)
     if recipe.adapters is None:
         return decoder
+    decoder = rounded(decoder, recipe.adapters).train()
     return with_adapters(decoder, recipe.adapters, added)
 
 

@@ -8,6 +8,14 @@
     [adapters]                   settings of `AdapterSettings`: LoRA beside frozen weights
     rank = 16
 
+    [[stages]]                   one after the other, each with settings of `DecoderTraining` that
+    learns = "new rows"          differ from [training]: first the rows of new ids,
+    max_steps = 200
+    [[stages]]
+    learns = "adapters"          then adapters, which are merged where a stage follows,
+    [[stages]]
+    learns = "all"               then everything
+
 Instead of a preset, `checkpoint = "DIR or Hub id"` begins at a published GLM-4, see `start`.
 
 Unknown keys are refused, so a misspelt setting never goes unnoticed.
@@ -22,7 +30,7 @@ from typing import Any, Literal
 from dvse.errors import ConfigError
 from pipelines.settings import from_table, setting
 
-_TABLES = {"model", "training", "adapters"}
+_TABLES = {"model", "training", "adapters", "stages"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +47,13 @@ class DecoderTraining:
     max_grad_norm: float = setting(1.0, "gradients are clipped to it")
     warmup_steps: int = setting(100, "over which the learning rate rises")
     precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "of the forward pass")
-    learns: Literal["all", "new rows"] = setting(
-        "all", "what learns: all weights, or the embedding's rows of images and recordings alone"
+    learns: Literal["all", "new rows", "adapters"] = setting(
+        "all",
+        "what learns: all weights (with [adapters] these), or the embedding's rows of images and "
+        "recordings alone",
+    )
+    sharding: Literal["none", "fsdp"] = setting(
+        "none", "of several processes: each has the whole decoder, or a share of all that it holds"
     )
     activation_checkpointing: bool = setting(
         False, "compute activations again in the backward pass: less memory, a third more time"
@@ -64,8 +77,17 @@ class DecoderTraining:
                 "expected steps, batch size, length, accumulation and learning rate above zero, "
                 f"received {asdict(self)}"
             )
-        if self.learns not in ("all", "new rows"):
-            raise ConfigError(f"expected learns 'all' or 'new rows', received {self.learns!r}")
+        if self.learns not in ("all", "new rows", "adapters"):
+            raise ConfigError(
+                f"expected learns 'all', 'new rows' or 'adapters', received {self.learns!r}"
+            )
+        if self.sharding not in ("none", "fsdp"):
+            raise ConfigError(f"expected sharding 'none' or 'fsdp', received {self.sharding!r}")
+        if self.sharding == "fsdp" and self.learns != "all":
+            raise ConfigError(
+                f"sharding = 'fsdp' trains all weights, received learns = {self.learns!r}; with "
+                "'none' each process has the whole decoder and learns these"
+            )
         if self.precision not in ("fp32", "bf16", "fp16"):
             raise ConfigError(f"expected precision fp32, bf16 or fp16, received {self.precision!r}")
 
@@ -74,6 +96,9 @@ class DecoderTraining:
 class AdapterSettings:
     """LoRA beside weights that stay."""
 
+    bits: int | None = setting(
+        None, "8 or 4: round the weights that they stand beside (QLoRA; default: as they are)"
+    )
     rank: int = setting(16, "of the adapters")
     alpha: int = setting(32, "their scale, divided by the rank")
     dropout: float = setting(0.0, "before them")
@@ -85,6 +110,8 @@ class AdapterSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.bits not in (None, 4, 8):
+            raise ConfigError(f"[adapters]: expected bits of 8 or 4, received {self.bits}")
         if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
             raise ConfigError(
                 "[adapters]: expected a rank of at least 1, alpha above 0 and dropout of 0 … 1, "
@@ -101,23 +128,48 @@ class DecoderRecipe:
             configuration of `model["checkpoint"]`.
         training: the loop.
         adapters: `None` where the decoder itself learns.
+        stages: loops that are run one after the other instead of `training`.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
     training: DecoderTraining = field(default_factory=DecoderTraining)
     adapters: AdapterSettings | None = None
+    stages: tuple[DecoderTraining, ...] = ()
 
     def __post_init__(self) -> None:
         if "checkpoint" in self.model and "preset" in self.model:
             raise ConfigError("[model]: expected a preset or a checkpoint, received both")
-        if self.adapters is not None and self.training.learns != "all":
+        if any(one.learns == "adapters" for one in self.stages) and self.adapters is None:
+            raise ConfigError("learns = 'adapters': expected a table [adapters] beside it")
+        early = any(one.learns == "adapters" for one in self.stages[:-1])
+        if early and self.adapters is not None and self.adapters.bits is not None:
+            raise ConfigError(
+                "[adapters] bits: expected adapters in the last stage, received one behind them; "
+                "they are not merged into rounded weights"
+            )
+        if self.adapters is not None and self.training.sharding == "fsdp" and not self.stages:
+            raise ConfigError("expected [adapters] or sharding = 'fsdp', received both")
+        if self.adapters is not None and self.training.learns == "new rows":
             raise ConfigError(
                 "expected [adapters] or learns = 'new rows', received both; adapters have "
                 "new_rows = true"
             )
 
+    def in_stages(self) -> "tuple[DecoderRecipe, ...]":
+        """Return a recipe for each stage; this one where there are none."""
+        if not self.stages:
+            return (self,)
+        return tuple(
+            DecoderRecipe(
+                model=self.model,
+                training=one,
+                adapters=self.adapters if one.learns == "adapters" else None,
+            )
+            for one in self.stages
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as JSON."""
+        """Return the recipe as JSON; of a stage."""
         document = {"model": dict(self.model), "training": asdict(self.training)}
         return document | ({"adapters": asdict(self.adapters)} if self.adapters else {})
 
@@ -144,4 +196,11 @@ def read_recipe(path: Path) -> DecoderRecipe:
         adapters = from_table(
             AdapterSettings, document["adapters"], name="adapters", where=str(path)
         )
-    return DecoderRecipe(model=document.get("model", {}), training=training, adapters=adapters)
+    common, where = document.get("training", {}), str(path)
+    stages = tuple(
+        from_table(DecoderTraining, {**common, **one}, name=f"stages[{number}]", where=where)
+        for number, one in enumerate(document.get("stages", []))
+    )
+    return DecoderRecipe(
+        model=document.get("model", {}), training=training, adapters=adapters, stages=stages
+    )

@@ -112,6 +112,15 @@ def test_eight_bit_moments_by_hand():
     assert small.optimizer == pytest.approx(norms + biases + blocked * (2 + 8 / 256), abs=64)
 
 
+def test_two_cards_share_what_they_hold():
+    recipe = DecoderRecipe(training=DecoderTraining(sharding="fsdp"))
+    one, two = (
+        training_memory(preset("tiny", **SHAPE), recipe, ADDED, num_cards=n) for n in (1, 2)
+    )
+    assert (two.gradients, two.optimizer) == (one.gradients // 2, one.optimizer // 2)
+    assert one.weights / 2 < two.weights and two.activations == one.activations
+
+
 def test_nine_billion_without_a_checkpoint(tmp_path, capsys):
     pytest.importorskip("peft")
     recipe = tmp_path / "recipe.toml"

@@ -48,7 +48,7 @@ def test_the_recipe_of_glm_4():
     folder = Path(recipe_module.__file__).with_name("recipes")
     recipe = read_recipe(folder / "glm-4-9b-lora.toml")
     assert recipe.model["checkpoint"] == "zai-org/glm-4-9b-chat-hf"
-    assert recipe.adapters == AdapterSettings() and recipe.training.activation_checkpointing
+    assert recipe.adapters == AdapterSettings(bits=4) and recipe.training.activation_checkpointing
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import GlmConfig, GlmForCausalLM
 
 import dvse
-from dvse.errors import TrainingError
+from dvse.errors import ConfigError, TrainingError
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import SHIPPED
 from dvse.storage.part import Part
 from model import DvseForCausalLM
+from model.quantized_linear import Int4Linear
 from pipelines.answering.captioner import Captioner
+from pipelines.answering.model_directory import save_model
 from pipelines.cli import main
 from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
 from pipelines.training.decoder.start import new_decoder, new_ids
@@ -50,7 +52,7 @@ def glm(tmp_path_factory):
     config = GlmConfig(
         vocab_size=size + 9,
         hidden_size=64,
-        intermediate_size=96,
+        intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -189,6 +191,21 @@ def test_adapters_beside_the_checkpoint(glm, bundle, shards, tmp_path):
         assert captioner([dvse.Text(q) for q in ANSWERS]) == list(ANSWERS.values())
         untrained = Captioner.load(base)
         assert untrained([dvse.Text(q) for q in ANSWERS]) != list(ANSWERS.values())
+
+
+@pytest.mark.slow
+def test_adapters_beside_four_bits(glm, bundle, shards, tmp_path):
+    """QLoRA: the base is held in four bits and stays; what is learnt loads with it, unmerged."""
+    pytest.importorskip("peft")
+    output = tmp_path / "model"
+    recipe = recipe_file(tmp_path, glm, "[adapters]\nbits = 4\nrank = 8\n", steps=80)
+    assert train(recipe, shards, bundle, output) == 0
+    base = DvseForCausalLM.from_pretrained(tmp_path / "model.base")
+    assert type(base.model.layers[0].self_attn.q_proj) is Int4Linear
+    captioner = Captioner.load(output)
+    assert captioner([dvse.Text(q) for q in ANSWERS]) == list(ANSWERS.values())
+    with pytest.raises(ConfigError, match="cannot be merged into quantized weights"):
+        save_model(captioner.model, bundle, tmp_path / "merged", merge=True)
 
 
 def test_another_text_is_refused(glm, bundle, tmp_path):

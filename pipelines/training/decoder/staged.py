@@ -1,0 +1,136 @@
+"""From a recipe to a model directory: stage by stage, in one process or in several.
+
+    start ─► [new rows] ─► model ─► [adapters] ─► merged model ─► [all] ─► the model directory
+
+A stage begins at the directory that the one before it wrote, so a run that was stopped goes on at
+the stage it was at. In several processes each has its share of every batch: the whole decoder in
+each, or with `sharding = "fsdp"` a share of every weight, gradient and moment.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dvse.errors import ConfigError
+from dvse.remote.remote_path import Location
+from dvse.tokenizer import Tokenizer
+from model import DvseForCausalLM, ModelError
+from pipelines.answering.model_directory import load_model, save_model
+from pipelines.runs.processes import Processes
+from pipelines.training.decoder.adapting import let_learn, rounded, with_adapters
+from pipelines.training.decoder.loop import train_decoder
+from pipelines.training.decoder.recipe import DecoderRecipe
+from pipelines.training.decoder.start import new_decoder, new_ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderRun:
+    """A training from its start to its model directory.
+
+    Attributes:
+        recipe: of all stages.
+        tokenizer: whose ids the decoder reads; `bundle` is the folder it came from.
+        shards: to train on.
+        output: the model directory; logs and checkpoints lie in `output.run` beside it.
+        resume: go on where a run in that folder stopped.
+        tell: told what happens, in the first process alone.
+    """
+
+    recipe: DecoderRecipe
+    tokenizer: Tokenizer
+    bundle: Path
+    shards: Location
+    output: Path
+    resume: bool = False
+    tell: Callable[[str], None] = print
+
+    @property
+    def folder(self) -> Path:
+        """Where logs, samples and checkpoints go."""
+        return self.output.with_name(self.output.name + ".run")
+
+    def train(self) -> list[dict[str, Any]]:
+        """Run all stages that are missing and return the log of the last.
+
+        Raises:
+            ConfigError: a shape that cannot be, or a sharding that cannot train so.
+            TrainingError, ShardError: see `train_decoder`.
+        """
+        stages = self.recipe.in_stages()
+        decoder, log = None, []
+        for number, stage in enumerate(stages, start=1):
+            is_last = number == len(stages)
+            place = self.folder if len(stages) == 1 else self.folder / f"stage-{number}"
+            target = self.output if is_last else place / "model"
+            if self.resume and not is_last and (target / "config.json").is_file():
+                decoder = load_model(target).model
+                continue
+            if decoder is None:
+                decoder = self._start(stage)
+            base = place / "base" if len(stages) > 1 else self._lone_base()
+            learner = self._learner(decoder, stage, base)
+            log = train_decoder(
+                learner, self.tokenizer, self.shards, stage, place, resume=self.resume
+            )
+            self._save(learner, place, target, merge=None if is_last else True)
+            self._say(f"{target}: trained for {stage.training.max_steps} steps, {log[-1]}")
+            decoder = None if is_last else load_model(target).model
+        return log
+
+    def _start(self, stage: DecoderRecipe) -> DvseForCausalLM:
+        from pipelines.runs.processes import card_bytes
+        from pipelines.training.decoder.memory import GIB, training_memory
+
+        try:
+            decoder = new_decoder(stage, self.tokenizer)
+        except ModelError as error:
+            raise ConfigError(f"the recipe's model: {error}") from error
+        for each in self.recipe.in_stages():
+            added, count = new_ids(self.tokenizer.vocabulary), Processes().count
+            memory = training_memory(decoder.config, each, added, num_cards=count)
+            self._say(memory.table(card_gib=card_bytes() / GIB))
+        return decoder
+
+    def _lone_base(self) -> Path:
+        return self.output.with_name(self.output.name + ".base")
+
+    def _learner(self, decoder: DvseForCausalLM, stage: DecoderRecipe, base: Path) -> Any:
+        """Return what is trained: the decoder, it with adapters, or this process's share of it."""
+        added = new_ids(self.tokenizer.vocabulary)
+        is_cut = stage.training.sharding == "fsdp" and Processes().count > 1
+        if stage.adapters is None and not is_cut:
+            let_learn(decoder, stage.training, added)
+            return decoder
+        if Processes().rank == 0 and not (self.resume and base.is_dir()):
+            kept = decoder if stage.adapters is None else rounded(decoder, stage.adapters)
+            save_model(kept, self.bundle, base)
+        Processes().from_first(None)  # the others wait for it
+        if stage.adapters is not None:
+            self._say(f"the decoder that the adapters belong to: {base}")
+            return with_adapters(load_model(base).model, stage.adapters, added)
+        from transformers.distributed import DistributedConfig
+
+        share = DistributedConfig(fsdp_size=Processes().count)
+        return DvseForCausalLM.from_pretrained(base, distributed_config=share).train()
+
+    def _save(self, learner: Any, place: Path, target: Path, *, merge: bool | None) -> None:
+        """Write the model directory, in the first process; shares are put together before."""
+        whole = learner
+        if getattr(learner, "is_distributed_loading_by_transformers", False):
+            gathered = place / "gathered"
+            learner.save_pretrained(gathered)  # all processes give their shares
+            if Processes().rank == 0:
+                whole = DvseForCausalLM.from_pretrained(gathered)
+                shutil.rmtree(gathered)
+        if Processes().rank == 0:
+            with torch.no_grad():
+                save_model(whole, self.bundle, target, merge=merge)
+        Processes().from_first(None)
+
+    def _say(self, line: str) -> None:
+        if Processes().rank == 0:
+            self.tell(line)
