@@ -19,8 +19,7 @@ dvse.load(OUT), Captioner.load(OUT), dvse tokenize --bundle OUT and dvse caption
 (extra 'onnx'); an exported bundle has a fingerprint and a numerics profile of its own."""
 EXAMPLES = """\
   dvse export onnx tiny tiny-onnx
-  dvse export onnx my-model my-model-int8 --weights int8
-  dvse caption cat.jpg --model tiny-onnx"""
+  dvse export onnx my-model my-model-int8 --weights int8"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
