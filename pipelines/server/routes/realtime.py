@@ -6,6 +6,7 @@ answers `started`, `tokens` (ids, codes of audio, seconds heard) whenever some a
 `done`. Whatever is wrong is one `error` in OpenAI's shape before the socket closes.
 """
 
+import asyncio
 import json
 from functools import partial
 from typing import Any, Literal
@@ -27,6 +28,7 @@ router = APIRouter(prefix="/v1", tags=["tokens"])
 
 _KINDS: dict[str, np.dtype[Any]] = {"pcm16": np.dtype("<i2"), "f32": np.dtype("<f4")}
 _CLOSED_FOR_POLICY = 1008
+_IDLE_S = 60.0  # who is connected holds one of the places for requests
 
 
 class StreamStart(RequestModel):
@@ -71,7 +73,11 @@ async def realtime_tokens(socket: WebSocket) -> None:
 
 
 async def _received(socket: WebSocket) -> bytes | str:
-    message = await socket.receive()
+    try:
+        async with asyncio.timeout(_IDLE_S):
+            message = await socket.receive()
+    except TimeoutError:
+        raise ApiError(408, f"expected samples, or the end, within {_IDLE_S:g} s") from None
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1000))
     data = message.get("bytes")

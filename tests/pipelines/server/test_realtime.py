@@ -75,3 +75,16 @@ def test_over_a_real_socket(taught_server):
             ids += json.loads(text)["ids"]
     whole = dvse.load("tiny").encode(dvse.Audio(samples, sample_rate_hz=8_000)).ids
     assert ids == whole.tolist()
+
+
+def test_a_silent_client_gives_its_place_back(client, monkeypatch):
+    from pipelines.server.routes import realtime
+
+    monkeypatch.setattr(realtime, "_IDLE_S", 0.2)
+    for opening in (None, {"type": "start", "sample_rate_hz": 8_000}):
+        with client.websocket_connect(URL) as socket:
+            if opening is not None:
+                socket.send_json(opening)
+                assert socket.receive_json()["type"] == "started"
+            assert "within 0.2 s" in socket.receive_json()["error"]["message"]
+            assert socket.receive()["type"] == "websocket.close"
