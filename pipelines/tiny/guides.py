@@ -92,6 +92,16 @@ def recording_guides(
     return topic * _WHOLE + np.where(is_told, FIRST_NUMBER + number, UNPLACED)
 
 
+def nothing_guides(num_codes: int) -> np.ndarray:
+    """Return the guide `int64 [num_codes]` of each code of what shows nothing that is known.
+
+    >>> [divmod(int(guide), 11) for guide in nothing_guides(4)]
+    [(21, 10), (21, 10), (10, 10), (10, 10)]
+    """
+    topic = np.where(np.arange(num_codes) < _TOLD_FROM * num_codes, UNTOLD, NOTHING)
+    return topic * _WHOLE + UNPLACED
+
+
 def answer_places(texts: Sequence[str], names: Sequence[str]) -> list[int] | None:
     """Return which of `names` each token of an answer is about to name, `None` if not all come.
 
@@ -164,15 +174,17 @@ class _Guide:
         self, ids: np.ndarray, loss_mask: Sequence[bool], shown: dict[str, Any]
     ) -> np.ndarray:
         guides = np.full(len(ids), -1)
+        here = np.isin(ids, self._codes["image" if "tiles" in shown else "audio"])
+        if not (shown.get("tiles") or shown.get("digits")):
+            guides[here] = nothing_guides(int(here.sum()))
+            return self._joined(ids, guides)
         if "tiles" in shown:
-            here = np.isin(ids, self._codes["image"])
             grid = (shown["size"][0] // self._patch_size, shown["size"][1] // self._patch_size)
             guides[here] = picture_guides(grid, shown["tiles"], self._patch_size)
             places = [2 * (top >= SIDE) + (left >= SIDE) for top, left, _ in shown["tiles"]]
             labels = [label for _, _, label in shown["tiles"]]
             names = [labels, [name_of(label, "zh") for label in labels]]
         else:
-            here = np.isin(ids, self._codes["audio"])
             guides[here] = recording_guides(int(here.sum()), shown["duration_s"], shown["digits"])
             digits = [digit for _, _, digit in shown["digits"]]
             places = [FIRST_NUMBER + number for number in range(len(digits))]
@@ -182,6 +194,9 @@ class _Guide:
             found = (answer_places(texts, one) for one in names)
             for i, number in enumerate(next(filter(None, found), [])):
                 guides[start + i - 1] = UNTOLD * _WHOLE + places[number]
+        return self._joined(ids, guides)
+
+    def _joined(self, ids: np.ndarray, guides: np.ndarray) -> np.ndarray:
         return (ids + self._size * (1 + guides)).astype(np.uint32)
 
 

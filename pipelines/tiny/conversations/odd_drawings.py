@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from pipelines.tiny.conversations.odd_things import THINGS
 from pipelines.tiny.conversations.pen import Colour, Pen, any_colour, like
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz ABCDEFGH 0123456789 .,"
@@ -263,6 +264,7 @@ TRAINED: Mapping[str, _Draw] = {
     "stripes": _stripes,
     "fruit": _fruit,
     "mountain": _mountain,
+    **THINGS,
 }
 HELD_OUT: Mapping[str, _Draw] = {
     "house": _house,

@@ -19,12 +19,35 @@ STAMPS = Path("/usr/share/tuxpaint/stamps")
 """Of Debian's `tuxpaint-stamps-default`."""
 
 PHOTOGRAPHS = (Path("/usr/share/backgrounds"), Path("/usr/share/wallpapers"))
-"""Of Debian's `gnome-backgrounds`, `mate-backgrounds` and `plasma-workspace-wallpapers`."""
+"""Of Debian's `gnome-backgrounds`, `mate-backgrounds`, `ukui-wallpapers` and
+`plasma-workspace-wallpapers`."""
 
-OddKind = Literal["drawing", "stamp", "photograph"]
+CLIP_ART = Path("/usr/share/openclipart/png")
+"""Of Debian's `openclipart-png`."""
+
+OddKind = Literal["drawing", "stamp", "photograph", "clip_art"]
 
 _SUFFIXES = {".png", ".jpg", ".webp"}
 _OF_THE_TEN = {"animals", "vehicles", "military", "hobbies", "town", "seasonal"}
+_UNLIKE_THE_TEN = (
+    "buildings",
+    "buttons",
+    "computer",
+    "containers",
+    "decorations",
+    "education",
+    "electronics",
+    "food",
+    "geography",
+    "logos",
+    "office",
+    "people",
+    "plants",
+    "science",
+    "shapes",
+    "signs_and_symbols",
+    "tools",
+)
 _LONGEST = 640
 
 
@@ -36,11 +59,13 @@ class OddPictures:
         drawings: names of `pipelines.tiny.conversations.odd_drawings`.
         stamps: `uint8 [H, W, 4]` each, with alpha.
         photographs: `uint8 [H, W, 3]` each.
+        clip_art: files, which are read when they are drawn.
     """
 
     drawings: tuple[str, ...]
     stamps: tuple[np.ndarray, ...] = ()
     photographs: tuple[np.ndarray, ...] = ()
+    clip_art: tuple[Path, ...] = ()
 
     def draw(
         self, rng: np.random.Generator, *, side: int = 32, kind: OddKind | None = None
@@ -51,14 +76,21 @@ class OddPictures:
         (16, 16, 3)
         """
         if kind is None:
-            there = {"drawing": 0.5, "stamp": bool(self.stamps) * 0.2}
-            there["photograph"] = bool(self.photographs) * 0.3
+            there: dict[OddKind, float] = {
+                "drawing": 0.35,
+                "stamp": bool(self.stamps) * 0.15,
+                "photograph": bool(self.photographs) * 0.35,
+                "clip_art": bool(self.clip_art) * 0.15,
+            }
             shares = np.array(list(there.values()))
-            kind = list(there)[rng.choice(3, p=shares / shares.sum())]  # type: ignore[assignment]
+            kind = list(there)[rng.choice(len(there), p=shares / shares.sum())]
         if kind == "drawing":
             return odd_drawing(str(rng.choice(self.drawings)), rng, side=side)
         if kind == "stamp":
             return _stamped(self.stamps[rng.integers(len(self.stamps))], rng, side)
+        if kind == "clip_art":
+            path = self.clip_art[rng.integers(len(self.clip_art))]
+            return _stamped(_read(path, "RGBA"), rng, side)
         return _cut(self.photographs[rng.integers(len(self.photographs))], rng, side)
 
 
@@ -67,6 +99,7 @@ def load_odd_pictures(
     is_held_out: bool = False,
     stamps: Path = STAMPS,
     photographs: tuple[Path, ...] = PHOTOGRAPHS,
+    clip_art: Path = CLIP_ART,
 ) -> OddPictures:
     """Read one side of the split; folders that are not there give nothing."""
     return OddPictures(
@@ -79,6 +112,7 @@ def load_odd_pictures(
         photographs=tuple(
             _read(path, "RGB") for path in _files(photographs, is_held_out, by_folder=True)
         ),
+        clip_art=tuple(_files(tuple(clip_art / name for name in _UNLIKE_THE_TEN), is_held_out)),
     )
 
 

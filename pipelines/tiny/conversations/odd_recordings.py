@@ -11,13 +11,17 @@ from typing import Literal
 import numpy as np
 import soundfile
 
+from pipelines.speech import flite
 from pipelines.speech.augmentation import perturb, vary
 from pipelines.speech.clips import BASE_VOICES, VOICE_VARIANTS, resampled
 from pipelines.speech.espeak import Espeak
+from pipelines.speech.revoicing import revoiced
 from pipelines.speech.word_lists import HELD_OUT_WORDS, TRAINING_WORDS
 from pipelines.tiny.conversations.odd_pictures import STAMPS
 
 RATE_HZ = 8000
+
+_FLITE_SHARE = 0.3
 
 SoundKind = Literal["words", "captions", "music", "noise"]
 
@@ -108,6 +112,9 @@ class OddRecordings:
             case _:
                 samples = _noise(rng, is_held_out=self.is_held_out)
         samples = samples[: 5 * RATE_HZ]
+        if augment and kind in ("words", "captions") and rng.random() < 0.4:
+            formants, tempo = float(rng.uniform(0.84, 1.2)), float(rng.uniform(0.8, 1.25))
+            samples = revoiced(samples, formants=formants, tempo=tempo)
         if augment and kind in ("words", "captions") and rng.random() < 0.6:
             samples = vary(samples, rng, speed=float(rng.uniform(0.85, 1.18)))
         if augment and kind != "noise" and rng.random() < 0.5:
@@ -124,9 +131,21 @@ class OddRecordings:
             count = int(rng.choice([1, 2, 3, 4, 5], p=[0.45, 0.2, 0.15, 0.1, 0.1]))
             voice = self.voices[rng.integers(len(self.voices))]
             text = " ".join(rng.choice(self.words, count))
+            if not self.is_held_out and rng.random() < _FLITE_SHARE and flite.is_installed():
+                return _by_flite(text, rng)
         rate, pitch = int(rng.integers(110, 220)), int(rng.integers(15, 85))
         speech = Espeak().speak(text, voice=voice, words_per_minute=rate, pitch=pitch)
         return resampled(speech.samples, speech.sample_rate_hz, RATE_HZ)
+
+
+def _by_flite(text: str, rng: np.random.Generator) -> np.ndarray:
+    speech = flite.speak(
+        text,
+        voice=flite.VOICES[rng.integers(len(flite.VOICES))],
+        stretch=float(rng.uniform(0.8, 1.4)),
+        pitch_hz=float(rng.uniform(85, 230)),
+    )
+    return resampled(speech.samples, speech.sample_rate_hz, RATE_HZ)
 
 
 def load_odd_recordings(*, is_held_out: bool = False, stamps: Path = STAMPS) -> OddRecordings:
@@ -174,10 +193,24 @@ def _note(
     if is_held_out:
         saw = 2 * ((frequency * times + 0.003 * np.sin(2 * np.pi * 5 * times)) % 1) - 1
         return saw * np.minimum(1, times * 20)
+    if rng.random() < 0.4:
+        return _reed(frequency, times, rng)
     harmonics = rng.uniform(0, 1, 6) / np.arange(1, 7)
     tone = sum(h * np.sin(2 * np.pi * frequency * (n + 1) * times) for n, h in enumerate(harmonics))
     fade = np.exp(-times * rng.uniform(0, 8)) * np.minimum(1, times * 100)
     return np.asarray(tone) * fade
+
+
+def _reed(frequency: float, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a note of an organ or a bell: pulses, or a tone whose frequency another one moves."""
+    rise = np.minimum(1, times * float(rng.uniform(8, 60)))
+    sway = float(rng.uniform(0, 0.004)) * np.sin(2 * np.pi * float(rng.uniform(3, 8)) * times)
+    phase = (frequency * times + sway) % 1
+    if rng.random() < 0.5:
+        return np.where(phase < float(rng.uniform(0.1, 0.5)), 1.0, -1.0) * rise
+    ratio, depth = float(rng.choice([0.5, 1, 1.4, 2, 3])), float(rng.uniform(0.5, 4))
+    moved = np.sin(2 * np.pi * phase + depth * np.sin(2 * np.pi * ratio * frequency * times))
+    return np.asarray(moved * rise * np.exp(-times * float(rng.uniform(0, 6))))
 
 
 def _noise(rng: np.random.Generator, *, is_held_out: bool) -> np.ndarray:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -20,7 +19,7 @@ from pipelines.tiny.conversations.odd_recordings import RATE_HZ, OddRecordings
 from pipelines.tiny.conversations.odd_texts import OddTexts
 from pipelines.tiny.conversations.scene import LABELS
 from pipelines.tiny.conversations.talk import SHARES, talk_turns
-from pipelines.tiny.conversations.turns import Turn, messages
+from pipelines.tiny.conversations.turns import Conversation, Turn, messages
 
 _SIDE = 32
 _LONGEST_TURN = 300  # characters; a longer question stands alone
@@ -43,7 +42,7 @@ class OddStock:
     talk: Mapping[str, float] = field(default_factory=lambda: SHARES)
 
 
-def drawing_rows(count: int, output: Path, seed: int) -> Iterator[list[dict[str, Any]]]:
+def drawing_rows(count: int, output: Path, seed: int) -> Iterator[Conversation]:
     """Yield messages about drawings of the ten kinds, whose files go to `output / "media"`."""
     for i in range(count):
         rng = np.random.default_rng((seed, 3, i))
@@ -51,45 +50,47 @@ def drawing_rows(count: int, output: Path, seed: int) -> Iterator[list[dict[str,
         name = f"media/drawing-{i:06}.png"
         Image.fromarray(np.ascontiguousarray(drawn_kind(label, rng))).save(output / name)
         turn = drawing_turn(label, rng, is_thinking=rng.random() < 0.2)
-        yield messages({"type": "image", "image": name}, [turn], rng)
+        yield Conversation(messages=messages({"type": "image", "image": name}, [turn], rng))
 
 
-def picture_rows(
-    stock: OddStock, count: int, output: Path, seed: int
-) -> Iterator[list[dict[str, Any]]]:
+def picture_rows(stock: OddStock, count: int, output: Path, seed: int) -> Iterator[Conversation]:
     """Yield messages about odd pictures of several sizes."""
     for i in range(count):
         rng = np.random.default_rng((seed, 4, i))
-        side = int(rng.choice([_SIDE, 2 * _SIDE, int(rng.integers(24, 100))], p=[0.55, 0.25, 0.2]))
+        side = int(rng.choice([_SIDE, 2 * _SIDE, int(rng.integers(24, 100))], p=[0.7, 0.18, 0.12]))
         pixels = stock.pictures.draw(rng, side=side)
         if rng.random() < 0.2:  # some are wide or high
             pixels = pixels[: side * 3 // 4] if rng.random() < 0.6 else pixels[:, : side * 3 // 4]
         name = f"media/odd-{i:06}.png"
         Image.fromarray(np.ascontiguousarray(pixels)).save(output / name)
         turn = refusal_turn("picture", rng, is_thinking=rng.random() < 0.25)
-        yield messages({"type": "image", "image": name}, _more(turn, stock, rng), rng)
+        media = {"type": "image", "image": name}
+        yield Conversation(
+            messages=messages(media, _more(turn, stock, rng), rng), shown={"tiles": []}
+        )
 
 
-def recording_rows(
-    stock: OddStock, count: int, output: Path, seed: int
-) -> Iterator[list[dict[str, Any]]]:
+def recording_rows(stock: OddStock, count: int, output: Path, seed: int) -> Iterator[Conversation]:
     """Yield messages about odd recordings."""
     for i in range(count):
         rng = np.random.default_rng((seed, 5, i))
         name = f"media/odd-{i:06}.flac"
         soundfile.write(output / name, stock.recordings.draw(rng), RATE_HZ, subtype="PCM_16")
         turn = refusal_turn("recording", rng, is_thinking=rng.random() < 0.25)
-        yield messages({"type": "audio", "audio": name}, _more(turn, stock, rng), rng)
+        media = {"type": "audio", "audio": name}
+        yield Conversation(
+            messages=messages(media, _more(turn, stock, rng), rng), shown={"digits": []}
+        )
 
 
-def text_rows(stock: OddStock, count: int, seed: int) -> Iterator[list[dict[str, Any]]]:
+def text_rows(stock: OddStock, count: int, seed: int) -> Iterator[Conversation]:
     """Yield messages without media, of one to three turns."""
     for i in range(count):
         rng = np.random.default_rng((seed, 2, i))
         turns = [*islice(_talk(stock, rng), 1 + (rng.random() < 0.25) + (rng.random() < 0.1))]
         if sum(len(turn.question) for turn in turns) > _LONGEST_TURN:
             turns = turns[:1]
-        yield messages(None, turns, rng)
+        yield Conversation(messages=messages(None, turns, rng))
 
 
 def _more(turn: Turn, stock: OddStock, rng: np.random.Generator) -> list[Turn]:

@@ -16,9 +16,10 @@ from pipelines.tiny.conversations.odd_forms import FOREIGN, FORMS, TOPICS
 from pipelines.tiny.conversations.scene import LANGUAGES, Language
 
 OddTextKind = Literal[
-    "question", "prose", "long", "nonsense", "code", "number", "foreign", "border"
+    "question", "prose", "long", "nonsense", "code", "number", "foreign", "border", "scrap"
 ]
-"""`border`: scripts in which it is hard to say whether Chinese is asked for."""
+"""`border`: scripts in which it is hard to say whether Chinese is asked for; `scrap`: a few words
+out of prose."""
 
 PROSE = Path("/usr/share/debian-reference")
 """Of Debian's `debian-reference-en` and `debian-reference-zh-cn`."""
@@ -95,12 +96,12 @@ class OddTexts:
         Args:
             rng: of everything random.
             most_chars: of prose.
-            kind: of the text; a random one but for `border` where it is left out.
+            kind: of the text; a random one but for `border` and `scrap` where it is left out.
         """
         if kind is None:
             kind = list(_SHARES)[rng.choice(len(_SHARES), p=list(_SHARES.values()))]
         language: Language = "zh" if rng.random() < 0.5 else "en"
-        if kind in ("prose", "long") and not self.lines[language]:
+        if kind in ("prose", "long", "scrap") and not self.lines[language]:
             kind = "question"
         match kind:
             case "question":
@@ -108,6 +109,10 @@ class OddTexts:
             case "prose":
                 line = self.lines[language][rng.integers(len(self.lines[language]))]
                 return line[: most_chars if language == "en" else most_chars // 3]
+            case "scrap":
+                line = self.lines[language][rng.integers(len(self.lines[language]))]
+                start = int(rng.integers(max(1, len(line) - 4)))
+                return line[start : start + int(rng.integers(4, 80))].strip() or line
             case "long":
                 return self._long(
                     language, rng, most_chars if language == "en" else most_chars // 3

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.speech import flite
 from pipelines.speech.augmentation import perturb, vary
 from pipelines.speech.clips import (
     BASE_VOICES,
@@ -18,13 +19,17 @@ from pipelines.speech.clips import (
 )
 from pipelines.speech.espeak import Espeak, Span
 from pipelines.speech.joining import join
+from pipelines.speech.revoicing import revoiced
 from pipelines.speech.word_lists import DIGIT_WORDS
 
 RATE_HZ = 8000
 
 _MIXED_SHARE = 0.3  # of the recordings have several speakers
 _SYNTHETIC_SHARE = 0.35
+_FLITE_SHARE = 0.4  # of synthetic ones
 _VARIED_SHARE = 0.6
+_REVOICED_SHARE = 0.5
+_BARE_SHARE = 0.35  # of single digits begin and end with the word, as they are cut for data sets
 _NOISY_SHARE = 0.5
 
 
@@ -33,7 +38,7 @@ class Voices:
     """Clips of one digit each, by speaker.
 
     Attributes:
-        recorded, synthetic: speaker → clips, for people and for espeak-ng.
+        recorded, synthetic: speaker → clips, for people and for synthesizers.
     """
 
     recorded: dict[str, list[Clip]]
@@ -58,6 +63,8 @@ class Recording:
 def load_voices(folder: Path, split: DigitSplit, *, num_synthetic: int, seed: int) -> Voices:
     """Read one split of the digit recordings and let `num_synthetic` voices say all digits.
 
+    They are of espeak-ng; where there are any and Flite is installed, its four join them.
+
     Raises:
         TrainingError: no recordings there.
         MissingExtraError: espeak-ng is needed and not installed.
@@ -70,6 +77,8 @@ def load_voices(folder: Path, split: DigitSplit, *, num_synthetic: int, seed: in
     names = sorted({f"{base}+{v}".rstrip("+") for base in BASE_VOICES for v in VOICE_VARIANTS})
     for name in rng.permutation(names)[:num_synthetic]:
         synthetic[str(name)] = _spoken(str(name), rng)
+    if num_synthetic and flite.is_installed():
+        synthetic |= {f"flite-{voice}": _spoken_by_flite(voice, rng) for voice in flite.VOICES}
     return Voices(recorded=recorded, synthetic=synthetic)
 
 
@@ -80,33 +89,39 @@ def record(
 
     Args:
         length: number of digits, see `pipelines.speech.joining.join`.
-        augment: other speeds, rooms, colours and noise; synthetic voices.
+        augment: other speeds, formants, rooms, colours and noise; synthetic voices.
     """
     pools = voices.recorded
     if augment and voices.synthetic and rng.random() < _SYNTHETIC_SHARE:
         pools = voices.synthetic
+        if rng.random() < _FLITE_SHARE:
+            pools = {n: c for n, c in pools.items() if n.startswith("flite-")} or pools
     names = sorted(pools)
     speaker = names[rng.integers(len(names))]
     is_mixed = rng.random() < _MIXED_SHARE
+    is_revoiced = augment and rng.random() < _REVOICED_SHARE
+    formants, tempo = float(rng.uniform(0.84, 1.2)), float(rng.uniform(0.8, 1.25))
     said = []
     for _ in range(length):
         name = names[rng.integers(len(names))] if is_mixed else speaker
         clip = pools[name][rng.integers(len(pools[name]))]
         samples = clip.samples * float(rng.uniform(0.5, 1.0))
+        if is_revoiced:
+            samples = revoiced(samples, formants=formants, tempo=tempo)
         if augment and rng.random() < _VARIED_SHARE:
             samples = vary(samples, rng, speed=float(rng.uniform(0.85, 1.18)))
         said.append(replace(clip, samples=samples))
-    clip = join(said, rng, rate_hz=RATE_HZ)
+    is_bare = augment and length == 1 and rng.random() < _BARE_SHARE
+    clip = said[0] if is_bare else join(said, rng, rate_hz=RATE_HZ)
     joined = clip.samples
     if augment and rng.random() < _NOISY_SHARE:
         joined = perturb(joined, rng, min_noise=0.003, max_noise=0.1)
     quieter = joined / max(1.0, float(np.abs(joined).max()) / 0.95)
+    words = (*clip.words, Span(start_s=len(joined) / RATE_HZ, label=""))
     return Recording(
         samples=quieter.astype(np.float32),
         digits=clip.digits,
-        spans_s=[
-            (span.start_s, after.start_s) for span, after in pairwise(clip.words) if span.label
-        ],
+        spans_s=[(span.start_s, after.start_s) for span, after in pairwise(words) if span.label],
     )
 
 
@@ -116,6 +131,18 @@ def _spoken(voice: str, rng: np.random.Generator, times: Sequence[int] = range(2
         rate, pitch = int(rng.integers(110, 220)), int(rng.integers(15, 85))
         for word in DIGIT_WORDS:
             speech = Espeak().speak(word, voice=voice, words_per_minute=rate, pitch=pitch)
+            samples = resampled(speech.samples, speech.sample_rate_hz, RATE_HZ)
+            said = Span(start_s=0.0, label=word)
+            clips.append(Clip(samples=_trimmed(samples), speaker=voice, words=(said,)))
+    return clips
+
+
+def _spoken_by_flite(voice: str, rng: np.random.Generator, times: int = 4) -> list[Clip]:
+    clips = []
+    for _ in range(times):
+        stretch, pitch_hz = float(rng.uniform(0.8, 1.4)), float(rng.uniform(85, 230))
+        for word in DIGIT_WORDS:
+            speech = flite.speak(word, voice=voice, stretch=stretch, pitch_hz=pitch_hz)
             samples = resampled(speech.samples, speech.sample_rate_hz, RATE_HZ)
             said = Span(start_s=0.0, label=word)
             clips.append(Clip(samples=_trimmed(samples), speaker=voice, words=(said,)))

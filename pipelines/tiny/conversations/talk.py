@@ -13,7 +13,7 @@ from pipelines.speech.word_lists import DIGIT_WORDS
 from pipelines.tiny.conversations.identity import answer_about_itself
 from pipelines.tiny.conversations.odd_texts import OddTextKind, OddTexts, language_of
 from pipelines.tiny.conversations.scene import Language
-from pipelines.tiny.conversations.talk_questions import TALK
+from pipelines.tiny.conversations.talk_questions import TALK, WHO_HELD_OUT
 from pipelines.tiny.conversations.turns import Turn
 
 ANSWERS: Mapping[str, Mapping[Language, str]] = {
@@ -69,8 +69,23 @@ SHARES: Mapping[str, float] = {
 _ODD_KINDS: Mapping[str, OddTextKind | None] = {
     "other": None,
     "prose": "prose",
+    "long": "long",
+    "scrap": "scrap",
     "border": "border",
+    "nonsense": "nonsense",
+    "number": "number",
 }
+_AROUND: Mapping[Language, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "en": (
+        ("So, ", "So ", "OK, ", "Well, ", "Now, ", "Please, ", "Hi, ", "Hello, ", "Sorry, ",
+         "Excuse me, ", "Right, ", "And ", "Just "),
+        (", please", " exactly", " then", " actually", " now", ", my friend"),
+    ),
+    "zh": (
+        ("请问", "那么,", "那", "你好,", "嗨,", "喂,", "所以", "好吧,", "对不起,", "麻烦问一下,"),
+        ("呢", "啊", "呀"),
+    ),
+}  # fmt: skip
 _CHINESE_NUMBERS = "零一二三四五六七八九十"
 
 
@@ -89,7 +104,7 @@ def talk_turns(
         rng: of everything random.
         num_parameters: of the model, for what it says of itself.
         most_chars: of a question.
-        shares: of the kinds; `prose` and `border` are kinds of odd texts, `other` is any of them.
+        shares: of the kinds; some are a kind of odd texts, `other` is any of them.
     """
     kinds, chances = list(shares), list(shares.values())
     while True:
@@ -108,7 +123,7 @@ def talk_turns(
             plain = rng.random() < 0.2
             question = choices[0 if plain else rng.integers(len(choices))]
             if kind != "nothing":  # its marks are all that tells the language
-                question = as_typed(question, rng)
+                question = as_typed(_among_words(question, language, rng), rng)
             yield fixed_turn(kind, language, question, num_parameters, is_thinking=is_thinking)
 
 
@@ -160,6 +175,23 @@ def as_typed(question: str, rng: np.random.Generator) -> str:
     if rng.random() < 0.08:
         question = f" {question} " if rng.random() < 0.5 else f"{question}\n"
     return question
+
+
+def _among_words(question: str, language: Language, rng: np.random.Generator) -> str:
+    """Return a question, sometimes with a word before or after it; never one that is held out."""
+    before, after = _AROUND[language]
+    said = question
+    if rng.random() < 0.25:
+        first = before[rng.integers(len(before))]
+        is_name = question.startswith(("I ", "GLM", "AI"))
+        said = first + (question if is_name else question[0].lower() + question[1:])
+    if rng.random() < 0.12 and said.endswith("?"):
+        said = said[:-1] + after[rng.integers(len(after))] + "?"
+    return question if _bare(said) in map(_bare, WHO_HELD_OUT[language]) else said
+
+
+def _bare(question: str) -> str:
+    return "".join(c for c in question.lower() if c.isalnum())
 
 
 def _in_words(number: int) -> str:

@@ -39,6 +39,20 @@ class Turn:
     reasoning: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Messages as JSON, and what the picture or recording in them shows.
+
+    Attributes:
+        shown: `{"size": [H, W], "tiles": [[top, left, class], …]}` in pixels, or
+            `{"duration_s": d, "digits": [[start, end, digit], …]}` in seconds; `{"tiles": []}`
+            and `{"digits": []}` where none of what is known is there.
+    """
+
+    messages: list[dict[str, Any]]
+    shown: dict[str, Any] | None = None
+
+
 def picture_turns(scene: Scene, rng: np.random.Generator) -> Iterator[Turn]:
     """Yield turns about a picture without end; the first one mostly asks what it shows."""
     first = True

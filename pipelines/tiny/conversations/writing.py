@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -39,6 +38,7 @@ from pipelines.tiny.conversations.recording import RATE_HZ, Voices, load_voices,
 from pipelines.tiny.conversations.scene import LABELS
 from pipelines.tiny.conversations.talk import SHARES
 from pipelines.tiny.conversations.turns import (
+    Conversation,
     messages,
     picture_turns,
     recording_turns,
@@ -46,6 +46,7 @@ from pipelines.tiny.conversations.turns import (
 from pipelines.training.image.pictures import Pictures, load_pictures, parse_rows
 
 _ASIDE_SHARE = 0.08
+_MOST_MOVED = 2  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +78,6 @@ class Material:
     split: DigitSplit
     num_synthetic: int = 0
     is_held_out: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conversation:
-    """Messages as JSON, and what the picture or recording in them shows.
-
-    Attributes:
-        shown: `{"size": [H, W], "tiles": [[top, left, class], …]}` in pixels, or
-            `{"duration_s": d, "digits": [[start, end, digit], …]}` in seconds.
-    """
-
-    messages: list[dict[str, Any]]
-    shown: dict[str, Any] | None = None
 
 
 TRAINING = Material(rows="0:45000", split="train", num_synthetic=120)
@@ -143,7 +131,7 @@ def write_conversations(
     written = [
         *_picture_rows(pictures, counts, output, seed),
         *_recording_rows(voices, counts, output, seed),
-        *(Conversation(messages=rows) for rows in odd),
+        *odd,
     ]
     # Mixed once, so that any part of the shards is a sample of the whole.
     order = np.random.default_rng(seed).permutation(len(written))
@@ -162,13 +150,14 @@ def _picture_rows(
     assert pictures.labels is not None
     labels = [pictures.label_names[label] for label in pictures.labels]
     assert set(labels) <= set(LABELS)
+    order = np.random.default_rng((seed, 6)).permutation(len(labels))
     for i in tqdm(range(counts.pictures + counts.mosaics), desc="pictures", unit="img"):
         rng = np.random.default_rng((seed, 0, i))
         if i < counts.pictures:
-            chosen = np.array([i % len(labels)])
+            chosen = order[[i % len(labels)]]
         else:
             chosen = rng.integers(0, len(labels), rng.choice([2, 3, 4], p=[0.25, 0.25, 0.5]))
-        tiles = [pictures.pixels[row][:, :: rng.choice([-1, 1])] for row in chosen]
+        tiles = [_moved(pictures.pixels[row], rng) for row in chosen]
         names = [labels[row] for row in chosen]
         mosaic = compose(tiles, names, rng)
         file = f"media/{i:06}.png"
@@ -185,6 +174,18 @@ def _picture_rows(
                 ],
             },
         )
+
+
+def _moved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a picture as it is or mirrored, half of them moved by up to two pixels."""
+    pixels = pixels[:, :: rng.choice([-1, 1])]
+    if rng.random() < 0.5:
+        return pixels
+    padded = np.pad(
+        pixels, ((_MOST_MOVED, _MOST_MOVED), (_MOST_MOVED, _MOST_MOVED), (0, 0)), "edge"
+    )
+    top, left = rng.integers(0, 2 * _MOST_MOVED + 1, 2)
+    return padded[top : top + pixels.shape[0], left : left + pixels.shape[1]]
 
 
 def _recording_rows(

@@ -25,6 +25,7 @@ from pipelines.tiny.guides import (
     UNTOLD,
     GuidedDecoder,
     answer_places,
+    nothing_guides,
     picture_guides,
     recording_guides,
     write_guided,
@@ -186,3 +187,9 @@ def test_without_its_guides_it_is_a_plain_decoder():
     assert type(plain) is DvseForCausalLM
     assert torch.equal(plain.eval()(ids).logits, model.eval()(ids).logits)
     assert plain.lm_head.weight is plain.model.embed_tokens.weight
+
+
+def test_what_shows_nothing_known_says_so_once_some_of_it_is_seen():
+    guides = nothing_guides(16)
+    assert (guides // WHOLE).tolist() == [UNTOLD] * 6 + [NOTHING] * 10
+    assert set(guides % WHOLE) == {UNPLACED}

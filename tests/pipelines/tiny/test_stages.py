@@ -71,7 +71,8 @@ def test_decoders_of_other_shapes_have_no_mean(tmp_path):
 
 
 def test_a_stage_goes_on_from_the_checkpoint_of_the_last(tmp_path):
-    first, second, *_, last = STAGES
+    first, second, *_ = STAGES
+    mixed = next(stage for stage in STAGES if len(stage.start) > 1)
     assert start_of(first, tmp_path) is None
     with pytest.raises(ConfigError, match="expected a checkpoint"):
         start_of(second, tmp_path)
@@ -79,10 +80,10 @@ def test_a_stage_goes_on_from_the_checkpoint_of_the_last(tmp_path):
     for steps in (9, 10):
         write(runs / f"checkpoint-{steps}", a=[0.0])
     assert start_of(second, tmp_path) == runs / "checkpoint-10"
-    assert last.start == ("names", "talks")
+    assert mixed.start == ("names", "talks")
     write(tmp_path / "names" / "model", a=[2.0])
     write(tmp_path / "talks" / "model.run" / "checkpoints" / "checkpoint-5", a=[4.0], head=[1.0])
-    found = load_file(start_of(last, tmp_path) / "model.safetensors")
+    found = load_file(start_of(mixed, tmp_path) / "model.safetensors")
     assert {name: tensor.tolist() for name, tensor in found.items()} == {"a": [3.0], "head": [1.0]}
 
 

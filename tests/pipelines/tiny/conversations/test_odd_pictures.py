@@ -53,9 +53,28 @@ def test_pictures_have_the_side_that_is_asked_for(folders, kind, side):
         assert picture.shape == (side, side, 3) and picture.dtype == np.uint8
 
 
+def test_clip_art_is_of_no_folder_that_may_show_the_ten(tmp_path):
+    for folder in ("food", "animals", "transportation"):
+        (tmp_path / folder).mkdir()
+        for i in range(20):
+            Image.new("RGBA", (50, 40), (9, i, 0, 255)).save(tmp_path / folder / f"{i}.png")
+    sides = [
+        load_odd_pictures(
+            is_held_out=held_out, stamps=tmp_path / "no", photographs=(), clip_art=tmp_path
+        )
+        for held_out in (False, True)
+    ]
+    names = [{path.relative_to(tmp_path).as_posix() for path in side.clip_art} for side in sides]
+    assert names[0] | names[1] == {f"food/{i}.png" for i in range(20)} and not names[0] & names[1]
+    picture = sides[0].draw(np.random.default_rng(0), side=32, kind="clip_art")
+    assert picture.shape == (32, 32, 3) and picture.dtype == np.uint8
+
+
 def test_without_files_there_are_drawings(tmp_path):
-    odd = load_odd_pictures(stamps=tmp_path / "no", photographs=(tmp_path / "none",))
-    assert not odd.stamps and not odd.photographs
+    odd = load_odd_pictures(
+        stamps=tmp_path / "no", photographs=(tmp_path / "none",), clip_art=tmp_path
+    )
+    assert not odd.stamps and not odd.photographs and not odd.clip_art
     assert odd.draw(np.random.default_rng(0)).shape == (32, 32, 3)
 
 

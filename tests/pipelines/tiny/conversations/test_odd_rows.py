@@ -60,7 +60,7 @@ def media(rows):
 
 def test_drawings_are_named(stock, tmp_path):
     rows = list(drawing_rows(20, tmp_path, seed=0))
-    for number, conversation in enumerate(rows):
+    for number, conversation in enumerate(row.messages for row in rows):
         (file,) = media(conversation)
         assert size(tmp_path / file) == (32, 32)
         scene = parse_scene(answers(conversation)[0])
@@ -72,7 +72,9 @@ def test_odd_pictures_and_recordings_are_refused(stock, tmp_path):
         ("picture", picture_rows(stock, 30, tmp_path, seed=0)),
         ("recording", recording_rows(stock, 10, tmp_path, seed=0)),
     ):
-        for conversation in rows:
+        for row in rows:
+            assert list(row.shown.values()) == [[]]
+            conversation = row.messages
             (file,) = media(conversation)
             assert answers(conversation)[0] in REFUSALS[kind].values()
             if kind == "picture":
@@ -83,7 +85,8 @@ def test_odd_pictures_and_recordings_are_refused(stock, tmp_path):
 
 def test_texts_have_one_to_three_turns_and_no_media(stock):
     lengths = set()
-    for conversation in text_rows(stock, 60, seed=0):
+    for row in text_rows(stock, 60, seed=0):
+        conversation = row.messages
         assert not media(conversation)
         lengths.add(len(answers(conversation)))
         render(conversation)

@@ -67,6 +67,17 @@ def test_paraphrases_are_kept_apart():
         assert not known & {q.strip("?!.。").lower() for q in asked}
 
 
+def test_no_held_out_paraphrase_is_asked(odd):
+    def bare(text):
+        return "".join(c for c in text.lower() if c.isalnum())
+
+    shares = {"who": 1.0}
+    turns = talk_turns(odd, np.random.default_rng(3), num_parameters=NUM_PARAMETERS, shares=shares)
+    asked = {bare(next(turns).question) for _ in range(4000)}
+    assert not asked & {bare(q) for qs in WHO_HELD_OUT.values() for q in qs}
+    assert len(asked) > 400
+
+
 def test_what_is_tested_has_other_forms_and_topics():
     for language in LANGUAGES:
         for trained, held_out in (FORMS[language], TOPICS[language]):
