@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
 
-from dvse.dataset.epoch_order import Block
+from dvse.dataset.epoch_order import SHARDS_AT_ONCE, Block
 from dvse.dataset.flat_cache import FlatShard, flat_shard
 from dvse.dataset.packing import Pieces
 from dvse.remote.remote_path import Location
@@ -18,6 +19,9 @@ _WHOLE_FROM = 8
 
 # Ids a piece from which copying pieces one by one is faster than picking ids one by one; measured.
 _SLICED_FROM = 192
+
+
+_MAPS_KEPT = 2 * SHARDS_AT_ONCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +110,7 @@ class PieceReader:
         self._use_cache, self._cache = use_cache, cache
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard-reader")
         self._held: dict[int, Future[_Held]] = {}
+        self._maps: dict[int, FlatShard] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -182,7 +187,7 @@ class PieceReader:
             lengths = self._lengths[number]
             is_taken = np.zeros(len(lengths), dtype=bool)
             is_taken[block.row[mine]] = True
-            flat = flat_shard(self._paths[number], use_cache=self._use_cache, cache=self._cache)
+            flat = self._flat(int(number))
             kept = np.where(is_taken, lengths, 0)
             if kept.sum() * _WHOLE_FROM >= lengths.sum():
                 kept = lengths
@@ -197,6 +202,19 @@ class PieceReader:
             mask = np.concatenate(masks)
         ids = np.concatenate([f.ids for f in taken]) if taken else np.zeros(0, dtype=np.uint16)
         return _Rows(ids=ids, mask=mask, offset=offset)
+
+    def _flat(self, number: int) -> FlatShard:
+        """The rows of a shard; small sets come again and again, so their last maps are kept."""
+        if (known := self._maps.get(number)) is not None:
+            return known
+        path = self._paths[number]
+        flat = flat_shard(path, use_cache=self._use_cache, cache=self._cache)
+        # A map of what lies in a cache with a bound would hold on to what that has dropped.
+        if isinstance(flat.ids, np.memmap) and isinstance(path, Path):
+            while len(self._maps) >= _MAPS_KEPT:
+                del self._maps[next(iter(self._maps))]
+            self._maps[number] = flat
+        return flat
 
 
 @dataclass(frozen=True, kw_only=True)
