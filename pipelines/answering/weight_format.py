@@ -34,13 +34,16 @@ def dtype_of(dtype: "str | torch.dtype | None") -> "str | torch.dtype":
     return found
 
 
-def check_quantization(config: Any, wanted: Quantization | None, where: Any) -> int:
+def check_quantization(
+    config: Any, wanted: Quantization | None, where: Any, *, group_size: int | None = None
+) -> int:
     """Refuse, before weights are read, what cannot be quantized; return the size of groups.
 
     Args:
         config: of the decoder.
         wanted: its bits.
         where: the decoder's folder, for messages.
+        group_size: by default the largest up to 128 that divides every row.
 
     Raises:
         ConfigError: other bits, a decoder that is quantized already, or rows that no group divides.
@@ -57,7 +60,9 @@ def check_quantization(config: Any, wanted: Quantization | None, where: Any) -> 
             "that it was made from"
         )
     try:
-        return 128 if wanted == "int8" else fitting_group_size(config)
+        if wanted == "int8":
+            return 128  # a scale a row
+        return fitting_group_size(config, group_size)
     except ModelError as error:
         raise ConfigError(f"{where}: {error}") from error
 

@@ -55,10 +55,10 @@ def quantize_model(
         )
     folders = find_model(name)
     folders.refuse_adapters("quantizing")
-    group_size = settings.group_size
     config = DvseConfig.from_pretrained(folders.decoder)
-    if group_size is None:
-        group_size = check_quantization(config, settings.to, folders.decoder)
+    group_size = check_quantization(
+        config, settings.to, folders.decoder, group_size=settings.group_size
+    )
     before, after = load_model(name), load_model(name)
     how = {"bits": settings.bits, "group_size": group_size}
     if calibrate is None:

@@ -12,6 +12,7 @@ from model.quantized_linear import Int4Linear
 from pipelines import Captioner
 from pipelines.answering.model_directory import load_model, save_model
 from pipelines.cli import main
+from pipelines.training.decoder import quantizing
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,8 @@ def test_gates_words_and_calibration(held_out, tmp_path, capsys):
         assert words in card
 
 
-def test_what_is_refused_before_anything_is_read(tmp_path, capsys):
+def test_what_is_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(quantizing, "load_model", None)  # no weights are asked for
     words = ["quantize", "tiny", "--to", "int4", "--output", str(tmp_path / "small")]
     assert main(words) == 2
     assert "--tokens" in capsys.readouterr().err
