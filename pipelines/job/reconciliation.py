@@ -66,6 +66,10 @@ def reconcile(comparison: Comparison, *, size: int, may: Permissions) -> Reconci
         if may.redo_changed:
             changed += what.recovered
         kept = known.count if known.count is None else known.count - what.num_gone
+        if what.recovered and not (may.redo_changed or may.retry_errors):
+            # Written down as it was, what is left to be tried again is noticed by verify.
+            was = known.entries[-1]
+            now = now._replace(stamp=was.stamp, sha256=was.sha256, media_sha256=was.media_sha256)
         for position, entry in zip(known.positions, known.entries, strict=True):
             slots[position] = _kept(now._replace(first=entry.first, count=entry.count), kept)
         if what.num_gone and kept is not None:
@@ -100,7 +104,7 @@ def differences(comparison: Comparison) -> list[str]:
         *_lost(comparison),
         *_changed(comparison),
         *_revived(comparison),
-        *_recovered(comparison),
+        *_recovered(comparison, nothing),
         *_added(comparison, nothing),
     ]
 
@@ -128,7 +132,7 @@ def _refuse_unless(found: Comparison, may: Permissions) -> None:
         (
             may.retry_errors or may.redo_changed,
             "--retry-errors to do what failed before",
-            [*_recovered(found)],
+            [*_recovered(found, may)],
         ),
         (may.append, "--append to add what is new", [*_added(found, may)]),
     ):
@@ -186,9 +190,9 @@ def _revived(found: Comparison) -> Iterator[str]:
             yield f"failed before, is gone now: {utf8_name(known.entries[0].path)}"
 
 
-def _recovered(found: Comparison) -> Iterator[str]:
+def _recovered(found: Comparison, may: Permissions) -> Iterator[str]:
     for _, now, what in found.changes:
-        if what.recovered:
+        if what.recovered and not (may.append and what.num_added):
             count = f"{len(what.recovered):,} of its inputs" if now.count != 1 else "an input"
             yield f"failed before, might not now: {utf8_name(now.path)} ({count})"
 

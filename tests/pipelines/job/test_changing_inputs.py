@@ -289,6 +289,7 @@ def test_a_tar_that_broke_off_and_is_whole_later(tmp_path):
     with pytest.raises(ResumeError, match="grown"):
         run([path], out)
     run([path], out, append=True)
+    assert today(out) == [f"failed before, might not now: {path} (1 of its inputs)"]
     run([path], out, retry_errors=True)
     judged([path], out, tmp_path)
 
