@@ -27,6 +27,7 @@ def with_bits(model: "onnx.ModelProto", bits: int) -> "onnx.ModelProto":
         MatMulNBitsQuantizer,
     )
 
+    _unfold_products(model)
     weights = {tensor.name for tensor in model.graph.initializer}
     kept = [
         node.name
@@ -43,3 +44,29 @@ def with_bits(model: "onnx.ModelProto", bits: int) -> "onnx.ModelProto":
     )
     quantizer.process()
     return quantizer.model.model
+
+
+def _unfold_products(model: "onnx.ModelProto") -> None:
+    """Turn `Gemm` without a bias into `MatMul`, in place: the quantizer looks at that alone.
+
+    Gated FFNs and experts work on rows of their own, of which the exporter makes a `Gemm`.
+    """
+    from onnx import numpy_helper
+
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        turned = {a.name: a.i for a in node.attribute if a.name in ("transA", "transB")}
+        is_plain = node.op_type == "Gemm" and len(node.input) == 2 and not turned.get("transA")
+        if not is_plain or node.input[1] not in weights or scope_of(node).endswith(_WHOLE):
+            continue
+        if turned.get("transB"):
+            name = f"{node.input[1]}_turned"
+            matrix = numpy_helper.to_array(weights[node.input[1]]).T
+            model.graph.initializer.append(numpy_helper.from_array(matrix.copy(), name))
+            node.input[1] = name
+        node.op_type = "MatMul"
+        del node.attribute[:]
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
