@@ -12,7 +12,7 @@ from pipelines.commands.answers import output_place
 from pipelines.commands.fields import add_flags, from_flags
 from pipelines.commands.runtime import opened
 from pipelines.engines.settings import Placement
-from pipelines.runtimes.runtime import RuntimeSettings
+from pipelines.runtimes.runtime_settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from pipelines.job.summary import Summary

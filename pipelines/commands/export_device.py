@@ -3,10 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.commands.fields import add_flags, from_flags
-from pipelines.runtimes.device_export import DeviceTarget, export_to_device
 from pipelines.runtimes.device_settings import DeviceSettings
+
+if TYPE_CHECKING:
+    from pipelines.runtimes.device_export import DeviceTarget
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, DeviceSettings)
 
 
-def run_target(target: DeviceTarget, args: argparse.Namespace) -> int:
+def run_target(target: "DeviceTarget", args: argparse.Namespace) -> int:
     """Export and print the figures."""
+    from pipelines.runtimes.device_export import export_to_device
+
     figures = export_to_device(
         target,
         args.model,

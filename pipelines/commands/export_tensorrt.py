@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from pipelines.commands.fields import add_flags, from_flags
-from pipelines.runtimes.tensorrt_engine import EngineSettings
+from pipelines.runtimes.engine_settings import EngineSettings
 
 HELP = """\
 Build TensorRT engines of an export to ONNX, for the card of this machine.

@@ -10,33 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dvse.errors import BundleFormatError, ConfigError, MissingExtraError
+from dvse.errors import BundleFormatError, MissingExtraError
 from dvse.onnx_tokenizer import GRAPH_FILE
 from dvse.tokenizer import Tokenizer, load
 from model.graph.onnx_decoder import OnnxDecoderConfig
 from pipelines.answering.model_directory import GRAPH
-from pipelines.settings import setting
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """For which sizes an engine is built, and in what it computes.
-
-    Raises:
-        ConfigError: a bound below 1, or a prompt longer than the context.
-    """
-
-    batch: int = setting(8, "the most rows of a call")
-    prompt: int = setting(512, "the most tokens that a call reads")
-    context: int = setting(1024, "the most tokens that the cache holds, the call's own among them")
-    half: bool = setting(False, "let layers compute in fp16 where that is faster")
-
-    def __post_init__(self) -> None:
-        if min(self.batch, self.prompt) < 1 or self.prompt > self.context:
-            raise ConfigError(
-                f"expected --batch and --prompt of at least 1 and --prompt up to --context, "
-                f"received {self.batch}, {self.prompt} and {self.context}"
-            )
+from pipelines.runtimes.engine_settings import EngineSettings
 
 
 @dataclass(frozen=True, kw_only=True)

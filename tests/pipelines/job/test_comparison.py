@@ -17,6 +17,9 @@ class NoRows:
     def get(self, number):
         return None
 
+    def error(self, number):
+        return None
+
 
 def entry(number):
     name = f"{number // 1000:03d}/{number:06d}.png"

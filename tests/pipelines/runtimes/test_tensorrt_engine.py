@@ -6,7 +6,8 @@ from handmade_export import write_export
 
 from dvse.errors import ConfigError
 from dvse.onnx_graph import OnnxGraph
-from pipelines.runtimes.tensorrt_engine import EngineSettings, engine_bounds
+from pipelines.runtimes.engine_settings import EngineSettings
+from pipelines.runtimes.tensorrt_engine import engine_bounds
 
 
 def test_graphs_take_the_corners_of_their_bounds(tmp_path):
