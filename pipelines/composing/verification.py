@@ -21,7 +21,6 @@ from dvse.storage.shard import find_shards, read_metadata, read_shard
 from dvse.vocabulary import Vocabulary
 from pipelines.composing.composing import FORMAT
 from pipelines.export.journal import MANIFEST, PROVENANCE_FOLDER, read_manifest
-from pipelines.export.output_file import FilePart
 from pipelines.export.verification import ExportFindings
 
 _COLUMNS = ["id", "sha256", "ids"]
@@ -51,10 +50,7 @@ def verify_composed(
     """
     manifest = read_manifest(folder)
     found = ExportFindings()
-    for part in (FilePart(**part) for part in manifest["files"]):
-        found.num_files += 1
-        if not part.is_intact(folder):
-            found.problems.append(f"{part.name}: missing, or not the bytes that were written")
+    found.check_files(folder, manifest)
     if found.problems:
         return found
     vocabulary = Bundle.open(find_bundle(bundle or manifest["bundle"])).vocabulary

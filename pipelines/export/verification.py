@@ -4,7 +4,7 @@ What is compared is read back out of the files by a reader that shares nothing w
 the layout; trainers' own readers do the same in the tests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -43,6 +43,13 @@ class ExportFindings:
     num_sequences: int = 0
     num_ids: int = 0
 
+    def check_files(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """Hold the bytes of every part of a file against what was written."""
+        for part in (FilePart(**part) for part in manifest["files"]):
+            self.num_files += 1
+            if not part.is_intact(folder):
+                self.problems.append(f"{part.name}: missing, or not the bytes that were written")
+
     def table(self) -> str:
         """Return the lines for a person."""
         return (
@@ -76,10 +83,7 @@ def _verify(folder: Path, tokens: Location) -> ExportFindings:
     for what in ("bundle_fingerprint", "vocabulary_fingerprint"):
         if manifest[what] != (there := getattr(shards.metadata, what)):
             found.problems.append(f"{what} is {manifest[what]} here and {there} in {tokens}")
-    for part in (FilePart(**part) for part in manifest["files"]):
-        found.num_files += 1
-        if not part.is_intact(folder):
-            found.problems.append(f"{part.name}: missing, or not the bytes that were written")
+    found.check_files(folder, manifest)
     if found.problems:
         return found
     plan = Plan(settings, shards, kind.id_dtype(shards.metadata.vocabulary_size))

@@ -1,8 +1,9 @@
 """Bodies of many megabytes read quickly: while JSON is parsed no other request is answered.
 
-Python's own parser takes 150 ms for a picture of 15 MB in base64, pydantic's a tenth of that. Where
-that one finds a fault, Python's has the last word on bodies that are small: it takes more (halves
-of surrogate pairs, UTF-16), and its errors say more.
+Python's own parser takes 36 ms for a picture of 15 MB in base64 on a quiet machine, several times
+as much on a busy one, pydantic's a tenth of that. Where that one finds a fault, Python's has the
+last word on bodies that are small: it takes more (halves of surrogate pairs, UTF-16), and its
+errors say more.
 """
 
 import json

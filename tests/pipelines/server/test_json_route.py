@@ -1,6 +1,8 @@
 """JSON as Python reads it, only sooner, and faults where Python finds them."""
 
+import base64
 import json
+import random
 import time
 
 import pytest
@@ -35,8 +37,9 @@ def test_faults_are_where_python_finds_them(tail, filler):
     assert abs(found.value.colno - expected.value.colno) <= 1
 
 
-def test_a_large_picture_is_read_faster_than_by_python():
-    body = b'{"url": "data:image/png;base64,' + b"iVBORw0KGgo" * 1_500_000 + b'"}'
+def test_a_large_picture_is_read_in_a_fraction_of_pythons_time():
+    picture = base64.b64encode(random.Random(0).randbytes(12_000_000))
+    body = b'{"url": "data:image/png;base64,' + picture + b'"}'
 
     def seconds(parse):
         taken = []
@@ -46,7 +49,7 @@ def test_a_large_picture_is_read_faster_than_by_python():
             taken.append(time.thread_time() - started)
         return min(taken)
 
-    assert seconds(parse_json) < 0.9 * seconds(json.loads)
+    assert seconds(parse_json) < 0.5 * seconds(json.loads)
 
 
 def test_nesting_and_millions_of_values_are_refused():
