@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
-from dvse.audio.merging import Merged, merge_repeats
 from dvse.audio.preparer import AudioPreparer
+from dvse.audio.recording_tokenizer import RecordingTokenizer
 from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.windows import FrameGrid, Windowing
 from dvse.errors import BundleFormatError, ConfigError
@@ -20,7 +18,7 @@ _BATCH_FRAMES = 256
 _SPEC_FIELDS = {"kind", "preparer", "windows", "grid", "merge_repeats", "num_codes", "num_levels"}
 
 
-class OnnxAudioTokenizer(OnnxTokenizer):
+class OnnxAudioTokenizer(OnnxTokenizer, RecordingTokenizer):
     """Recordings → codes `[frames, num_levels]`.
 
     Args:
@@ -44,31 +42,9 @@ class OnnxAudioTokenizer(OnnxTokenizer):
         super().__init__(graph, num_codes=num_codes, num_levels=num_levels)
         self._preparer, self.merge_repeats = preparer, merge_repeats
 
-    @property
-    def preparer(self) -> AudioPreparer:
-        """The half that decode workers run."""
-        return self._preparer
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Rate of the samples in a chunk."""
-        return self._preparer.sample_rate_hz
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Codes a second, before repeats are merged."""
-        return self.sample_rate_hz / self._preparer.grid.stride
-
     def batch_rows(self, shape: tuple[int, ...]) -> int:
         """Return the rows of every run over chunks of `shape` (samples,)."""
-        windowing, grid = self._preparer.windowing, self._preparer.grid
-        if shape != (windowing.full_samples(grid),):
-            return 1
-        return max(1, _BATCH_FRAMES // windowing.full_frames(grid))
-
-    def merge(self, codes: np.ndarray) -> Merged:
-        """Return the units of a whole recording, see `AudioTokenizer.merge`."""
-        return merge_repeats(codes) if self.merge_repeats else Merged(codes, None)
+        return self._rows(shape, _BATCH_FRAMES)
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description."""

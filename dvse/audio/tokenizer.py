@@ -18,15 +18,15 @@ from torch import Tensor
 from dvse.audio.codec import Codec
 from dvse.audio.encoder import AudioEncoder, EncoderConfig
 from dvse.audio.hub_weights import HubWeights
-from dvse.audio.merging import Merged, merge_repeats
 from dvse.audio.preparer import AudioPreparer
+from dvse.audio.recording_tokenizer import RecordingTokenizer
 from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.windows import Windowing
 from dvse.chunk import Chunk
 from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.in_flight import in_flight
-from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
+from dvse.media_tokenizer import NO_CODEBOOK
 from dvse.numerics import exact_convolutions
 from dvse.precision import Precision, cast_weights, refuse_cast_weights, refuse_overflow
 from dvse.storage.spec_fields import read_fields, write_fields
@@ -49,7 +49,7 @@ _LATER_FIELDS = {"pad_samples"}  # written only where they are set
 _LATER_ENCODER_FIELDS = ("variance_floor", "final_norm", "normalize_over")
 
 
-class AudioTokenizer(MediaTokenizer):
+class AudioTokenizer(RecordingTokenizer):
     """Recordings → codes `[frames, num_levels]`.
 
     Args:
@@ -102,21 +102,6 @@ class AudioTokenizer(MediaTokenizer):
             pad_samples=pad_samples,
             scale_floor=_scale_floor(encoder.config),
         )
-
-    @property
-    def preparer(self) -> AudioPreparer:
-        """The half that decode workers run."""
-        return self._preparer
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Rate of the samples in a chunk."""
-        return self._preparer.sample_rate_hz
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Codes a second, before repeats are merged."""
-        return self.sample_rate_hz / self._preparer.grid.stride
 
     def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         """Return features `fp32 [kept frames, dim]` of each chunk, before they are quantized."""
@@ -181,20 +166,9 @@ class AudioTokenizer(MediaTokenizer):
             precision=self.precision,
         )
 
-    def merge(self, codes: np.ndarray) -> Merged:
-        """Return the units of a whole recording: merged, where this tokenizer merges repeats.
-
-        Args:
-            codes: `int32 [frames, num_levels]`, all windows joined (a run may cross them).
-        """
-        return merge_repeats(codes) if self.merge_repeats else Merged(codes, None)
-
     def batch_rows(self, shape: tuple[int, ...]) -> int:
         """Return the rows of every forward pass over chunks of `shape` (samples,)."""
-        windowing, grid = self._preparer.windowing, self._preparer.grid
-        if shape != (windowing.full_samples(grid),):
-            return 1
-        return max(1, _BATCH_FRAMES[self.device.type] // windowing.full_frames(grid))
+        return self._rows(shape, _BATCH_FRAMES[self.device.type])
 
     def _codes(self, features: Tensor) -> Tensor:
         if self.codebook is None:

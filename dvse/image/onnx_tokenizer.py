@@ -7,6 +7,7 @@ from typing import Any, Self
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.image.decoding import DecodeLimits
 from dvse.image.geometry import Geometry, geometry_from_dict, geometry_to_dict
+from dvse.image.picture_tokenizer import PictureTokenizer
 from dvse.image.preparer import ImagePreparer
 from dvse.onnx_graph import OnnxGraph
 from dvse.onnx_tokenizer import GRAPH_FILE, KIND, OnnxTokenizer, whole_numbers
@@ -17,7 +18,7 @@ _BATCH_TOKENS = 256
 _SPEC_FIELDS = {"kind", "geometry", "limits", "num_codes", "num_levels"}
 
 
-class OnnxImageTokenizer(OnnxTokenizer):
+class OnnxImageTokenizer(OnnxTokenizer, PictureTokenizer):
     """Pictures → codes `[rows * columns, num_levels]`.
 
     Args:
@@ -40,25 +41,9 @@ class OnnxImageTokenizer(OnnxTokenizer):
         super().__init__(graph, num_codes=num_codes, num_levels=num_levels)
         self._preparer = ImagePreparer(geometry=geometry, limits=limits)
 
-    @property
-    def preparer(self) -> ImagePreparer:
-        """The half that decode workers run."""
-        return self._preparer
-
-    @property
-    def fixed_grid(self) -> tuple[int, int] | None:
-        """Rows and columns of every picture, `None` where they depend on the picture."""
-        return self._preparer.geometry.fixed_grid
-
-    @property
-    def max_positions(self) -> int:
-        """The most codes (places of the grid) that a picture can have."""
-        return self._preparer.geometry.max_positions
-
     def batch_rows(self, shape: tuple[int, ...]) -> int:
         """Return the rows of every run over pictures of `shape` (H, W, 3)."""
-        patch = self._preparer.geometry.patch_size
-        return max(1, _BATCH_TOKENS // ((shape[0] // patch) * (shape[1] // patch)))
+        return max(1, _BATCH_TOKENS // self._num_patches(shape))
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description."""

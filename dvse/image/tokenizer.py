@@ -29,11 +29,12 @@ from dvse.image.encoder_files import (
 )
 from dvse.image.geometry import Geometry, geometry_from_dict, geometry_to_dict
 from dvse.image.hub_weights import HubWeights
+from dvse.image.picture_tokenizer import PictureTokenizer
 from dvse.image.preparer import ImagePreparer
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer
 from dvse.image.quantizer_files import describe_quantizer, load_quantizer, save_quantizer
 from dvse.in_flight import in_flight
-from dvse.media_tokenizer import NO_CODEBOOK, MediaTokenizer
+from dvse.media_tokenizer import NO_CODEBOOK
 from dvse.numerics import exact_convolutions
 from dvse.precision import Precision, cast_weights, refuse_cast_weights, refuse_overflow
 from dvse.storage.spec_fields import read_fields, write_fields
@@ -49,7 +50,7 @@ _DECODER_FILE = "decoder.safetensors"
 _SPEC_FIELDS = {"geometry", "limits", "encoder", "weights", "quantizer", "decoder"}
 
 
-class ImageTokenizer(MediaTokenizer):
+class ImageTokenizer(PictureTokenizer):
     """Pictures ↔ codes `[rows * columns, num_levels]`.
 
     Args:
@@ -98,31 +99,9 @@ class ImageTokenizer(MediaTokenizer):
         self.hub_weights = hub_weights
         self._preparer = ImagePreparer(geometry=geometry, limits=limits or DecodeLimits())
 
-    @property
-    def preparer(self) -> ImagePreparer:
-        """The half that decode workers run."""
-        return self._preparer
-
-    @property
-    def geometry(self) -> Geometry:
-        """The size that pictures are brought to; `fixed_grid` is `None` where it varies."""
-        return self._preparer.geometry
-
-    @property
-    def fixed_grid(self) -> tuple[int, int] | None:
-        """Rows and columns of every picture, `None` where they depend on the picture."""
-        return self.geometry.fixed_grid
-
-    @property
-    def max_positions(self) -> int:
-        """The most codes (places of the grid) that a picture can have."""
-        return self.geometry.max_positions
-
     def batch_rows(self, shape: tuple[int, ...]) -> int:
         """Return the rows of every forward pass over pictures of `shape` (H, W, 3)."""
-        patch = self.geometry.patch_size
-        tokens = (shape[0] // patch) * (shape[1] // patch)
-        return self._rows(tokens)
+        return self._rows(self._num_patches(shape))
 
     def _rows(self, num_positions: int) -> int:
         kind = "cpu" if self.device.type == "cpu" else "cuda"
