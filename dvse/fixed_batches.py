@@ -3,16 +3,40 @@
 Short batches are filled up with zeros, so neighbours never decide which kernel runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from dvse.chunk import Chunk
 
+Shape: TypeAlias = tuple[int, ...]
+
+
+def fixed_batches(
+    shapes: Iterable[Shape], batch_rows: Callable[[Shape], int]
+) -> Iterator[tuple[Shape, list[int]]]:
+    """Yield `[rows, *shape]` of each batch, and whose rows come first in it; the rest is filled up.
+
+    Args:
+        shapes: of what is put into batches.
+        batch_rows: rows of a batch of this shape.
+
+    >>> list(fixed_batches([(2,), (3,), (2,), (2,)], lambda shape: 2))
+    [((2, 2), [0, 2]), ((2, 2), [3]), ((2, 3), [1])]
+    """
+    by_shape: dict[Shape, list[int]] = {}
+    for position, shape in enumerate(shapes):
+        by_shape.setdefault(shape, []).append(position)
+    for shape, positions in by_shape.items():
+        rows = batch_rows(shape)
+        for start in range(0, len(positions), rows):
+            yield (rows, *shape), positions[start : start + rows]
+
 
 def map_batches(
     chunks: Sequence[Chunk],
-    batch_rows: Callable[[tuple[int, ...]], int],
+    batch_rows: Callable[[Shape], int],
     function: Callable[[np.ndarray], np.ndarray],
 ) -> list[np.ndarray]:
     """Return what `function` makes of each chunk, in order, without what it does not keep.
@@ -31,19 +55,13 @@ def map_batches(
     >>> shapes
     [(4, 2), (4, 3)]
     """
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for position, chunk in enumerate(chunks):
-        by_shape.setdefault(chunk.shape, []).append(position)
     results: dict[int, np.ndarray] = {}
-    for shape, positions in by_shape.items():
-        rows = batch_rows(shape)
-        for start in range(0, len(positions), rows):
-            batch = positions[start : start + rows]
-            filled = np.zeros((rows, *shape), np.asarray(chunks[batch[0]].data).dtype)
-            for row, position in enumerate(batch):
-                filled[row] = chunks[position].data
-            values = function(filled)
-            for row, position in enumerate(batch):
-                kept = slice(*(chunks[position].keep or (None, None)))
-                results[position] = values[row, kept].copy()
+    for shape, positions in fixed_batches((chunk.shape for chunk in chunks), batch_rows):
+        filled = np.zeros(shape, np.asarray(chunks[positions[0]].data).dtype)
+        for row, position in enumerate(positions):
+            filled[row] = chunks[position].data
+        values = function(filled)
+        for row, position in enumerate(positions):
+            kept = slice(*(chunks[position].keep or (None, None)))
+            results[position] = values[row, kept].copy()
     return [results[position] for position in range(len(chunks))]

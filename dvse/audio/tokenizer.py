@@ -25,6 +25,7 @@ from dvse.audio.windows import Windowing
 from dvse.chunk import Chunk
 from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError
+from dvse.fixed_batches import fixed_batches
 from dvse.in_flight import in_flight
 from dvse.media_tokenizer import NO_CODEBOOK
 from dvse.numerics import exact_convolutions
@@ -194,17 +195,12 @@ class AudioTokenizer(RecordingTokenizer):
         return results  # type: ignore[return-value]  # every position has been filled
 
     def _batches(self, chunks: Sequence[Chunk]) -> Iterator[tuple[list[int], Tensor]]:
-        by_length: dict[int, list[int]] = {}
-        for position, chunk in enumerate(chunks):
-            by_length.setdefault(len(chunk.data), []).append(position)
-        for length, positions in by_length.items():
-            rows = self.batch_rows((length,))
-            for start in range(0, len(positions), rows):
-                batch = positions[start : start + rows]
-                samples = torch.zeros(rows, length)
-                for row, position in enumerate(batch):
-                    samples[row] = torch.from_numpy(chunks[position].data)
-                yield batch, samples
+        shapes = ((len(chunk.data),) for chunk in chunks)
+        for shape, positions in fixed_batches(shapes, self.batch_rows):
+            samples = torch.zeros(shape)
+            for row, position in enumerate(positions):
+                samples[row] = torch.from_numpy(chunks[position].data)
+            yield positions, samples
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description from which `from_spec` makes this tokenizer again."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dvse.chunk import Chunk
 from dvse.errors import BundleFormatError, ConfigError, IdRangeError
+from dvse.fixed_batches import fixed_batches
 from dvse.image.decoding import DecodeLimits
 from dvse.image.encoder import ImageEncoder
 from dvse.image.encoder_contract import PictureEncoder
@@ -120,20 +121,15 @@ class ImageTokenizer(PictureTokenizer):
             ConfigError: a draft.
         """
         results: list[np.ndarray] = [np.zeros(0, np.int32)] * len(features)
-        by_size: dict[int, list[int]] = {}
-        for position, one in enumerate(features):
-            by_size.setdefault(len(one), []).append(position)
+        shapes = (one.shape for one in features)
         with torch.inference_mode():
-            for size, positions in by_size.items():
-                rows = self._rows(size)
-                for start in range(0, len(positions), rows):
-                    batch = positions[start : start + rows]
-                    block = torch.zeros(rows, *features[batch[0]].shape)
-                    for row, position in enumerate(batch):
-                        block[row] = torch.from_numpy(features[position])
-                    codes = self._codes(block.to(self.device)).cpu().numpy()
-                    for row, position in enumerate(batch):
-                        results[position] = codes[row].copy()
+            for shape, positions in fixed_batches(shapes, lambda shape: self._rows(shape[0])):
+                block = torch.zeros(shape)
+                for row, position in enumerate(positions):
+                    block[row] = torch.from_numpy(features[position])
+                codes = self._codes(block.to(self.device)).cpu().numpy()
+                for row, position in enumerate(positions):
+                    results[position] = codes[row].copy()
         return results
 
     def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
@@ -202,17 +198,11 @@ class ImageTokenizer(PictureTokenizer):
         return [result for result in results if result is not None]
 
     def _batches(self, chunks: Sequence[Chunk]) -> Iterator[tuple[list[int], Tensor]]:
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for position, chunk in enumerate(chunks):
-            groups.setdefault(chunk.shape, []).append(position)
-        for shape, positions in groups.items():
-            rows = self.batch_rows(shape)
-            for start in range(0, len(positions), rows):
-                batch = positions[start : start + rows]
-                pixels = np.zeros((rows, *shape), np.uint8)
-                for row, position in enumerate(batch):
-                    pixels[row] = chunks[position].data
-                yield batch, torch.from_numpy(pixels)
+        for shape, positions in fixed_batches((c.shape for c in chunks), self.batch_rows):
+            pixels = np.zeros(shape, np.uint8)
+            for row, position in enumerate(positions):
+                pixels[row] = chunks[position].data
+            yield positions, torch.from_numpy(pixels)
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description.
