@@ -122,10 +122,14 @@ class MixtureReader:
         order = np.argsort(part, kind="stable")
         edges = np.searchsorted(part[order], np.arange(len(self._readers) + 1))
         starts, lengths, masks = [], [], []
-        for which, reader in enumerate(self._readers):
-            low, high = edges[which], edges[which + 1]
-            if low == high:
-                continue
+        taken = [
+            (reader, low, high)
+            for reader, low, high in zip(self._readers, edges[:-1], edges[1:], strict=True)
+            if low < high
+        ]
+        for reader, low, _ in taken:  # all side by side, before the first one is waited for
+            reader.begin(number[order[low : low + 1]])
+        for reader, low, high in taken:
             places = order[low:high]
             filled = reader.fill(together[low * length : high * length], number[places])
             window = filled.starts // length

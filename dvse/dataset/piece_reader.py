@@ -111,12 +111,19 @@ class PieceReader:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard-reader")
         self._held: dict[int, Future[_Held]] = {}
         self._maps: dict[int, FlatShard] = {}
+        # The shards that were read whole last, and what they hold end to end.
+        self._whole: tuple[list[int], tuple[np.ndarray, np.ndarray | None]] = [], _joined([])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def begin(self, steps: np.ndarray) -> None:
+        """Begin to read what `fill` will ask for first, without waiting for it."""
+        first = int(self._cut.windows(steps[:1])[0])
+        self._ask(self._stream.blocks(first, first + self._cut.batch_size).start)
 
     def fill(self, ids: np.ndarray, steps: np.ndarray) -> Filled:
         """Copy the ids of this share's batches of some steps into an array.
@@ -155,9 +162,12 @@ class PieceReader:
 
     def _hold(self, number: int) -> "_Held":
         for wanted in (number, number + 1):
-            if wanted not in self._held and wanted < self._stream.order.num_blocks:
-                self._held[wanted] = self._thread.submit(self._read, wanted)
+            self._ask(wanted)
         return self._held[number].result()
+
+    def _ask(self, number: int) -> None:
+        if number not in self._held and number < self._stream.order.num_blocks:
+            self._held[number] = self._thread.submit(self._read, number)
 
     def _read(self, number: int) -> "_Held":
         block = self._stream.order.block(number)
@@ -178,30 +188,32 @@ class PieceReader:
     def _rows(self, block: Block, is_needed: np.ndarray) -> "_Rows":
         offset = np.zeros(len(block.row), dtype=np.int64)
         taken: list[FlatShard] = []
+        whole: list[int] = []
         base = 0
-        # Shares begin at different shards, so that flat copies are made side by side.
-        for number in np.roll(block.shards, -self._cut.share):
+        # Shares begin at different shards, so that flat copies are made side by side. Sorted, for
+        # the blocks of a small set hold the same shards in each epoch.
+        for number in np.roll(np.sort(block.shards), -self._cut.share).tolist():
             mine = is_needed & (block.shard == number)
             if not mine.any():
                 continue
             lengths = self._lengths[number]
             is_taken = np.zeros(len(lengths), dtype=bool)
             is_taken[block.row[mine]] = True
-            flat = self._flat(int(number))
+            flat = self._flat(number)
             kept = np.where(is_taken, lengths, 0)
             if kept.sum() * _WHOLE_FROM >= lengths.sum():
                 kept = lengths
                 taken.append(flat)
+                whole.append(number)
             else:
                 taken.append(_part(flat, lengths, is_taken))
             offset[mine] = base + (np.cumsum(kept) - kept)[block.row[mine]]
             base += int(kept.sum())
-        mask = None
-        if any(flat.mask is not None for flat in taken):
-            masks = [np.ones(len(f.ids), bool) if f.mask is None else f.mask for f in taken]
-            mask = np.concatenate(masks)
-        ids = np.concatenate([f.ids for f in taken]) if taken else np.zeros(0, dtype=np.uint16)
-        return _Rows(ids=ids, mask=mask, offset=offset)
+        if len(whole) < len(taken):
+            return _Rows(*_joined(taken), offset=offset)
+        if whole != self._whole[0]:
+            self._whole = whole, _joined(taken)
+        return _Rows(*self._whole[1], offset=offset)
 
     def _flat(self, number: int) -> FlatShard:
         """The rows of a shard; small sets come again and again, so their last maps are kept."""
@@ -217,7 +229,7 @@ class PieceReader:
         return flat
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Rows:
     """Rows of a block end to end; `offset` says where each document begins."""
 
@@ -241,6 +253,16 @@ class _Held:
     begin: np.ndarray
     ids: np.ndarray
     mask: np.ndarray | None
+
+
+def _joined(flats: Sequence[FlatShard]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The ids and loss masks of some shards end to end."""
+    mask = None
+    if any(flat.mask is not None for flat in flats):
+        masks = [np.ones(len(f.ids), bool) if f.mask is None else f.mask for f in flats]
+        mask = np.concatenate(masks)
+    ids = np.concatenate([f.ids for f in flats]) if flats else np.zeros(0, dtype=np.uint16)
+    return ids, mask
 
 
 def _part(flat: FlatShard, lengths: np.ndarray, is_taken: np.ndarray) -> FlatShard:
