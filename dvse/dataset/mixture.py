@@ -25,6 +25,7 @@ from dvse.dataset.packed_batch import PackedBatch
 from dvse.dataset.packing import ContinuousPacking, Packing, WholePacking
 from dvse.dataset.schedule import Schedule
 from dvse.dataset.shard_set import ShardSet
+from dvse.dataset.state_check import check_same_settings
 from dvse.errors import ConfigError, ShardError
 from dvse.storage.local_cache import LocalCache
 
@@ -230,14 +231,7 @@ class Mixture(IterableDataset[PackedBatch]):
         Raises:
             ConfigError: it was taken under other settings, shares or shards.
         """
-        now = self._settings()
-        if state["settings"] != now:
-            differing = [
-                f"{key}: {state['settings'].get(key)!r} then, {value!r} now"
-                for key, value in now.items()
-                if state["settings"].get(key) != value
-            ]
-            raise ConfigError("the state belongs to another mixture; " + ", ".join(differing))
+        check_same_settings(state["settings"], self._settings(), what="mixture")
         self._first_window, self._num_given = state["num_windows"], 0
 
     def _weights(self) -> list[Fraction]:

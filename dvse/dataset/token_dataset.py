@@ -23,6 +23,7 @@ from dvse.dataset.packed_batch import PackedBatch
 from dvse.dataset.packing import ContinuousPacking, Packing, WholePacking
 from dvse.dataset.piece_reader import PieceReader
 from dvse.dataset.shard_set import Shards, ShardSet
+from dvse.dataset.state_check import check_same_settings
 from dvse.dataset.window_stream import WindowStream
 from dvse.errors import ConfigError, ShardError
 from dvse.storage.local_cache import LocalCache
@@ -201,14 +202,7 @@ class TokenDataset(IterableDataset[PackedBatch]):
                 "the state was taken by another version of DVSE, whose order of windows was "
                 "another one; begin an epoch with set_epoch instead"
             )
-        if state["settings"] != self._settings:
-            theirs = state["settings"]
-            differing = [
-                f"{key}: {theirs.get(key)!r} then, {value!r} now"
-                for key, value in self._settings.items()
-                if theirs.get(key) != value
-            ]
-            raise ConfigError("the state belongs to another data set; " + ", ".join(differing))
+        check_same_settings(state["settings"], self._settings, what="data set")
         self.set_epoch(state["epoch"])
         self._first_window = state["num_windows"]
         if "worker" in state:

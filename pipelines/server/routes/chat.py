@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -15,7 +16,7 @@ from pipelines.server.answers.conversation import (
     conversation_row,
 )
 from pipelines.server.answers.event_stream import DONE, EventStream, event, until_hangup
-from pipelines.server.answers.generation import WholeAnswer
+from pipelines.server.answers.generation import Generation, WholeAnswer
 from pipelines.server.answers.log_probabilities import shown_tokens
 from pipelines.server.answers.tool_calls import CallPiece, CallReader, read_reply
 from pipelines.server.batching.batcher import Token
@@ -33,7 +34,7 @@ from pipelines.server.schemas.chat import (
 )
 from pipelines.server.schemas.tools import CalledFunction, ToolCall
 from pipelines.server.serving import Serving
-from pipelines.server.shelf import Current, Shelf
+from pipelines.server.shelf import Current, Opened, Shelf
 
 router = APIRouter(prefix="/v1", tags=["answers"], responses=ERROR_RESPONSES, route_class=JsonRoute)
 
@@ -56,17 +57,20 @@ async def chat_completions(
     return await until_hangup(request, _answer(body, shelf, client))
 
 
+def _generation(
+    body: ChatRequest, opened: Opened, client: Caller
+) -> AbstractAsyncContextManager[Generation]:
+    return opened.serving.generator.generate(
+        lambda: conversation_row(body, opened.serving),
+        body,
+        client=client,
+        form=conversation_form(body),
+        num_logprobs=_num_logprobs(body),
+    )
+
+
 async def _answer(body: ChatRequest, shelf: Shelf, client: Caller) -> ChatCompletion:
-    async with (
-        shelf.open(body.model) as opened,
-        opened.serving.generator.generate(
-            lambda: conversation_row(body, opened.serving),
-            body,
-            client=client,
-            form=conversation_form(body),
-            num_logprobs=_num_logprobs(body),
-        ) as generation,
-    ):
+    async with shelf.open(body.model) as opened, _generation(body, opened, client) as generation:
         whole = [await WholeAnswer.of(answer) for answer in generation.answers]
         return ChatCompletion(
             id=_new_id(),
@@ -105,16 +109,7 @@ def _choice(index: int, answer: WholeAnswer, body: ChatRequest, serving: Serving
 
 async def _events(body: ChatRequest, shelf: Shelf, client: Caller) -> AsyncGenerator[bytes, None]:
     wants_usage = bool(body.stream_options and body.stream_options.include_usage)
-    async with (
-        shelf.open(body.model) as opened,
-        opened.serving.generator.generate(
-            lambda: conversation_row(body, opened.serving),
-            body,
-            client=client,
-            form=conversation_form(body),
-            num_logprobs=_num_logprobs(body),
-        ) as generation,
-    ):
+    async with shelf.open(body.model) as opened, _generation(body, opened, client) as generation:
         frame: dict[str, Any] = {
             "id": _new_id(),
             "object": "chat.completion.chunk",
