@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from dvse.audio.codec import Codec, CodecConfig
+from dvse.audio.overlapping_chunks import OverlappingChunks
+from dvse.audio.plan import Plan, read_plan
 from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.tokenizer import AudioTokenizer
 from dvse.codebook import Codebook
@@ -29,27 +31,23 @@ class CodecTokenizer(AudioTokenizer):
     Args:
         codec: with its weights.
         windowing: a recording of at most one stretch is encoded whole, as the published code does;
-            a longer one is cut, without overlap, so that no frame is lost.
+            a longer one is cut, without overlap, so that no frame is lost. A codec with stretches
+            of its own has those.
         max_duration_s: longer recordings are refused.
 
     Raises:
-        ConfigError: stretches that are no whole number of frames.
+        ConfigError: stretches that are no whole number of frames, or not the codec's own.
     """
 
     def __init__(
         self,
         *,
         codec: Codec,
-        windowing: SampleChunks,
+        windowing: Plan,
         max_duration_s: float = 86_400.0,
         device: str = "cpu",
     ) -> None:
-        samples, stride = windowing.chunk_samples, codec.grid.stride
-        if samples % stride or samples > _MOST_SAMPLES:
-            raise ConfigError(
-                f"expected chunk_samples up to {_MOST_SAMPLES} that {stride}, a frame, divides, "
-                f"received {samples}"
-            )
+        _check_windows(codec, windowing)
         super().__init__(
             encoder=codec,
             codebook=None,
@@ -60,10 +58,21 @@ class CodecTokenizer(AudioTokenizer):
         )
         self.codec = codec
         self.decoder = codec
-        self.num_codes, self.num_levels = codec.num_codes, codec.config.num_levels
+        self.num_codes, self.num_levels = codec.num_codes, codec.num_levels
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Codes a second; where stretches overlap, those of a full one over what it moves on."""
+        windowing = self._preparer.windowing
+        if not isinstance(windowing, OverlappingChunks):
+            return super().frame_rate_hz
+        frames = windowing.full_frames(self._preparer.grid)
+        return frames * self.sample_rate_hz / windowing.hop_samples
 
     def decode(self, codes: np.ndarray, grid: tuple[int, int] | None = None) -> np.ndarray:
-        """Return samples `float32 [n]` of the codes of one recording, see `Codec.decode`.
+        """Return samples `float32 [n]`, or `[n, 2]`, of the codes of one recording.
+
+        See `Codec.decode`.
 
         Args:
             codes: `[frames, num_levels]`.
@@ -99,7 +108,7 @@ class CodecTokenizer(AudioTokenizer):
             "kind": "codec",
             "max_duration_s": self._preparer.max_duration_s,
             "windows": write_fields(self._preparer.windowing),
-            "codec": write_fields(self.codec.config),
+            "codec": write_fields(self.codec.config, omit=("keep_loudness",)),
         }
 
     def save_files(self, folder: Path) -> None:
@@ -139,7 +148,7 @@ class CodecTokenizer(AudioTokenizer):
             read_module(model, folder / _FILE)
             return cls(
                 codec=Codec(config, model),
-                windowing=read_fields(SampleChunks, spec["windows"], where="audio windows"),
+                windowing=read_plan(spec["windows"]),
                 max_duration_s=seconds,
                 device=device,
             )
@@ -148,3 +157,24 @@ class CodecTokenizer(AudioTokenizer):
 
     def _codes(self, features: Tensor) -> Tensor:
         return self.codec.encode(features).int()
+
+
+def _check_windows(codec: Codec, windowing: Plan) -> None:
+    if not isinstance(windowing, SampleChunks | OverlappingChunks):
+        raise ConfigError("expected chunk_samples of a codec, received windows of frames")
+    samples, stride = windowing.chunk_samples, codec.grid.stride
+    if codec.chunk is not None:
+        hop = getattr(windowing, "hop_samples", samples)
+        if (samples, hop) != codec.chunk:
+            raise ConfigError(
+                f"expected the codec's own stretches, {codec.chunk[0]} samples every "
+                f"{codec.chunk[1]}, received {samples} every {hop}"
+            )
+    elif isinstance(windowing, OverlappingChunks):
+        raise ConfigError("this codec has no stretches of its own that overlap; cut without")
+    elif samples % stride:
+        raise ConfigError(
+            f"expected chunk_samples that {stride}, a frame, divides, received {samples}"
+        )
+    if samples > _MOST_SAMPLES:
+        raise ConfigError(f"expected chunk_samples up to {_MOST_SAMPLES}, received {samples}")

@@ -2,7 +2,7 @@
 
 The structure of a file is looked at first (`containers`), then libsndfile reads it a block at a
 time, whatever its length, or FFmpeg where libsndfile cannot; all channels are averaged, unless some
-are chosen. It refuses to know the rate that an encoder wants.
+are chosen or the encoder hears two. It refuses to know the rate that an encoder wants.
 """
 
 import io
@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -34,8 +35,14 @@ MAX_AMPLITUDE = 1e6
 
 
 @contextmanager
-def opened(item: Audio, *, max_duration_s: float) -> Iterator[Recording]:
+def opened(item: Audio, *, max_duration_s: float, num_channels: int = 1) -> Iterator[Recording]:
     """Open a path, the bytes of a file, or an array [n] or [n, channels].
+
+    Args:
+        item: what a user hands in.
+        max_duration_s: longer recordings are refused.
+        num_channels: 1 gives blocks [n], the mean of all channels; 2 blocks [n, 2], where one
+            channel goes to both and more than two are refused, as EnCodec's own code does.
 
     Raises (on opening, or while the blocks are read):
         MissingFileError, UnreadableFileError: the path cannot be read.
@@ -48,8 +55,9 @@ def opened(item: Audio, *, max_duration_s: float) -> Iterator[Recording]:
     [[0.0, 0.0, 0.0, 0.0]]
     """
     with opened_channels(item) as recording:
-        mono = replace(recording, blocks=map(_mono, recording.blocks))
-        yield _checked(mono, max_duration_s)
+        mixed = _mono if num_channels == 1 else partial(_stereo, name=recording.name)
+        blocks = map(mixed, recording.blocks)
+        yield _checked(replace(recording, blocks=blocks), max_duration_s)
 
 
 @contextmanager
@@ -145,6 +153,15 @@ def _mono(block: np.ndarray) -> np.ndarray:
     return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
 
 
+def _stereo(block: np.ndarray, name: str) -> np.ndarray:
+    if block.shape[1] > 2:
+        raise DecodeError(
+            f"{name}: expected one or two channels, received {block.shape[1]}; mix them down, or "
+            "choose two where they are named"
+        )
+    return block if block.shape[1] == 2 else np.repeat(block, 2, axis=1)
+
+
 def _checked(recording: Recording, max_duration_s: float) -> Recording:
     """Return the recording with its rate checked, and each block as it is read."""
     rate = recording.sample_rate_hz
@@ -166,7 +183,7 @@ def _checked_blocks(recording: Recording, max_duration_s: float) -> Iterator[np.
         # The sum is NaN or infinite if any sample is; of finite ones it stays far from overflow.
         loudest = max(block.max(initial=0), -block.min(initial=0))
         if not np.isfinite(loudest) or not np.isfinite(block).all():
-            bad = received + int(np.flatnonzero(~np.isfinite(block))[0])
+            bad = received + int(np.argwhere(~np.isfinite(block))[0][0])
             raise DecodeError(
                 f"{recording.name}: sample {bad} ({bad / rate:.3f} s) is NaN or infinite"
             )

@@ -133,6 +133,8 @@ class AudioEncoder(nn.Module):
     torch.Size([1, 49, 8])
     """
 
+    num_channels = 1
+
     def __init__(self, config: EncoderConfig, model: "PreTrainedModel | Wav2Vec2Encoder") -> None:
         super().__init__()
         self.config = config

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from dvse.audio.plan import read_plan
 from dvse.audio.preparer import AudioPreparer
 from dvse.audio.recording_tokenizer import RecordingTokenizer
-from dvse.audio.sample_chunks import SampleChunks
-from dvse.audio.windows import FrameGrid, Windowing
+from dvse.audio.windows import FrameGrid
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.onnx_graph import OnnxGraph
 from dvse.onnx_tokenizer import GRAPH_FILE, KIND, OnnxTokenizer, whole_numbers
@@ -107,12 +107,9 @@ _PLAIN_FIELDS = ("sample_rate_hz", "max_duration_s", "pad_samples", "scale_floor
 
 
 def _read_preparer(spec: Mapping[str, Any]) -> AudioPreparer:
-    windows = spec["windows"]
-    is_cut = isinstance(windows, Mapping) and "chunk_samples" in windows
-    kind: type[Windowing] | type[SampleChunks] = SampleChunks if is_cut else Windowing
     return AudioPreparer(
         resampler="numpy",
         grid=read_fields(FrameGrid, spec["grid"], where="audio grid"),
-        windowing=read_fields(kind, windows, where="audio windows"),
+        windowing=read_plan(spec["windows"]),
         **spec["preparer"],
     )

@@ -4,15 +4,16 @@ Needs torch (through torchaudio) only for a recording whose rate is not the bund
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 
 from dvse.audio.decoding import Recording, opened
-from dvse.audio.resampling import Resampler, resample_stream
-from dvse.audio.sample_chunks import SampleChunks
+from dvse.audio.plan import Plan
+from dvse.audio.resampling import Resampler, resample_channels, resample_stream
 from dvse.audio.scaling import RecordingScale
-from dvse.audio.windows import FrameGrid, Window, Windowing
+from dvse.audio.windows import FrameGrid, Window
 from dvse.chunk import Chunk
 from dvse.errors import ConfigError, DecodeError, InputError, ItemTypeError, TooShortError
 from dvse.items import Audio, Item
@@ -28,11 +29,14 @@ class AudioPreparer(Preparer):
         grid: how the encoder's frames lie over samples.
         windowing: how long recordings are cut.
         max_duration_s: longer recordings are refused.
+        num_channels: one, of which all channels of a recording are the mean; or two, which one
+            channel goes to both of.
         pad_samples: zeros before and after, at the encoder's rate (slamkit pads 40: 50 Hz exactly).
         scale_floor: scale the whole recording to mean 0 and variance 1 before it is cut, with this
             added to the variance; it is read twice then. `None` leaves samples as they are.
         resampler: who brings it to one rate.
 
+    >>> from dvse.audio.windows import Windowing
     >>> preparer = AudioPreparer(
     ...     sample_rate_hz=8000,
     ...     grid=FrameGrid(stride=160, reach=200),
@@ -45,8 +49,9 @@ class AudioPreparer(Preparer):
 
     sample_rate_hz: int
     grid: FrameGrid
-    windowing: Windowing | SampleChunks
+    windowing: Plan
     max_duration_s: float = 86_400.0
+    num_channels: int = 1
     pad_samples: int = 0
     scale_floor: float | None = None
     resampler: Resampler = "torchaudio"
@@ -71,18 +76,23 @@ class AudioPreparer(Preparer):
             raise ItemTypeError(f"expected dvse.Audio, received {type(item).__name__}")
         scale = None
         if self.scale_floor is not None:
-            with opened(item, max_duration_s=self.max_duration_s) as recording:
+            with self._opened(item) as recording:
                 samples = self._samples(recording.blocks, recording.sample_rate_hz)
                 scale = RecordingScale.of(samples, variance_floor=self.scale_floor)
-        with opened(item, max_duration_s=self.max_duration_s) as recording:
+        with self._opened(item) as recording:
             yield from self._chunks(recording, part, scale)
+
+    def _opened(self, item: Audio) -> AbstractContextManager[Recording]:
+        return opened(item, max_duration_s=self.max_duration_s, num_channels=self.num_channels)
 
     def _samples(self, blocks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
         """What the encoder's frames lie over: resampled, silence at both ends."""
-        silence = np.zeros(self.pad_samples, np.float32)
+        channels = () if self.num_channels == 1 else (self.num_channels,)
+        silence = np.zeros((self.pad_samples, *channels), np.float32)
+        resampled = resample_channels if channels else resample_stream
         if self.pad_samples:
             yield silence
-        yield from resample_stream(blocks, rate_hz, self.sample_rate_hz, self.resampler)
+        yield from resampled(blocks, rate_hz, self.sample_rate_hz, self.resampler)
         if self.pad_samples:
             yield silence
 
@@ -105,8 +115,7 @@ class AudioPreparer(Preparer):
         try:
             for window in self.windowing.cut(samples, self.grid):
                 if waiting is not None:
-                    kept = waiting.keep[1] - waiting.keep[0]
-                    duration_s = kept * self.grid.stride / self.sample_rate_hz
+                    duration_s = self._stands_for(waiting) / self.sample_rate_hz
                     told_s += duration_s
                     yield _chunk(waiting, duration_s, part)
                 waiting = window
@@ -119,7 +128,12 @@ class AudioPreparer(Preparer):
         except InputError:
             raise
         assert waiting is not None
-        yield _chunk(waiting, num_samples / rate_hz - told_s, part)
+        yield _chunk(waiting, max(0.0, num_samples / rate_hz - told_s), part)
+
+    def _stands_for(self, window: Window) -> int:
+        if window.stands_for is not None:
+            return window.stands_for
+        return (window.keep[1] - window.keep[0]) * self.grid.stride
 
 
 def _scaled(blocks: Iterable[np.ndarray], scale: RecordingScale, name: str) -> Iterator[np.ndarray]:

@@ -41,8 +41,8 @@ class RecordingTokenizer(MediaTokenizer):
         return merge_repeats(codes) if self.merge_repeats else Merged(codes, None)
 
     def _rows(self, shape: tuple[int, ...], batch_frames: int) -> int:
-        """Rows of a batch of chunks of `shape` (samples,): only full windows share one."""
+        """Rows of a batch of chunks of `shape`, samples first: only full windows share one."""
         windowing, grid = self._preparer.windowing, self._preparer.grid
-        if shape != (windowing.full_samples(grid),):
+        if shape[0] != windowing.full_samples(grid):
             return 1
         return max(1, batch_frames // windowing.full_frames(grid))

@@ -53,6 +53,39 @@ def resample_stream(
     yield from stream.finish()
 
 
+def resample_channels(
+    blocks: Iterable[np.ndarray],
+    rate_hz: int,
+    new_rate_hz: int,
+    resampler: Resampler = "torchaudio",
+) -> Iterator[np.ndarray]:
+    """Yield what `resample_stream` makes of each channel, side by side.
+
+    Args:
+        blocks: float32 [n, channels].
+        rate_hz, new_rate_hz, resampler: as there.
+
+    Raises:
+        ConfigError: a rate below 1.
+
+    >>> pairs = [np.ones((30, 2), np.float32), np.ones((50, 2), np.float32)]
+    >>> np.concatenate(list(resample_channels(pairs, 16000, 8000))).shape
+    (40, 2)
+    """
+    streams: list[StreamResampler] = []
+    for block in blocks:
+        streams = streams or [
+            StreamResampler(rate_hz, new_rate_hz, resampler) for _ in range(block.shape[1])
+        ]
+        pushed = (stream.push(block[:, i]) for i, stream in enumerate(streams))
+        yield from map(_side_by_side, zip(*pushed, strict=True))
+    yield from map(_side_by_side, zip(*(stream.finish() for stream in streams), strict=True))
+
+
+def _side_by_side(channels: tuple[np.ndarray, ...]) -> np.ndarray:
+    return np.stack(channels, axis=1)
+
+
 class StreamResampler:
     """Resamples one stream, block by block; its state is the samples that are not done with.
 

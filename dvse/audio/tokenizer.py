@@ -18,10 +18,9 @@ from torch import Tensor
 from dvse.audio.codec import Codec
 from dvse.audio.encoder import AudioEncoder, EncoderConfig
 from dvse.audio.hub_weights import HubWeights
+from dvse.audio.plan import Plan, read_plan
 from dvse.audio.preparer import AudioPreparer
 from dvse.audio.recording_tokenizer import RecordingTokenizer
-from dvse.audio.sample_chunks import SampleChunks
-from dvse.audio.windows import Windowing
 from dvse.chunk import Chunk
 from dvse.codebook import Codebook
 from dvse.errors import BundleFormatError, ConfigError
@@ -74,7 +73,7 @@ class AudioTokenizer(RecordingTokenizer):
         encoder: AudioEncoder | Codec,
         codebook: Codebook | None,
         sample_rate_hz: int,
-        windowing: Windowing | SampleChunks,
+        windowing: Plan,
         merge_repeats: bool = False,
         max_duration_s: float = 86_400.0,
         pad_samples: int = 0,
@@ -100,6 +99,7 @@ class AudioTokenizer(RecordingTokenizer):
             grid=encoder.grid,
             windowing=windowing,
             max_duration_s=max_duration_s,
+            num_channels=encoder.num_channels,
             pad_samples=pad_samples,
             scale_floor=_scale_floor(encoder.config),
         )
@@ -138,7 +138,7 @@ class AudioTokenizer(RecordingTokenizer):
         """Return a tokenizer with another codebook, all else as it is; a draft gets its first."""
         return self._with(codebook, self._preparer.windowing)
 
-    def with_windowing(self, windowing: Windowing | SampleChunks) -> "AudioTokenizer":
+    def with_windowing(self, windowing: Plan) -> "AudioTokenizer":
         """Return a tokenizer that cuts long recordings another way, all else as it is."""
         return self._with(self.codebook, windowing)
 
@@ -151,9 +151,7 @@ class AudioTokenizer(RecordingTokenizer):
         cast_weights(copied.encoder, precision)
         return copied
 
-    def _with(
-        self, codebook: Codebook | None, windowing: Windowing | SampleChunks
-    ) -> "AudioTokenizer":
+    def _with(self, codebook: Codebook | None, windowing: Plan) -> "AudioTokenizer":
         return AudioTokenizer(
             encoder=self.encoder,
             codebook=codebook,
@@ -168,7 +166,7 @@ class AudioTokenizer(RecordingTokenizer):
         )
 
     def batch_rows(self, shape: tuple[int, ...]) -> int:
-        """Return the rows of every forward pass over chunks of `shape` (samples,)."""
+        """Return the rows of every forward pass over chunks of `shape`, samples first."""
         return self._rows(shape, _BATCH_FRAMES[self.device.type])
 
     def _codes(self, features: Tensor) -> Tensor:
@@ -195,7 +193,7 @@ class AudioTokenizer(RecordingTokenizer):
         return results  # type: ignore[return-value]  # every position has been filled
 
     def _batches(self, chunks: Sequence[Chunk]) -> Iterator[tuple[list[int], Tensor]]:
-        shapes = ((len(chunk.data),) for chunk in chunks)
+        shapes = (chunk.shape for chunk in chunks)
         for shape, positions in fixed_batches(shapes, self.batch_rows):
             samples = torch.zeros(shape)
             for row, position in enumerate(positions):
@@ -259,7 +257,7 @@ class AudioTokenizer(RecordingTokenizer):
                 codebook=Codebook.load(folder / _CODEBOOK_FILE),
                 sample_rate_hz=_number(spec, "sample_rate_hz", int),
                 max_duration_s=_number(spec, "max_duration_s", float),
-                windowing=_read_windows(spec["windows"]),
+                windowing=read_plan(spec["windows"]),
                 pad_samples=_number(spec, "pad_samples", int) if "pad_samples" in spec else 0,
                 merge_repeats=_number(spec, "merge_repeats", bool),
                 hub_weights=hub_weights,
@@ -274,12 +272,6 @@ def _scale_floor(config: Any) -> float | None:
     if isinstance(config, EncoderConfig) and config.normalize:
         return config.variance_floor if config.normalize_over == "recording" else None
     return None
-
-
-def _read_windows(description: Any) -> Windowing | SampleChunks:
-    if isinstance(description, Mapping) and "chunk_samples" in description:
-        return read_fields(SampleChunks, description, where="audio windows")
-    return read_fields(Windowing, description, where="audio windows")
 
 
 def _load_encoder(

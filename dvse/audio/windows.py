@@ -50,10 +50,18 @@ class FrameGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Samples float32 [n], and the half-open range of its own frames that is kept."""
+    """A stretch of a recording that is encoded at once.
+
+    Attributes:
+        samples: float32 [n], or [n, channels].
+        keep: the half-open range of its own frames that is kept.
+        stands_for: samples of the recording that it accounts for, where these are not the kept
+            frames times their stride.
+    """
 
     samples: np.ndarray
     keep: tuple[int, int]
+    stands_for: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ import torch
 from dvse.audio.codec import ARCHITECTURES, Codec, CodecConfig, classes
 from dvse.audio.codec_tokenizer import CodecTokenizer
 from dvse.audio.resampling import RESAMPLER
-from dvse.audio.sample_chunks import SampleChunks
-from dvse.errors import BundleNotFoundError, ConfigError, WeightsFormatError
+from dvse.errors import BundleNotFoundError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.part import Part
+from pipelines.importing.codec_choices import CodecChoices, LastChunk, Loudness
 from pipelines.importing.model_folder import read_json
 from pipelines.importing.new_folder import new_folder
 
@@ -31,6 +31,8 @@ def import_codec(
     *,
     num_levels: int | None = None,
     chunk_s: float | None = None,
+    last_chunk: LastChunk | None = None,
+    loudness: Loudness | None = None,
     licence: str = "",
 ) -> Part:
     """Write the part into `output`, whole or not at all.
@@ -38,7 +40,12 @@ def import_codec(
     Args:
         source: a directory of transformers.
         num_levels: residual levels to use, the first of those that it has.
-        chunk_s: seconds that it sees at once; longer recordings are cut, without overlap.
+        chunk_s: seconds that it sees at once; longer recordings are cut, without overlap. A codec
+            with stretches of its own (EnCodec of 48 kHz) has those.
+        last_chunk: what such a codec does with the last stretch, `short` as its authors' code, or
+            `filled` up with silence as transformers' feature extractor. By default what a
+            `preprocessor_config.json` beside it says.
+        loudness: a codec that scales each stretch says its power as one more `level`, or `none`.
 
     Raises:
         BundleError: no such codec, or damaged.
@@ -48,17 +55,12 @@ def import_codec(
     source = Path(source)
     with new_folder(output, "the part") as folder:
         config = _config_in(source)
-        if num_levels is None or chunk_s is None:
-            raise ConfigError(
-                f"{source}: codes also depend on what its files do not say; say --num-levels N "
-                "(residual levels to use) and --chunk-s S (longer recordings are cut there; "
-                "shorter ones are encoded whole, as published)"
-            )
-        codec = _codec(source, config, num_levels)
-        frames = max(1, round(chunk_s * codec.sample_rate_hz / codec.grid.stride))
-        tokenizer = CodecTokenizer(
-            codec=codec, windowing=SampleChunks(chunk_samples=frames * codec.grid.stride)
+        choices = CodecChoices(
+            num_levels=num_levels, chunk_s=chunk_s, last_chunk=last_chunk, loudness=loudness
         )
+        choices = choices.completed(source, config)
+        codec = _codec(source, config, choices)
+        tokenizer = CodecTokenizer(codec=codec, windowing=choices.windowing(codec))
         tokenizer.save_files(folder)
         weights = _weights_in(source)
         Part(
@@ -70,10 +72,9 @@ def import_codec(
                 "family": codec.config.architecture,
                 "weights": {"file": weights.name, "sha256": file_sha256(weights)},
                 "settings": {
-                    "num_levels": num_levels,
-                    "chunk_s": frames * codec.grid.stride / codec.sample_rate_hz,
-                    "overlap_s": 0.0,
+                    **choices.settings(codec),
                     "sample_rate_hz": codec.sample_rate_hz,
+                    "channels": codec.num_channels,
                     "resampler": RESAMPLER,
                 },
                 "licence": licence,
@@ -96,7 +97,7 @@ def _config_in(source: Path) -> dict[str, Any]:
     return config
 
 
-def _codec(source: Path, config: Mapping[str, Any], num_levels: int) -> Codec:
+def _codec(source: Path, config: Mapping[str, Any], choices: CodecChoices) -> Codec:
     _weights_in(source)
     architecture = config["model_type"]
     _, model_class = classes(architecture)
@@ -118,7 +119,10 @@ def _codec(source: Path, config: Mapping[str, Any], num_levels: int) -> Codec:
             raise WeightsFormatError(f"{source}: tensor {name!r} holds NaN or infinity")
     fields = {n: v for n, v in config.items() if n not in _OF_THE_LIBRARY}
     described = CodecConfig(
-        architecture=architecture, num_levels=num_levels, config=json.loads(json.dumps(fields))
+        architecture=architecture,
+        num_levels=choices.num_levels or 0,
+        config=json.loads(json.dumps(fields)),
+        keep_loudness=choices.loudness == "level",
     )
     return Codec(described, model)
 

@@ -63,7 +63,7 @@ def _import(entry: Entry, files: Mapping[str, Path], output: Path) -> Part:
     if entry.kind == "codec":
         from pipelines.importing.codec import import_codec
 
-        _refuse_unknown(entry, {"num_levels", "chunk_s"})
+        _refuse_unknown(entry, {"num_levels", "chunk_s", "last_chunk", "loudness"})
         return import_codec(
             files["weights"].parent, output, licence=entry.licence, **entry.settings
         )
