@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from pipelines.commands.fields import add_flags, from_flags
 from pipelines.settings import settings_of
-from pipelines.training.audio.settings import DigitUnitRecipe, ExtensionRecipe, UnitRecipe
+from pipelines.training.audio.settings import (
+    DigitUnitRecipe,
+    ExtensionRecipe,
+    FeaturePlace,
+    UnitRecipe,
+)
 
 if TYPE_CHECKING:
     from dvse.storage.part import Part
@@ -19,6 +24,8 @@ dvse train audio --data recordings/ --encoder hubert/ --num-codes 2000 --num-lev
     --keep-features --mode minibatch --output runs/audio   # all frames, from disk
 torchrun --nproc-per-node 2 -m pipelines.cli train audio --data recordings/ --encoder hubert/ \\
     --device cuda --output runs/audio                      # several GPUs or nodes
+dvse train audio --data s3://bucket/recordings --encoder hubert/ --engine ray --encode-on cuda \\
+    --ray-address head:6379 --output runs/audio            # encoded on the GPUs of a Ray cluster
 dvse train audio --data recordings/ --extend runs/audio --num-codes 1000 --output runs/bigger
 # then: dvse build-bundle --base my-bundle --audio runs/bigger --output my-bundle-2
 dvse train audio --data fsdd/ --output runs/audio          # trains a small encoder as well
@@ -51,8 +58,9 @@ def _run_extension(args: argparse.Namespace) -> int:
     mine = {one.name for one in settings_of(ExtensionRecipe)}
     others = {one.name for cls in (UnitRecipe, DigitUnitRecipe) for one in settings_of(cls)} - mine
     if said := sorted(n for n in others if getattr(args, n, None) is not None):
-        flag = said[0].replace("_", "-")
-        raise ConfigError(f"--{flag} is decided by the part that --extend names; leave it out")
+        raise ConfigError(
+            f"{_flag(said[0])} is decided by the part that --extend names; leave it out"
+        )
     recipe = from_flags(ExtensionRecipe, args)
     torch.set_num_threads(recipe.threads)
     with started_processes(recipe.clustering.device) as is_first:
@@ -76,11 +84,24 @@ def _run_published(args: argparse.Namespace) -> int:
 def _run_small(args: argparse.Namespace) -> int:
     import torch
 
+    from dvse.errors import ConfigError
     from pipelines.training.audio.digit_units import train_digit_units
 
+    if (flag := _said(args, FeaturePlace)) is not None:
+        raise ConfigError(f"{flag} needs an --encoder; a small one is trained and encodes here")
     recipe = from_flags(DigitUnitRecipe, args)
     torch.set_num_threads(recipe.threads)
     return _report(train_digit_units(recipe, args.output), recipe.clustering.kmeans.num_codes)
+
+
+def _said(args: argparse.Namespace, settings: type) -> str | None:
+    """The first flag of some settings that was given."""
+    given = (one.name for one in settings_of(settings) if getattr(args, one.name) is not None)
+    return next((_flag(name) for name in given), None)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _report(part: "Part", num_codes: int) -> int:

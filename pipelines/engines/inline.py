@@ -40,7 +40,9 @@ class InlineEngine(Engine):
         for numbered in records:
             if self.is_stopped():
                 return
-            if numbered is None:
+            if numbered is None:  # who feeds may wait for what is held here
+                yield from self._flush(assembly, window, waiting, is_last=True)
+                window, num_chunks, size = [], 0, 0
                 continue
             if numbered.record.failure is not None:
                 yield Outcome.failed(numbered, numbered.record.failure)

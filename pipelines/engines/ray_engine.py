@@ -18,8 +18,7 @@ from pipelines.engines.engine import Engine, EngineStopped, Numbered, Outcome
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.ray_cluster import Cluster
 from pipelines.engines.ray_node import RayNode
-from pipelines.engines.task_feed import POLL_S, TaskFeed
-from pipelines.sources.record import HeldPlace
+from pipelines.engines.task_feed import POLL_S, TaskFeed, held_bytes
 from pipelines.steps.step import Step, StepDescription
 
 _BATCH, _ON_NODE, _BYTES_ON_NODE = 64, 192, 128 << 20
@@ -50,7 +49,7 @@ class _Node:
     def close(self, index: int) -> Numbered | None:
         """Take out a record that has its outcome."""
         if (numbered := self.open.pop(index, None)) is not None:
-            self.num_bytes -= _size(numbered)
+            self.num_bytes -= held_bytes(numbered)
         return numbered
 
 
@@ -145,7 +144,7 @@ class RayEngine(Engine):
                 if batch is None:
                     return
                 node.open.update((numbered.index, numbered) for numbered in batch)
-                node.num_bytes += sum(map(_size, batch))
+                node.num_bytes += sum(map(held_bytes, batch))
                 node.actor.give.remote(batch)
 
     def _listen(self) -> list[Outcome]:
@@ -214,9 +213,3 @@ def _cause(error: Any) -> Exception:
     """What was raised inside an actor."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, DvseError) else JobError(f"a Ray actor failed: {error}")
-
-
-def _size(numbered: Numbered) -> int:
-    """Bytes that travel with a record."""
-    places = (ref.place for ref in numbered.record.refs)
-    return sum(len(place.data) for place in places if isinstance(place, HeldPlace))

@@ -7,14 +7,17 @@ come back; and a decoder that crashes or hangs costs there what it costs on one 
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
 
 from pipelines.engines.engine import Numbered, Outcome
 from pipelines.engines.local import LocalEngine
 from pipelines.steps.step import Step, StepDescription
 
-_WAIT_S, _GATHER_S, _MOST = 1.0, 0.02, 256
+_WAIT_S, _GATHER_S, _MOST, _MOST_BYTES = 1.0, 0.02, 256, 32 << 20
 
 
 class RayNode:
@@ -45,14 +48,15 @@ class RayNode:
         self._inbox.put(batch)
 
     def take(self) -> list[Outcome]:
-        """Return outcomes that are there; empty where none comes for a second.
+        """Return outcomes that are there, some tens of megabytes; none where none comes.
 
         Raises:
             DvseError: the engine has failed.
         """
         taken: list[Outcome] = []
+        size = 0
         deadline = time.monotonic() + _WAIT_S
-        while len(taken) < _MOST:
+        while len(taken) < _MOST and size < _MOST_BYTES:
             try:
                 outcome = self._outbox.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
@@ -62,6 +66,7 @@ class RayNode:
             if not taken:
                 deadline = time.monotonic() + _GATHER_S
             taken.append(outcome)
+            size += row_bytes(outcome.row or {})
         return taken
 
     def _work(self, step: Step, engine: LocalEngine) -> None:
@@ -80,3 +85,17 @@ class RayNode:
                 yield from self._inbox.get_nowait()
             except queue.Empty:
                 yield None
+
+
+def row_bytes(row: Mapping[str, Any]) -> int:
+    """Return the bytes of the arrays of a row, also of lists of them; what else it holds is small.
+
+    >>> row_bytes({"id": "a", "ids": np.zeros(3), "blocks": [np.zeros(2, np.int8)], "n": [1, 2]})
+    26
+    """
+    found = 0
+    for value in row.values():
+        several = value if isinstance(value, list) else [value]
+        if several and isinstance(several[0], np.ndarray):
+            found += sum(one.nbytes for one in several)
+    return found

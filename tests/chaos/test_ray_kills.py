@@ -40,17 +40,26 @@ class Killer:
         self._kill, self._count, self._rng = kill, count, rng
         self._count_done = count_done
         self.num_killed = 0
+        self._failed: BaseException | None = None
 
     @contextlib.contextmanager
     def at_work(self):
         end = threading.Event()
-        thread = threading.Thread(target=self._strike, args=(end,))
+        thread = threading.Thread(target=self._watched_strike, args=(end,))
         thread.start()
         try:
             yield
         finally:
             end.set()
             thread.join()
+            if self._failed is not None:
+                raise self._failed  # or nobody would ever be killed
+
+    def _watched_strike(self, end):
+        try:
+            self._strike(end)
+        except BaseException as error:
+            self._failed = error
 
     def _strike(self, end):
         while self.num_killed < self._count and not end.wait(self._rng.uniform(0, 2)):
@@ -90,12 +99,18 @@ def actors_of(node):
 
 
 def kill_node(cluster, rng):
+    """A node with all that runs on it, as if its machine had lost power; another one joins."""
+
     def kill(end):
-        workers = [node for node in cluster.worker_nodes if node.alive] or None
-        if end.is_set() or workers is None:
+        if end.is_set():
             return 0
-        cluster.remove_node(rng.choice(workers), allow_graceful=False)
-        cluster.add_node(**cluster.node_args)
+        node = rng.choice(list(cluster.worker_nodes))
+        actors = list(actors_of(node))
+        cluster.remove_node(node, allow_graceful=False)
+        for pid in actors:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ray_nodes.add_from_thread(cluster)
         return 1
 
     return kill

@@ -24,6 +24,8 @@ def draft_tokenizer(
     sample_rate_hz: int,
     settings: UnitFeatures,
     hub_weights: HubWeights | None,
+    *,
+    device: str = "cpu",
 ) -> AudioTokenizer:
     """Return a tokenizer without a codebook: what it embeds is clustered into one."""
     return AudioTokenizer(
@@ -33,6 +35,7 @@ def draft_tokenizer(
         windowing=_windowing(settings, sample_rate_hz, encoder.grid.stride),
         merge_repeats=settings.merge_repeats,
         hub_weights=hub_weights,
+        device=device,
     )
 
 

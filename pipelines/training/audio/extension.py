@@ -4,8 +4,10 @@ What comes out can take the part's place in a bundle (`dvse build-bundle --base`
 their meaning, new ones stand behind all others. A frame that a new unit names better gets that one.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dvse.audio.hub_weights import weights_sha256
 from dvse.audio.loading import load_audio_tokenizer
@@ -17,7 +19,13 @@ from pipelines.codebooks.clustering import Units, cluster, remove_progress
 from pipelines.runs.processes import Processes
 from pipelines.training.audio.part import write_audio_part
 from pipelines.training.audio.settings import ExtensionRecipe
-from pipelines.training.audio.units import audio_files, file_features, remove_empty_folders
+from pipelines.training.audio.units import (
+    audio_files,
+    check_place,
+    features_at,
+    remove_empty_folders,
+    where_encoded,
+)
 from pipelines.training.audio.window_share import read_recordings, window_figures
 from pipelines.training.parts import hash_files
 
@@ -37,6 +45,7 @@ def extend_units(recipe: ExtensionRecipe, output: Path) -> Part:
     old = Part.load(recipe.extend, modality="audio")
     tokenizer = load_audio_tokenizer(old.spec, old.folder)
     _check(recipe, tokenizer)
+    check_place(recipe.place)
     files, processes = audio_files(recipe.data), Processes()
     if len(files) < processes.count:
         raise TrainingError(
@@ -44,8 +53,8 @@ def extend_units(recipe: ExtensionRecipe, output: Path) -> Part:
         )
     data_sha256, made_here = hash_files(files), not output.exists()
     try:
-        units = _clustered(recipe, tokenizer, files[processes.rank :: processes.count], output,
-                           data_sha256=data_sha256)  # fmt: skip
+        mine = files[processes.rank :: processes.count]
+        units = _clustered(recipe, old, tokenizer, mine, output, data_sha256=data_sha256)
     except TrainingError:
         if made_here:
             remove_empty_folders(output)
@@ -62,7 +71,11 @@ def extend_units(recipe: ExtensionRecipe, output: Path) -> Part:
         "extended": {
             "from": old.provenance.get("command", ""),
             "kept_codes": tokenizer.num_codes,
-            "clustering": {**kmeans.to_dict(), "mode": recipe.clustering.mode},
+            "clustering": {
+                **kmeans.to_dict(),
+                "mode": recipe.clustering.mode,
+                **where_encoded(recipe.place),
+            },
             "data": {"files": len(files), "sha256": data_sha256},
         },
     }
@@ -73,6 +86,7 @@ def extend_units(recipe: ExtensionRecipe, output: Path) -> Part:
 
 def _clustered(
     recipe: ExtensionRecipe,
+    old: Part,
     tokenizer: AudioTokenizer,
     files: Sequence[Location],
     output: Path,
@@ -81,7 +95,9 @@ def _clustered(
 ) -> Units:
     assert tokenizer.codebook is not None
     return cluster(
-        lambda: file_features(tokenizer, files),
+        lambda: features_at(
+            recipe.place, tokenizer, files, make=_loaded(old), threads=recipe.threads
+        ),
         output,
         recipe.clustering,
         dim=tokenizer.encoder.dim,
@@ -90,8 +106,18 @@ def _clustered(
             "encoder": weights_sha256(tokenizer.encoder.model),
             "spec": {n: v for n, v in tokenizer.spec().items() if n != "weights"},
             "data": data_sha256,
+            **where_encoded(recipe.place),
         },
     )
+
+
+def _loaded(part: Part) -> "functools.partial[AudioTokenizer]":
+    """What loads the part onto a device, wherever that is."""
+    return functools.partial(_load, part.spec, part.folder.absolute())
+
+
+def _load(spec: Mapping[str, Any], folder: Path, device: str) -> AudioTokenizer:
+    return load_audio_tokenizer(spec, folder, device=device)
 
 
 def _check(recipe: ExtensionRecipe, tokenizer: AudioTokenizer) -> None:

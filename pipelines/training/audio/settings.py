@@ -13,6 +13,7 @@ from dvse.errors import ConfigError
 from dvse.precision import Precision, check_precision
 from dvse.remote.remote_path import Location
 from pipelines.codebooks.settings import Clustering, KMeansSettings
+from pipelines.engines.settings import Placement
 from pipelines.runs.precision_setting import precision_setting
 from pipelines.settings import section, setting
 
@@ -76,6 +77,61 @@ class PublishedEncoder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeaturePlace:
+    """Where recordings become features, which are the same wherever that is.
+
+    Raises:
+        ConfigError: settings of a cluster without one.
+    """
+
+    engine_name: Literal["local", "ray"] = setting(
+        "local",
+        "ray encodes on the nodes of a Ray cluster: an actor a GPU, or a node (--threads threads)",
+        name="engine",
+    )
+    ray_address: str | None = setting(
+        None,
+        "with --engine ray: of the cluster's head, or auto (default: start one on this machine)",
+        metavar="ADDRESS",
+    )
+    num_workers: int | None = setting(
+        None,
+        "with --engine ray: decode processes of each actor (default: the processors that it gets)",
+        name="workers",
+    )
+    encode_on: Literal["cpu", "cuda"] = setting("cpu", "with --engine ray: what actors encode on")
+
+    def __post_init__(self) -> None:
+        given = {
+            "--ray-address": self.ray_address is not None,
+            "--workers": self.num_workers is not None,
+            "--encode-on": self.encode_on != "cpu",
+        }
+        for flag, is_given in given.items():
+            if is_given and not self.is_cluster:
+                raise ConfigError(f"{flag}: expected --engine ray beside it")
+        self.placement()
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether nodes of a cluster encode."""
+        return self.engine_name == "ray"
+
+    def placement(self) -> Placement:
+        """Return the place as jobs know it.
+
+        Raises:
+            ConfigError: no worker.
+        """
+        return Placement(
+            engine_name=self.engine_name,
+            ray_address=self.ray_address,
+            num_workers=self.num_workers,
+            device=self.encode_on,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnitRecipe:
     """Everything that decides what `train_units` makes of recordings.
 
@@ -95,9 +151,11 @@ class UnitRecipe:
     clustering: Clustering = _clustering()
     precision: Precision = precision_setting()
     threads: int = setting(1, "part of what makes a run repeatable")
+    place: FeaturePlace = section(FeaturePlace(), "features (with --encoder or --extend)")
 
     def __post_init__(self) -> None:
-        check_precision(self.precision, "cpu")
+        if self.place.encode_on == "cpu":  # a card is asked by the process that computes on it
+            check_precision(self.precision, "cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +169,7 @@ class ExtensionRecipe:
     )
     clustering: Clustering = _clustering()
     threads: int = setting(1, "part of what makes a run repeatable")
+    place: FeaturePlace = section(FeaturePlace(), "features (with --encoder or --extend)")
 
 
 def _small_shape() -> Mapping[str, Any]:

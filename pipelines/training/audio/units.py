@@ -1,7 +1,9 @@
 """Units of an existing speech encoder: its features, clustered, as an audio part."""
 
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ from tqdm import tqdm
 from dvse.audio.encoder import AudioEncoder, EncoderConfig
 from dvse.audio.hub_weights import HubWeights, weights_sha256
 from dvse.audio.tokenizer import AudioTokenizer
-from dvse.errors import InputError, TrainingError
+from dvse.errors import ConfigError, InputError, TrainingError
+from dvse.precision import Precision
 from dvse.remote.remote_path import Location
 from dvse.storage.part import Part
 from pipelines.codebooks.clustering import Units, cluster, remove_progress
@@ -18,12 +21,14 @@ from pipelines.runs.processes import Processes
 from pipelines.training.audio.draft import draft_tokenizer
 from pipelines.training.audio.part import write_audio_part
 from pipelines.training.audio.recordings import recording_at
-from pipelines.training.audio.settings import UnitFeatures, UnitRecipe
+from pipelines.training.audio.settings import FeaturePlace, UnitFeatures, UnitRecipe
 from pipelines.training.audio.window_share import read_recordings, window_figures
 from pipelines.training.parts import hash_files
 
 logger = logging.getLogger(__name__)
 
+_MAX_CHUNKS = 64
+"""Windows that a device takes at once; their features are held until the recording ends."""
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".au", ".caf")
 
 
@@ -37,6 +42,7 @@ def train_units(recipe: UnitRecipe, output: Path) -> Part:
         TrainingError: no recordings, none that can be read, fewer different frames than codes, or
             a disk that is full: see `pipelines.codebooks.clustering.cluster`.
     """
+    check_place(recipe.place)
     files = audio_files(recipe.data)
     draft = _draft(recipe)
     data_sha256 = hash_files(files)
@@ -56,6 +62,7 @@ def train_units(recipe: UnitRecipe, output: Path) -> Part:
             "mode": recipe.clustering.mode,
             "frames": "all" if recipe.clustering.keep_features else recipe.clustering.max_features,
             **_rounding(recipe),
+            **where_encoded(recipe.place),
         },
         "data": {"files": len(files), "sha256": data_sha256},
     }
@@ -64,7 +71,7 @@ def train_units(recipe: UnitRecipe, output: Path) -> Part:
     return part
 
 
-def _draft(recipe: UnitRecipe) -> AudioTokenizer:
+def _draft(recipe: UnitRecipe, device: str = "cpu") -> AudioTokenizer:
     wanted, scaling = recipe.encoder, recipe.units.normalize
     encoder = AudioEncoder.from_pretrained(
         wanted.name,
@@ -79,7 +86,8 @@ def _draft(recipe: UnitRecipe) -> AudioTokenizer:
         hub_weights = HubWeights(
             repo=wanted.name, revision=wanted.revision, sha256=weights_sha256(encoder.model)
         )
-    return draft_tokenizer(encoder, wanted.sample_rate_hz, recipe.units, hub_weights)
+    rate_hz = wanted.sample_rate_hz
+    return draft_tokenizer(encoder, rate_hz, recipe.units, hub_weights, device=device)
 
 
 def _clustered(
@@ -98,8 +106,13 @@ def _clustered(
     made_here = not output.exists()
     try:
         return cluster(
-            lambda: file_features(
-                draft.in_precision(recipe.precision), files[processes.rank :: processes.count]
+            lambda: features_at(
+                recipe.place,
+                draft,
+                files[processes.rank :: processes.count],
+                make=functools.partial(_draft, _seen_from_anywhere(recipe)),
+                threads=recipe.threads,
+                precision=recipe.precision,
             ),
             output,
             recipe.clustering,
@@ -112,6 +125,7 @@ def _clustered(
                 "windows": _cut(recipe.units),
                 "normalize": _scaling(draft.encoder.config),
                 **_rounding(recipe),
+                **where_encoded(recipe.place),
             },
         )
     except TrainingError:
@@ -119,6 +133,63 @@ def _clustered(
         if made_here:
             remove_empty_folders(output)
         raise
+
+
+def _seen_from_anywhere(recipe: UnitRecipe) -> UnitRecipe:
+    """The recipe with its encoder by absolute path: nodes are started in folders of their own."""
+    folder = Path(recipe.encoder.name)
+    if not folder.is_dir():
+        return recipe
+    return replace(recipe, encoder=replace(recipe.encoder, name=str(folder.absolute())))
+
+
+def check_place(place: FeaturePlace) -> None:
+    """Refuse several processes that would each join a cluster.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    if place.is_cluster and Processes().count > 1:
+        raise ConfigError("--engine ray: expected one process, which the cluster works for")
+
+
+def where_encoded(place: FeaturePlace) -> dict[str, str]:
+    """Return what is recorded of features that no processor has made."""
+    return {} if place.encode_on == "cpu" else {"encoded_on": place.encode_on}
+
+
+def features_at(
+    place: FeaturePlace,
+    draft: AudioTokenizer,
+    files: Sequence[Location],
+    *,
+    make: Callable[[str], AudioTokenizer],
+    threads: int,
+    precision: Precision = "float32",
+) -> Iterator[np.ndarray]:
+    """Return the features of recordings, made here or on the nodes of a cluster.
+
+    Args:
+        place: where.
+        draft: what encodes, as it is here.
+        files: the recordings, in order.
+        make: loads it onto a device, on a node.
+        threads, precision: of the encoder.
+
+    Raises:
+        TrainingError: none of the recordings can be read.
+    """
+    if not place.is_cluster:
+        return file_features(draft.in_precision(precision), files)
+    from pipelines.training.audio.engine_features import engine_features
+    from pipelines.training.audio.feature_step import FeatureStep
+
+    return engine_features(
+        place.placement().engine(max_chunks=_MAX_CHUNKS),
+        FeatureStep(make=make, threads=threads, precision=precision),
+        files,
+        weights=weights_sha256(draft.encoder.model),
+    )
 
 
 def _cut(units: UnitFeatures) -> list[float]:

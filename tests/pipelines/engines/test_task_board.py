@@ -6,7 +6,7 @@ from dvse.errors import WorkerDiedError
 from pipelines.engines.engine import Numbered
 from pipelines.engines.task_board import TaskBoard
 from pipelines.engines.task_feed import TaskFeed
-from pipelines.sources.record import Failure, Record
+from pipelines.sources.record import Failure, HeldPlace, ItemRef, Record
 
 
 class Device:
@@ -59,3 +59,16 @@ def test_the_second_death_ends_the_job(board):
     board.count_death(4, "a decode worker died")
     with pytest.raises(WorkerDiedError, match=r"partition 3: it died at a\.png, for the second"):
         board.count_death(3, "it died", " at a.png")
+
+
+def test_a_task_ends_where_its_records_carry_much():
+    def carrying(index, num_bytes):
+        ref = ItemRef(kind="image", place=HeldPlace(bytes(num_bytes)))
+        record = Record(id=str(index), source=f"a.tgz#{index}", refs=(ref,))
+        return Numbered(partition=0, index=index, record=record)
+
+    feed = TaskFeed(carrying(index, 12 << 20) for index in range(7))
+    sizes = []
+    while (task := feed.next(64)) is not None:
+        sizes.append(len(task[1]))
+    assert sizes == [3, 3, 1]

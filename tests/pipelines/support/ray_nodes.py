@@ -34,3 +34,12 @@ def running(num_nodes=2):
         finally:
             ray.shutdown()
             made.shutdown()
+
+
+def add_from_thread(cluster):
+    """Let another node join; Ray would have it handle signals, which only the main thread may."""
+    cluster._shutdown_at_exit = False
+    try:
+        return cluster.add_node(**cluster.node_args)
+    finally:
+        cluster._shutdown_at_exit = True
