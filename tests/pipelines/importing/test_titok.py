@@ -339,29 +339,3 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="heads that divide the width"):
         importing(tensors, ImageSettings(num_heads=7, metric="cosine"))
     assert [p.name for p in tmp_path.iterdir()] == ["bad.bin"]
-
-
-GOLDEN = """
-887 3979 349 720 2809 2743 2101 603 2205 1508 1891 4015 1317 2956 3774 2296 484 2612 3472 2330 3140
-3113 1056 3779 654 2360 1901 2908 2169 953 1326 2598
-"""
-"""What the authors print for their picture (1d-tokenizer, README_TiTok.md, Apache-2.0)."""
-
-
-@pytest.mark.network
-@pytest.mark.timeout(1800)
-def test_the_published_codes_of_the_authors_picture(tmp_path):
-    import urllib.request
-
-    from pipelines.registry.registry import Registry
-
-    picture = tmp_path / "picture.png"
-    urllib.request.urlretrieve(
-        "https://github.com/bytedance/1d-tokenizer/raw/main/assets/ILSVRC2012_val_00010240.png",
-        picture,
-    )
-    files = Registry.load()["titok-l-32"].fetch()
-    part = import_image(files["weights"].parent, tmp_path / "part")
-    tokenizer = ImageTokenizer.from_spec(part.spec, part.folder)
-    (codes,) = tokenizer.encode(list(tokenizer.preparer.prepare(Image(picture))))
-    assert codes[:, 0].tolist() == [int(code) for code in GOLDEN.split()]

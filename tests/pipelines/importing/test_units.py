@@ -1,7 +1,6 @@
 """Units of imported parts against transformers and scikit-learn alone: none differ."""
 
 import json
-import urllib.request
 
 import joblib
 import numpy as np
@@ -199,23 +198,3 @@ def test_what_is_open_is_refused_until_it_is_said(encoder, kmeans, tmp_path):
         importing(convention="fairseq", centroids=tmp_path / "nan.npy")
     assert not (tmp_path / "part").exists()
     assert not list(tmp_path.glob(".part*"))
-
-
-@pytest.mark.network
-@pytest.mark.timeout(3600)
-def test_the_published_units_of_slamkits_two_files(tmp_path):
-    """Units and durations that slamkit ships for its example recordings (MIT)."""
-    import dvse
-
-    place = "https://github.com/slp-rl/slamkit/raw/main/example_data"
-    tokenizer = dvse.load("mhubert-25hz-km500")
-    with urllib.request.urlopen(f"{place}/features.jsonl") as answer:
-        published = [json.loads(line) for line in answer]
-    assert len(published) == 2
-    for row in published:
-        name = row["file_name"].rpartition("/")[2]
-        urllib.request.urlretrieve(f"{place}/audio/{name}", tmp_path / name)
-        encoding = tokenizer.encode(Audio(tmp_path / name))
-        (segment,) = tokenizer.decode(encoding.ids)
-        assert segment.units[:, 0].tolist() == row["units"]
-        assert encoding.durations.tolist() == row["duration"]

