@@ -14,12 +14,11 @@ from dvse.audio.chunk_sizes import survey_caf, survey_riff, survey_voc, survey_w
 from dvse.audio.foreign_sizes import survey_foreign, survey_sox
 from dvse.audio.mpeg_frames import id3_size, survey_mpeg
 from dvse.audio.ogg_pages import survey_ogg
-from dvse.audio.pieces import WHOLE, Piece, PieceFile, Survey
+from dvse.audio.pieces import WHOLE, Piece, PieceFile, Survey, without_length
 from dvse.audio.stated_sizes import survey_au, survey_avr, survey_nist
 
 _FLAC = b"fLaC\x00\x00\x00\x22"
 _IRCAM = frozenset(bytes(m) for n in range(1, 5) for m in ((0x64, 0xA3, n, 0), (0, n, 0xA3, 0x64)))
-_NO_LENGTH = "states no length, so a truncated file looks like a whole one; convert it to WAV"
 _BLOCK = 1 << 20
 _FOREIGN = (
     *(b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"#!AMR", b"FLV\x01"),  # Matroska, ASF
@@ -96,11 +95,11 @@ def _survey(file: BinaryIO, size: int) -> Survey:
         case (b"2BIT", _):
             return survey_avr(file, size)
         case (name, _) if name in _IRCAM:
-            return Survey(problem=f"an IRCAM file {_NO_LENGTH}")
+            return without_length("an IRCAM file")
         case (b"PVF1", _):
-            return Survey(problem=f"a PVF file {_NO_LENGTH}")
+            return without_length("a PVF file")
         case (b" paf" | b"fap ", _):
-            return Survey(problem=f"a PAF file {_NO_LENGTH}")
+            return without_length("a PAF file")
     return survey_mpeg(file, size, start) or WHOLE
 
 
@@ -110,7 +109,7 @@ def _behind_tag(file: BinaryIO, start: int, size: int) -> Survey:
     found = _survey(bare, size - start)  # type: ignore[arg-type]
     pieces = found.pieces or (Piece(start=0, stop=size - start),)
     moved = [replace(p, start=p.start + start, stop=p.stop + start) for p in pieces]
-    return Survey(pieces=tuple(moved), problem=found.problem)
+    return replace(found, pieces=tuple(moved))
 
 
 def _after_id3(file: BinaryIO) -> int:

@@ -61,27 +61,31 @@ def opened(item: Audio, *, max_duration_s: float, num_channels: int = 1) -> Iter
 
 
 @contextmanager
-def opened_channels(item: Audio, *, start_s: float = 0.0) -> Iterator[Recording]:
+def opened_channels(
+    item: Audio, *, start_s: float = 0.0, is_length_known: bool = False
+) -> Iterator[Recording]:
     """Open as `opened` does, with the channels of a block [n, channels] apart, unchecked.
 
     Args:
         item: what a user hands in.
         start_s: where to begin.
+        is_length_known: the caller knows how much must come, so the file need not say it.
 
     Raises:
         InputError: as `opened`.
     """
     source = item.source
+    read = partial(_opened_file, start_s=start_s, is_length_known=is_length_known)
     name = item.name or (
         printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else "these bytes"
     )
     if isinstance(source, bytes | bytearray | memoryview):
-        with io.BytesIO(source) as data, _opened_file(data, name, item, start_s) as recording:
+        with io.BytesIO(source) as data, read(data, name, item) as recording:
             yield recording
     elif isinstance(source, str | os.PathLike):
         # Unbuffered: libsndfile shares its place.
         file = open_media_file(os.fspath(source), expected="an audio file", buffering=0)
-        with file, _opened_file(file, name, item, start_s) as recording:
+        with file, read(file, name, item) as recording:
             yield recording
     elif hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
         yield _array_recording(source, item.sample_rate_hz, item.name or "this array")
@@ -93,7 +97,9 @@ def opened_channels(item: Audio, *, start_s: float = 0.0) -> Iterator[Recording]
 
 
 @contextmanager
-def _opened_file(file: BinaryIO, name: str, item: Audio, start_s: float) -> Iterator[Recording]:
+def _opened_file(
+    file: BinaryIO, name: str, item: Audio, *, start_s: float, is_length_known: bool
+) -> Iterator[Recording]:
     start = file.read(16)
     if not start:
         raise DecodeError(f"{name}: expected a recording, received zero bytes")
@@ -104,13 +110,16 @@ def _opened_file(file: BinaryIO, name: str, item: Audio, start_s: float) -> Iter
     if is_headerless(name, start):
         raise undeclared(name)
     structure = survey(file)
-    if structure.problem:
+    if structure.problem and not (structure.is_length_missing and is_length_known):
         raise DecodeError(f"{name}: {structure.problem}")
     with ExitStack() as stack:
         try:
             if is_foreign(start):
                 raise NotReadError
-            recording = stack.enter_context(opened_sound(file, name, structure, start_s=start_s))
+            sound = opened_sound(
+                file, name, structure, start_s=start_s, is_length_known=is_length_known
+            )
+            recording = stack.enter_context(sound)
         except NotReadError:
             recording = stack.enter_context(opened_by_ffmpeg(file, name, start, start_s=start_s))
         if item.sample_rate_hz not in (None, recording.sample_rate_hz):

@@ -35,10 +35,12 @@ class Survey:
     Attributes:
         pieces: in order; empty for all of the file as it is.
         problem: why it is refused.
+        is_length_missing: refused only where nobody else says how long it is.
     """
 
     pieces: tuple[Piece, ...] = ()
     problem: str | None = None
+    is_length_missing: bool = False
 
 
 WHOLE = Survey()
@@ -60,6 +62,19 @@ def truncated(num_bytes: int) -> Survey:
     return Survey(
         problem=f"truncated, at least {num_bytes} bytes are missing at its end; copy it again"
     )
+
+
+def without_length(kind: str) -> Survey:
+    """Return the survey of a kind of file that states no length.
+
+    >>> without_length("a PVF file").is_length_missing
+    True
+    """
+    problem = (
+        f"{kind} states no length, so a truncated file looks like a whole one; "
+        "convert it to WAV, or say its duration in a manifest"
+    )
+    return Survey(problem=problem, is_length_missing=True)
 
 
 class PieceFile(io.RawIOBase):

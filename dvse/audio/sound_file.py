@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from dvse.audio.pieces import Piece, PieceFile, Survey
+from dvse.audio.pieces import Piece, PieceFile, Survey, without_length
 from dvse.audio.recording import Recording, block_size, num_samples, without_first
 from dvse.audio.stated_sizes import survey_htk
 from dvse.errors import DecodeError
@@ -43,9 +43,19 @@ class _Sound(soundfile.SoundFile):
 
 @contextmanager
 def opened_sound(
-    file: BinaryIO, name: str, survey: Survey, *, start_s: float = 0.0
+    file: BinaryIO,
+    name: str,
+    survey: Survey,
+    *,
+    start_s: float = 0.0,
+    is_length_known: bool = False,
 ) -> Iterator[Recording]:
     """Open a file whose structure was surveyed, from a place on.
+
+    Args:
+        file, name, survey: what is read.
+        start_s: where to begin.
+        is_length_known: the caller holds its length against what came.
 
     Raises:
         NotReadError: libsndfile does not open it.
@@ -54,6 +64,8 @@ def opened_sound(
     with ExitStack() as stack:
         pieces: tuple[Piece | None, ...] = survey.pieces or (None,)
         first = stack.enter_context(_opened(file, name, pieces[0]))
+        if first.format not in _READ and not is_length_known:
+            raise DecodeError(f"{name}: {without_length(f'a {first.format} file').problem}")
         rate = first.samplerate
 
         def blocks() -> Iterator[np.ndarray]:
@@ -96,12 +108,7 @@ def _opened(file: BinaryIO, name: str, piece: Piece | None) -> _Sound:
             sound = _Sound(source, closefd=False)
     except Exception as error:  # a damaged header: soundfile raises many kinds
         raise NotReadError(str(error)) from error
-    problem = None
-    if sound.format not in _READ:
-        problem = f"a {sound.format} file states no length that could be checked; convert it to WAV"
-    elif sound.format == "HTK":
-        problem = survey_htk(file, file.seek(0, 2)).problem
-    if problem:
+    if sound.format == "HTK" and (problem := survey_htk(file, file.seek(0, 2)).problem):
         sound.close()
         raise DecodeError(f"{name}: {problem}")
     return sound

@@ -29,7 +29,8 @@ def read_stretch(
     >>> read_stretch(sound, start_s=0.001, duration_s=0.00025).source[:, 0].tolist()
     [0.5, 0.5625]
     """
-    with opened_channels(item, start_s=start_s or 0.0) as recording:
+    opened = opened_channels(item, start_s=start_s or 0.0, is_length_known=duration_s is not None)
+    with opened as recording:
         rate, name = recording.sample_rate_hz, recording.name
         is_array = not isinstance(item.source, str | bytes) and hasattr(item.source, "__array__")
         skip = num_samples(start_s or 0.0, rate) if is_array else 0
