@@ -124,6 +124,16 @@ def folder_of(number: int) -> str:
     return f"{thousand:03d}" if thousand > 0 else ""
 
 
+def beside_shard(number: int, name: str) -> str:
+    """Return where a file that belongs to a shard lies, below a folder that holds many such files.
+
+    >>> beside_shard(999, "a"), beside_shard(1000, "a")
+    ('a', '001/a')
+    """
+    folder = folder_of(number)
+    return f"{folder}/{name}" if folder else name
+
+
 def shard_schema(id_dtype: np.dtype | str) -> pa.Schema:
     """Return the columns of a token shard.
 

@@ -9,7 +9,7 @@ from typing import Any
 from dvse.errors import InputError, ShardError
 from dvse.remote.remote_path import Location
 from dvse.storage.shard import read_shard
-from pipelines.filtering.filtering import REFUSED_PATTERN
+from pipelines.filtering.filtering import REFUSED_PATTERN, refused_shards
 from pipelines.job.open_journal import open_journal
 from pipelines.job.plan import Plan
 from pipelines.reports.filtered_report import RefusedInput, first_of_each, write_filtered_report
@@ -78,7 +78,7 @@ def _of_shards(path: Location) -> tuple[list[RefusedInput], Find]:
     """Rows that `dvse filter` wrote."""
     paths: list[Location] = [path]
     if path.is_dir():
-        paths = sorted(path.glob(REFUSED_PATTERN), key=str)
+        paths = refused_shards(path)
     if not paths:
         raise ShardError(
             f"{path}: expected {REFUSED_PATTERN} written by dvse filter, or a job with filters "

@@ -1,7 +1,8 @@
 """Composes token shards out of token shards.
 
-    OUT/shard-000000.parquet …            composed rows; a shard for each template and input shard
-    OUT/provenance/000000.parquet …       which stored rows are in which composed row
+    OUT/shard-000000.parquet …            composed rows; a shard for each template and input shard,
+    OUT/001/shard-001000.parquet …        behind the first thousand in a folder a thousand
+    OUT/provenance/000000.parquet …       which stored rows are in which composed row; likewise
     OUT/left_out.jsonl                    rows that a template could not be filled in for, and why
     OUT/dvse-export.json                  recipe, bundle, counts; written last
 
@@ -23,6 +24,7 @@ from dvse.errors import ConfigError, ShardError, VocabularyError
 from dvse.storage.shard import (
     PATTERN,
     ShardMetadata,
+    beside_shard,
     encode_shard,
     encoding_row,
     find_shards,
@@ -37,11 +39,13 @@ from pipelines.composing.recipe import Recipe
 from pipelines.composing.templates import LeftOut, Template, Words
 from pipelines.engines.spread import spread
 from pipelines.export.format import PieceRecord
-from pipelines.export.journal import MANIFEST, ExportJournal
+from pipelines.export.journal import MANIFEST, PROVENANCE_FOLDER, ExportJournal
 from pipelines.export.output_file import FilePart, write_whole
 
 FORMAT = "tokens"
 LEFT_OUT = "left_out.jsonl"
+
+_LEFT_OUT_FOLDER = ".export/left_out"
 
 _PROVENANCE = pa.schema(
     [
@@ -178,10 +182,18 @@ class _Composer:
             provenance += _provenance(one, task)
         shard = encode_shard(rows, schema=self._schema, metadata=self._metadata)
         lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in left_out)
+        name, left_out_name, own_name = (
+            beside_shard(task.number, name)
+            for name in (
+                f"{task.number:06d}.parquet",
+                f"{task.number:06d}.jsonl",
+                shard_name(task.number),
+            )
+        )
         parts = [
-            write_whole(self._output, f"provenance/{task.number:06d}.parquet", _table(provenance)),
-            write_whole(self._output, f".export/left_out/{task.number:06d}.jsonl", lines.encode()),
-            write_whole(self._output, shard_name(task.number), shard),
+            write_whole(self._output, f"{PROVENANCE_FOLDER}/{name}", _table(provenance)),
+            write_whole(self._output, f"{_LEFT_OUT_FOLDER}/{left_out_name}", lines.encode()),
+            write_whole(self._output, own_name, shard),
         ]
         return PieceRecord(
             split=task.name,
@@ -284,7 +296,10 @@ def _finish(
 ) -> ComposeSummary:
     output = journal.output
     lines = b"".join(
-        (output / f".export/left_out/{task.number:06d}.jsonl").read_bytes() for task in tasks
+        (output / part.name).read_bytes()
+        for task in tasks
+        for part in records[task.number].parts
+        if part.name.startswith(f"{_LEFT_OUT_FOLDER}/")
     )
     left_out: dict[str, Counter[str]] = {}
     for line in map(json.loads, lines.splitlines()):

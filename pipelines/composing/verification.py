@@ -17,7 +17,13 @@ from dvse.errors import ConfigError, DvseError
 from dvse.remote.remote_path import Location
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
-from dvse.storage.shard import find_shards, read_metadata, read_shard
+from dvse.storage.shard import (
+    beside_shard,
+    find_shards,
+    read_metadata,
+    read_shard,
+    shard_number,
+)
 from dvse.vocabulary import Vocabulary
 from pipelines.composing.composing import FORMAT
 from pipelines.export.journal import MANIFEST, PROVENANCE_FOLDER, read_manifest
@@ -62,13 +68,19 @@ def verify_composed(
     stored = _Stored(tokens, manifest["bundle_fingerprint"])
     for path in find_shards(folder):
         assert isinstance(path, Path)
-        number = path.stem.rpartition("-")[2]
-        noted = pq.read_table(folder / PROVENANCE_FOLDER / f"{number}.parquet").to_pylist()
+        noted = pq.read_table(_provenance_of(folder, shard_number(path.name))).to_pylist()
         for problem in _problems_of(path, noted, stored, vocabulary, found):
             found.problems.append(f"{path.name}: {problem}")
             if len(found.problems) >= _MOST_PROBLEMS:
                 return found
     return found
+
+
+def _provenance_of(folder: Path, number: int) -> Path:
+    """The provenance of a shard; earlier versions had all of them beside each other."""
+    name = f"{number:06d}.parquet"
+    path = folder / PROVENANCE_FOLDER / beside_shard(number, name)
+    return path if path.exists() else folder / PROVENANCE_FOLDER / name
 
 
 class _Stored:

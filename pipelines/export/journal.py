@@ -3,7 +3,8 @@
     OUT/dvse-export.json                 format, bundle, counts; written last, once all is there
     OUT/provenance/train-000000.parquet  which input is which sequence, a file a piece
     OUT/.export/export.json              what was begun: format, settings, shards
-    OUT/.export/done/000000.json         marker of a piece, written after its files and provenance
+    OUT/.export/done/000000.json         marker of a piece, written after its files and provenance;
+                                         behind the first thousand done/001/001000.json
 
 A piece is done when its marker is there and the files that it names are long enough; so files and
 provenance come into being together or not at all.
@@ -20,6 +21,7 @@ from typing import Any
 
 from dvse.errors import ConfigError, DvseError, ResumeError, ShardError, StorageError
 from dvse.storage.atomic_file import TEMPORARY_PREFIX, write_atomically
+from dvse.storage.shard import NUMBERED_FOLDERS, beside_shard
 from pipelines.export.format import PieceRecord
 from pipelines.export.output_file import FilePart
 
@@ -95,7 +97,8 @@ class ExportJournal:
     def records(self) -> dict[int, PieceRecord]:
         """Return what is known of the pieces whose files are there, by their index."""
         found = {}
-        for path in sorted(self._done.glob("*.json")):
+        folders = (self._done, *sorted(self._done.glob(NUMBERED_FOLDERS)))
+        for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
             record = record_from_dict(json.loads(path.read_bytes()))
             if all(part.is_there(self.output) for part in record.parts):
                 found[int(path.stem)] = record
@@ -103,7 +106,9 @@ class ExportJournal:
 
     def commit(self, index: int, record: PieceRecord) -> None:
         """Mark a piece as done."""
-        write_atomically(self._done / f"{index:06d}.json", _json(asdict(record)))
+        path = self._done / beside_shard(index, f"{index:06d}.json")
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, _json(asdict(record)))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Declare the export finished."""

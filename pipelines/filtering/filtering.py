@@ -2,6 +2,7 @@
 
     OUT/shard-000000.parquet …      the rows that stay, as they were
     OUT/filtered-000000.parquet …   the others, with `filter`, `reason` and `score`
+    OUT/001/shard-001000.parquet …  behind the first thousand in a folder a thousand
     OUT/filter.json                 counts; written last
 
 Every file is there whole or not at all. An interrupted run is begun again: judging needs the rows
@@ -19,7 +20,16 @@ import pyarrow as pa
 from dvse.errors import ConfigError, ShardError
 from dvse.remote.remote_path import Location
 from dvse.storage.atomic_file import remove_temporary_files, write_atomically
-from dvse.storage.shard import PATTERN, find_shards, read_metadata, read_shard, write_shard
+from dvse.storage.shard import (
+    NUMBERED_FOLDERS,
+    PATTERN,
+    beside_shard,
+    find_shards,
+    read_metadata,
+    read_shard,
+    shard_number,
+    write_shard,
+)
 from pipelines.filtering.filters import FilterSet
 from pipelines.filtering.row_judge import RowJudge
 
@@ -93,6 +103,12 @@ def filter_shards(
     return summary
 
 
+def refused_shards(folder: Location) -> list[Location]:
+    """Return the shards of refused rows that a filter wrote into a folder, in order."""
+    folders = (folder, *sorted(folder.glob(NUMBERED_FOLDERS), key=str))
+    return [path for one in folders for path in sorted(one.glob(REFUSED_PATTERN), key=str)]
+
+
 def _prepare(output: Path) -> None:
     if output.is_file() or (
         output.is_dir() and any(output.iterdir()) and not (output / _MARK).exists()
@@ -103,11 +119,12 @@ def _prepare(output: Path) -> None:
         )
     output.mkdir(parents=True, exist_ok=True)
     (output / _MARK).touch()
-    remove_temporary_files(output)
     (output / SUMMARY).unlink(missing_ok=True)
-    for pattern in (PATTERN, REFUSED_PATTERN):
-        for path in output.glob(pattern):
-            path.unlink()
+    for folder in (output, *output.glob(NUMBERED_FOLDERS)):
+        remove_temporary_files(folder)
+        for pattern in (PATTERN, REFUSED_PATTERN):
+            for path in folder.glob(pattern):
+                path.unlink()
 
 
 def _write(
@@ -118,7 +135,9 @@ def _write(
     out: Sequence[dict[str, Any]],
 ) -> None:
     metadata = read_metadata(path).to_schema_metadata()
-    write_shard(output / path.name, kept, schema=schema, metadata=metadata)
+    place = output / beside_shard(shard_number(path.name), path.name)
+    place.parent.mkdir(exist_ok=True)
+    write_shard(place, kept, schema=schema, metadata=metadata)
     wider = pa.schema(
         [
             *schema,
@@ -128,4 +147,4 @@ def _write(
         ]
     )
     name = path.name.replace("shard-", "filtered-")
-    write_shard(output / name, out, schema=wider, metadata=metadata)
+    write_shard(place.with_name(name), out, schema=wider, metadata=metadata)

@@ -23,6 +23,7 @@ from dvse.storage.file_hash import file_sha256
 from dvse.storage.shard import (
     NUMBERED_FOLDERS,
     PATTERN,
+    beside_shard,
     folder_of,
     shard_name,
     shard_number,
@@ -119,8 +120,9 @@ class DirectoryJournal(Journal):
     ) -> DoneMarker:
         """Write shard, lines and marker, each over what was there."""
         data = written_lines(lines)
-        folder, name = folder_of(marker.partition), shard_name(marker.partition)
-        path = self._disk / folder / name
+        folder = folder_of(marker.partition)
+        name = beside_shard(marker.partition, shard_name(marker.partition))
+        path = self._disk / name
         _write(path, shard)
         num_bytes, mtime_ns = _stamp(path)
         marker = replace(
@@ -128,7 +130,7 @@ class DirectoryJournal(Journal):
             errors_sha256=hashlib.sha256(data).hexdigest(),
             num_bytes=num_bytes,
             mtime_ns=mtime_ns,
-            shard=f"{folder}/{name}" if folder else "",
+            shard=name if folder else "",
         )
         _write(self._error_part(marker), data)
         _write(self._marker(marker.partition), marker.to_json())
@@ -156,7 +158,7 @@ class DirectoryJournal(Journal):
         return [p for f in (done, *done.glob(NUMBERED_FOLDERS)) for p in f.glob("*.json")]
 
     def _marker(self, partition: int) -> Path:
-        return self._parts / "done" / folder_of(partition) / f"{partition:06d}.json"
+        return self._parts / "done" / beside_shard(partition, f"{partition:06d}.json")
 
     def _past(self, partition: int) -> tuple[Path, Path, Path]:
         """Where earlier versions had what belongs to a partition."""

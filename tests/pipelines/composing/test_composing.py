@@ -10,7 +10,14 @@ import pytest
 
 import dvse
 from dvse.errors import ConfigError, ResumeError
-from dvse.storage.shard import ShardMetadata, read_shard, shard_name, shard_schema, write_shard
+from dvse.storage.shard import (
+    ShardMetadata,
+    find_shards,
+    read_shard,
+    shard_name,
+    shard_schema,
+    write_shard,
+)
 from pipelines.cli import main
 from pipelines.composing.composing import compose
 from pipelines.composing.recipe import read_recipe
@@ -353,6 +360,35 @@ def test_shards_behind_the_first_thousand_lie_in_folders(tokens, recipe, tokeniz
     ]
     assert {line["tokens"] for line in noted} == {"many"}
     assert main(["verify", str(tmp_path / "out"), "--against", str(many)]) == 0
+
+
+def test_what_is_composed_lies_in_folders_too_and_an_earlier_versions_run_is_gone_on_with(
+    tokens, recipe, tokenizer, tmp_path, monkeypatch
+):
+    flat, out, older = (tmp_path / name for name in ("flat", "out", "older"))
+    composed(tokens, flat, recipe, tokenizer)
+    assert not list(flat.glob("0*"))
+    shutil.copytree(flat, older)
+    for marker in sorted((older / ".export" / "done").iterdir())[4:]:
+        marker.unlink()
+    for path in sorted(older.glob("shard-*"))[4:]:
+        path.unlink()
+    (older / "dvse-export.json").unlink()
+    monkeypatch.setattr("dvse.storage.shard.SHARDS_A_FOLDER", 3)
+    for folder in (out, older):
+        compose([tokens], folder, read_recipe(recipe), tokenizer)
+        places = [path.relative_to(folder).as_posix() for path in find_shards(folder)]
+        assert "002/shard-000006.parquet" in places and len(places) == len(find_shards(flat))
+        assert (folder / "provenance/002/000006.parquet").exists()
+        assert (folder / ".export/done/002/000006.json").exists()
+        assert (folder / "left_out.jsonl").read_bytes() == (flat / "left_out.jsonl").read_bytes()
+        for one, other in zip(find_shards(folder), find_shards(flat), strict=True):
+            assert one.read_bytes() == other.read_bytes()
+        assert main(["verify", str(folder), "--against", str(tokens)]) == 0
+        assert compose([tokens], folder, read_recipe(recipe), tokenizer).num_new == 0
+    assert "shard-000003.parquet" in [path.name for path in older.iterdir()]
+    compose([tokens], out, read_recipe(recipe), tokenizer, overwrite=True)
+    assert len(find_shards(out)) == len(find_shards(flat))
 
 
 def test_another_recipe_or_other_shards_are_not_gone_on_with(tokens, tokenizer, tmp_path):

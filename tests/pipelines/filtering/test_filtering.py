@@ -7,6 +7,7 @@ from filter_rows import read, row, run, write
 
 from dvse import TokenDataset
 from dvse.errors import ConfigError, ShardError
+from dvse.storage.shard import find_shards, read_shard
 from pipelines.cli import main
 from pipelines.filtering.filters import read_filters
 
@@ -98,6 +99,31 @@ def test_a_second_run_gives_the_same_bytes(tokens, tmp_path):
     (out / ".tmp-shard-000001.parquet").write_bytes(b"of a killed run")
     assert run(tokens, out, FILE) == 0
     assert {path.name: path.read_bytes() for path in out.glob("*.parquet")} == first
+
+
+def test_what_stays_and_what_goes_lies_in_folders_where_there_is_much(
+    tmp_path, capsys, monkeypatch
+):
+    tokens, out = (
+        write(tmp_path / "tokens", [[one] for some in ROWS for one in some]),
+        tmp_path / "out",
+    )
+    assert run(tokens, out, FILE) == 0
+    names = [path.name for path in find_shards(out)]
+    kept, gone = read(out, "shard"), sorted(line["id"] for line in read(out, "filtered"))
+    monkeypatch.setattr("dvse.storage.shard.SHARDS_A_FOLDER", 5)
+    for _ in range(2):  # over what an earlier version wrote, then over what this one did
+        assert run(tokens, out, FILE) == 0
+        places = [path.relative_to(out).as_posix() for path in find_shards(out)]
+        assert [place.rpartition("/")[2] for place in places] == names
+        assert places[4:6] == ["shard-000004.parquet", "001/shard-000005.parquet"]
+        assert len(list(out.rglob("*.parquet"))) == 2 * len(names)
+        rows = [line for path in find_shards(out) for line in read_shard(path).to_pylist()]
+        assert rows == kept
+    capsys.readouterr()
+    assert main(["inspect", str(out), "--filtered", "--rows", "20"]) == 0
+    printed = capsys.readouterr().out
+    assert gone and all(name in printed for name in gone)
 
 
 def test_duplicates_of_other_jobs(tokens, tmp_path):
