@@ -105,8 +105,12 @@ def filter_shards(
 
 def refused_shards(folder: Location) -> list[Location]:
     """Return the shards of refused rows that a filter wrote into a folder, in order."""
-    folders = (folder, *sorted(folder.glob(NUMBERED_FOLDERS), key=str))
-    return [path for one in folders for path in sorted(one.glob(REFUSED_PATTERN), key=str)]
+    found: list[Location] = []
+    inner: list[Location] = list(folder.glob(NUMBERED_FOLDERS))
+    for one in (folder, *sorted(inner, key=str)):
+        refused: list[Location] = list(one.glob(REFUSED_PATTERN))
+        found += sorted(refused, key=str)
+    return found
 
 
 def _prepare(output: Path) -> None:
