@@ -17,6 +17,7 @@ from .checkpoint import check_shards, explain_failure
 from .configuration_dvse import DvseConfig
 from .decoder_layer import DvseDecoderLayer
 from .experts import Experts, RoutedLayer, Router
+from .share_reading import stored_tensors
 from .token_gate import TokenGate
 
 
@@ -72,6 +73,18 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
             config = kwargs.get("config") or DvseConfig.from_pretrained(name_or_path, **kwargs)
             explain_failure(directory, cls, config)
             raise
+
+    @staticmethod
+    def _load_pretrained_model(  # type: ignore[override]
+        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any
+    ) -> Any:
+        """Fill a model; one that is split over processes reads its share alone, in large pieces."""
+        load = GlmPreTrainedModel._load_pretrained_model
+        is_split = load_config.device_mesh is not None and state_dict is None
+        if not is_split or not str(checkpoint_files[0]).endswith(".safetensors"):
+            return load(model, state_dict, checkpoint_files, load_config, *rest)
+        with stored_tensors(checkpoint_files) as stored:
+            return load(model, stored, checkpoint_files, load_config, *rest)
 
     def attend_with(self, name: str, function: Callable[..., Any]) -> None:
         """Let all layers attend by a function of transformers' interface, known by this name."""

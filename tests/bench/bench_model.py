@@ -5,9 +5,14 @@ ids unless a note says otherwise; medians of 7 alternating pairs. `ratio` is a s
 is better) in the rows of the article's claims and a speed-up in those beside transformers.
 """
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 from timing import Row, alternate
@@ -272,7 +277,37 @@ def quantized_decoding() -> Iterator[Row]:
         )
 
 
+def split_loading() -> Iterator[Row]:
+    """A cold checkpoint of 1.2 GB into two processes, and its files read plainly from end to end.
+
+    `ratio` is plain time over ours: the share of the disk's rate that loading has.
+    """
+    config = DvseConfig(**{**WIDTH_1024, "hidden_size": 2048, "intermediate_size": 8192})
+    config.vocab_size, config.num_hidden_layers = 32768, 9
+    with TemporaryDirectory(dir=Path.cwd()) as folder:  # /tmp may be memory
+        model = DvseForCausalLM._from_config(config, dtype=torch.bfloat16)
+        model.save_pretrained(folder, max_shard_size="260MB")
+        del model
+        worker = [str(Path(__file__).with_name("split_loading_worker.py")), folder]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", "2", *worker]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        files = sorted(Path(folder).glob("*.safetensors"))
+        size = sum(file.stat().st_size for file in files)
+    ours, mapped, plain = json.loads(done.stdout.split("RESULT")[1])
+    for name, peer in (("plain_read", plain), ("mapped", mapped)):
+        yield Row(
+            name=f"model.loading.{name}",
+            ours=median(ours),
+            peer=median(peer),
+            ratio=median(b / a for a, b in zip(ours, peer, strict=True)),
+            bar=">= 0.8" if name == "plain_read" else None,
+            note=f"{size / 1e9:.2f} GB in {len(files)} files, cold, until each weight was touched",
+        )
+
+
 CASES = {
+    "loading": split_loading,
     "quantized": quantized_decoding,
     "gqa": grouped_query_attention,
     "gates": token_gates,

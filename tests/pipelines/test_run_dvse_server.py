@@ -17,6 +17,7 @@ QUESTION = {
     "messages": [{"role": "user", "content": "你是谁?"}],
     "temperature": 0,
     "max_tokens": 8,
+    "stream": True,
 }
 
 
@@ -29,11 +30,14 @@ def start(**env):
 def ask(address):
     with openai.OpenAI(base_url=f"{address}/v1", api_key="EMPTY") as client:
         assert [model.id for model in client.models.list()] == ["autoglm-phone-9b"]
-        answer = client.chat.completions.create(**QUESTION)
-    return answer.choices[0].message.content
+        pieces = [
+            event.choices[0].delta.content for event in client.chat.completions.create(**QUESTION)
+        ]
+    assert len(pieces) > 2  # it came as a stream
+    return "".join(piece or "" for piece in pieces)
 
 
-def test_two_processes_answer_as_one(random_model, tmp_path):
+def test_two_processes_stream_the_answer_of_one(random_model, tmp_path):
     log = tmp_path / "log"
     name = ["--served-model-name", "autoglm-phone-9b"]
     command = ["sh", str(SCRIPT), "--model", str(random_model), "--port", "0", *name]
