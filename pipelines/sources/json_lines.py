@@ -1,4 +1,4 @@
-"""JSONL: every line says what it is by its keys.
+"""JSONL, or one JSON array: every object says what it is by its keys.
 
     {"messages": […], "images": […]}                  a conversation, and media that stand beside it
     {"audio_filepath": …, "text": …, "offset": …}     NeMo
@@ -13,7 +13,7 @@ import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from dvse.errors import DecodeError, InputError, StorageError
 from dvse.remote.address import join, parent_of
@@ -21,6 +21,7 @@ from dvse.remote.remote_path import location
 from pipelines.sources.contents import Contents, contents_of
 from pipelines.sources.conversation import conversation_record
 from pipelines.sources.entry import Entry
+from pipelines.sources.json_array import elements, is_array_of_objects
 from pipelines.sources.kinds import extension
 from pipelines.sources.lhotse import is_lhotse, lhotse_record
 from pipelines.sources.manifest_row import path_fields, row_record
@@ -35,7 +36,10 @@ _ID_KEYS = ("id", "utt_id")
 
 
 class JsonLinesSource(Source):
-    """Lines of a JSONL file, plain or gzipped; empty lines are no inputs."""
+    """Lines of a JSONL file or elements of an array, plain or gzipped; empty lines are no inputs.
+
+    An array that breaks off is one failed input behind those before.
+    """
 
     def contents(self, entry: Entry) -> Contents:
         """Return the lines that are not empty."""
@@ -44,26 +48,24 @@ class JsonLinesSource(Source):
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the lines from number `start` on."""
         folder, paths = parent_of(entry.path), path_fields(entry.path)
-        number = -1
+        name, path = utf8_name(entry.name), utf8_name(entry.path)
         with _open(entry.path) as file:
-            for at, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                number += 1
-                if number >= start:
-                    fallback = f"{utf8_name(entry.name)}:{at}"
-                    source = f"{utf8_name(entry.path)}:{at}"
-                    yield _record(line, fallback, source, folder, paths)
+            try:
+                for number, (at, line) in enumerate(_objects(file)):
+                    if number >= start:
+                        yield _record(line, f"{name}:{at}", f"{path}:{at}", folder, paths)
+            except DecodeError as error:
+                yield failed(f"{name}#end", path, error)
 
 
-def holds_json_lines(path: str) -> bool:
-    """Whether the first line of a `.json` is an object of its own: NeMo names its manifests so."""
-    return _first_line(path) is not None
+def holds_objects(path: str) -> bool:
+    """Whether a `.json` holds an object a line, as NeMo's manifests do, or an array of them."""
+    return _first_object(path) is not None
 
 
-def first_line_points_to_files(path: str) -> bool:
-    """Whether the first line of a JSONL names a file (rather than holding text itself)."""
-    found = _first_line(path)
+def first_object_points_to_files(path: str) -> bool:
+    """Whether the first object names a file (rather than holding text itself)."""
+    found = _first_object(path)
     return (
         found is not None
         and not any(k in found for k in _CONVERSATION_KEYS)
@@ -71,19 +73,34 @@ def first_line_points_to_files(path: str) -> bool:
     )
 
 
-def _first_line(path: str) -> dict[str, Any] | None:
+def _first_object(path: str) -> dict[str, Any] | None:
     try:
         with _open(path) as file:
-            line = next((line for line in file if line.strip()), b"")
-        found = json.loads(line)
+            found = json.loads(next((line for _, line in _objects(file)), b""))
     except StorageError:
         raise
-    except (OSError, ValueError, EOFError, RecursionError):
+    except (OSError, ValueError, EOFError, RecursionError, DecodeError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def _record(line: bytes, fallback: str, source: str, folder: str, paths: Sequence[str]) -> Record:
+def _objects(file: BinaryIO) -> Iterator[tuple[int, str | bytes]]:
+    """Yield the number from 1 and the text of each line that is not empty, or of each element.
+
+    Raises:
+        DecodeError: an array breaks off.
+    """
+    numbered: Iterator[tuple[int, str | bytes]]
+    if is_array_of_objects(file):
+        numbered = enumerate(elements(file), start=1)
+    else:
+        numbered = ((at, line) for at, line in enumerate(file, start=1) if line.strip())
+    yield from numbered
+
+
+def _record(
+    line: str | bytes, fallback: str, source: str, folder: str, paths: Sequence[str]
+) -> Record:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -162,7 +179,7 @@ class _Unzipped(gzip.GzipFile):
         self._compressed.close()
 
 
-def _open(path: str) -> IO[bytes]:
+def _open(path: str) -> BinaryIO:
     file = location(path).open("rb")
     if extension(path).endswith(".gz"):
         return _Unzipped(file)  # type: ignore[return-value]

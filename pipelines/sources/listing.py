@@ -278,9 +278,9 @@ class Lister:
         """The kind of a container; a `.json` of a folder is one where it names other files."""
         if ending != ".json":
             return CONTAINERS.get(ending)
-        from pipelines.sources.json_lines import first_line_points_to_files, holds_json_lines
+        from pipelines.sources.json_lines import first_object_points_to_files, holds_objects
 
-        is_one = first_line_points_to_files(path) if is_inside else holds_json_lines(path)
+        is_one = first_object_points_to_files(path) if is_inside else holds_objects(path)
         return "jsonl" if is_one else None
 
     def _counted(self, entry: Entry) -> Entry:
@@ -324,9 +324,9 @@ class Lister:
             return True
         if kind != "jsonl":
             return False
-        from pipelines.sources.json_lines import first_line_points_to_files
+        from pipelines.sources.json_lines import first_object_points_to_files
 
-        return first_line_points_to_files(path)
+        return first_object_points_to_files(path)
 
     def _tree(self, path: str) -> Tree:
         return self._remote if is_address(path) else self._local

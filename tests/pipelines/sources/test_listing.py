@@ -9,34 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from source_reading import described, records
 
 from dvse.errors import ConfigError, DecodeError
 from dvse.items import Image
-from pipelines.sources.entry import Entry
 from pipelines.sources.listing import Lister
 from pipelines.sources.loading import load
 from pipelines.sources.registry import SourceOptions, make_source
-
-
-def records(*inputs, template=None, start=0):
-    options = SourceOptions(template=template)
-    found = []
-    for entry in Lister(options).entries([str(i) for i in inputs]):
-        assert Entry.from_json(entry.to_json()) == entry
-        mine = list(make_source(entry.kind, options).records(entry))
-        if entry.count is not None:
-            assert len(mine) == entry.count
-            for skip in range(len(mine)):
-                later = list(make_source(entry.kind, options).records(entry, skip))
-                assert later == mine[skip:]
-        found += mine
-    return found
-
-
-def described(record):
-    if record.failure is not None:
-        return f"{record.failure.type}: {record.failure.reason}"
-    return [(p.kind, p.place.read()) for p in record.refs]
 
 
 def make_tar(path, members, *, mode="w"):
