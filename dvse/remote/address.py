@@ -7,7 +7,6 @@ credentials come from the environment, profiles and metadata services alone.
 """
 
 import os
-import posixpath
 import re
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,8 +19,9 @@ STORES = ("s3", "gs", "hf", "memory")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _WEB = ("http", "https")
 _SECRETS = re.compile(
-    r"x-(amz|goog)-(signature|credential|security-token)|signature|sig|awsaccesskeyid|.*token|"
-    r"(.*[-_])?(api|access|secret)?[-_]?key|.*secret|pass(word)?|auth(orization)?",
+    r"x-(amz|goog)-(signature|credential|security-token)|(.*[-_])?sig(nature)?|awsaccesskeyid|"
+    r".*token|(.*[-_])?(api|access|secret|pair)?[-_]?key([-_]id)?|.*secret|.*credentials?|jwt|"
+    r"(.*[-_])?(pass(word|wd)?|pwd|auth(orization)?)",
     re.IGNORECASE,
 )
 
@@ -82,17 +82,23 @@ def join(folder: str, name: str) -> str:
 
     >>> join("s3://b/lists", "../clips/a.wav"), join("/data", "a.wav"), join("/data", "s3://b/a")
     ('s3://b/clips/a.wav', '/data/a.wav', 's3://b/a')
+    >>> join("s3://b/x//y", "./a.wav"), join("s3://b", "."), join("s3://b", "a//b")
+    ('s3://b/x//y/a.wav', 's3://b', 's3://b/a//b')
     """
     if not is_address(folder):
         return name if is_address(name) else os.path.join(folder, name)  # noqa: PTH118 (by the million)
     if is_address(name) or name.startswith("/"):
         return name
     scheme, _, rest = folder.partition("://")
-    bucket, _, inside = rest.partition("/")
-    path = posixpath.normpath(posixpath.join(inside, name))
-    if path == ".." or path.startswith("../"):
-        raise InputError(f"{name}: leads out of {scheme}://{bucket}")
-    return f"{scheme}://{bucket}" if path == "." else f"{scheme}://{bucket}/{path}"
+    bucket, *parts = rest.split("/")
+    for part in name.split("/"):
+        if part == ".." and not parts:
+            raise InputError(f"{name}: leads out of {scheme}://{bucket}")
+        if part == "..":
+            parts.pop()
+        elif part != ".":
+            parts.append(part)  # an empty one, too: a//b is another key than a/b
+    return f"{scheme}://{'/'.join((bucket, *parts))}"
 
 
 def parent_of(path: str) -> str:

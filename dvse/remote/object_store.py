@@ -5,6 +5,7 @@ sentence. Nothing is buffered or remembered: a listing or a size is as fresh as 
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +40,18 @@ _NO_CREDENTIALS = frozenset(
 _REFUSED_CODES = {
     "ExpiredToken": "they have expired",
     "TokenRefreshRequired": "they have expired",
+    "RequestExpired": "they have expired",
+    "RequestTimeTooSkewed": "the clock of this machine is too far from the store's",
     "InvalidAccessKeyId": "the store does not know them",
     "InvalidToken": "the store does not know them",
     "SignatureDoesNotMatch": "the store does not know them",
 }
+_USER = re.compile(r"://[^/\s]*@")
 _VERSIONS = ("ETag", "etag", "generation", "blob_id", "sha256", "Content-MD5", "Last-Modified",
              "LastModified", "last_modified", "updated", "mtime", "created")  # fmt: skip
 _CONNECT_S, _READ_S = 10.0, 60.0
+_ONE_PIECE = 5 << 30
+"""S3 takes no larger ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +80,12 @@ def stat(address: str) -> Found:
         UnreadableFileError: no permission.
         StorageError: no bucket, no credentials, or the store cannot be reached.
     """
-    return _found(ask(address, lambda fs, path: fs.info(path)), address, address)
+    try:
+        return _found(ask(address, lambda fs, path: fs.info(path)), address=address)
+    except UnreadableFileError:
+        # An answer to HEAD has no body that says why; what a read is refused for may be another.
+        ask(address, lambda fs, path: fs.cat_file(path, start=0, end=1))
+        raise
 
 
 def children(address: str) -> list[Found]:
@@ -84,11 +95,35 @@ def children(address: str) -> list[Found]:
         UnreadableFileError: no permission.
         StorageError: no bucket, no credentials, or the store cannot be reached.
     """
+    return children_and_twins(address)[0]
+
+
+def children_and_twins(address: str) -> tuple[list[Found], list[Found]]:
+    """Return what lies directly in a folder, and what no path can name beside it.
+
+    Keys are any strings: an object may be called as a folder is (which is what the name then
+    stands for), and a folder may have an empty name (`a//b`).
+
+    Raises:
+        UnreadableFileError: no permission.
+        StorageError: no bucket, no credentials, or the store cannot be reached.
+    """
     try:
         listed = ask(address, lambda fs, path: fs.ls(path, detail=True))
     except MissingFileError:
-        return []
-    return _sorted(listed, address)
+        return [], []
+    # Gcsfs gives an object that stands for the folder as a folder; that one has a version.
+    nameless = [
+        one
+        for info in listed
+        if (one := _found(info, scheme_of(address))).address == address
+        and one.is_folder
+        and not _version(info)
+    ]
+    found = _sorted(listed, address)
+    folders = {one.address for one in found if one.is_folder}
+    objects = (one for info in listed if not (one := _found(info, scheme_of(address))).is_folder)
+    return found, [*nameless, *(one for one in objects if one.address in folders)]
 
 
 def tree(address: str) -> list[Found]:
@@ -157,7 +192,9 @@ def write(address: str, data: bytes | memoryview) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    _write(address, lambda fs, path: fs.pipe_file(path, bytes(data)))
+    # In one piece: a client that is killed leaves nothing of it, where pieces would lie unseen.
+    options = {"chunksize": _ONE_PIECE} if scheme_of(address) == "s3" else {}
+    _write(address, lambda fs, path: fs.pipe_file(path, bytes(data), **options))
 
 
 def upload(file: str, address: str) -> None:
@@ -303,31 +340,37 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _short(error: BaseException) -> str:
-    """The kind of an error and its first line, without what stands behind a question mark."""
+    """The kind of an error and its first line, without what may be secret in addresses.
+
+    >>> _short(OSError("no http://me:word@host/a?sig=1 there"))
+    'OSError: no http://host/a there'
+    """
     text = str(error).splitlines()[0] if str(error) else ""
-    words = [word.partition("?")[0] for word in text.split()]
+    words = [_USER.sub("://", word.partition("?")[0]) for word in text.split()]
     return f"{type(error).__name__}: {' '.join(words)}"[:300].rstrip(": ")
 
 
 def _sorted(listed: list[dict[str, Any]], folder: str) -> list[Found]:
-    scheme = scheme_of(folder)
-    found = {
-        one.address: one
-        for info in listed
-        if (one := _found(info, _address(scheme, info["name"]), folder)).address != folder
-    }
+    found: dict[str, Found] = {}
+    for info in listed:
+        one = _found(info, scheme_of(folder))
+        if one.address != folder and (one.is_folder or one.address not in found):
+            found[one.address] = one
     return [found[address] for address in sorted(found)]
 
 
-def _found(info: dict[str, Any], address: str, _folder: str) -> Found:
+def _found(info: dict[str, Any], scheme: str = "", *, address: str | None = None) -> Found:
     is_folder = info.get("type") == "directory"
-    version = next((info[key] for key in _VERSIONS if info.get(key)), "")
     return Found(
-        address=address,
+        address=_address(scheme, info["name"]) if address is None else address,
         size=0 if is_folder else int(info.get("size") or 0),
-        version="" if is_folder else str(version).strip('"'),
+        version="" if is_folder else _version(info),
         is_folder=is_folder,
     )
+
+
+def _version(info: dict[str, Any]) -> str:
+    return str(next((info[key] for key in _VERSIONS if info.get(key)), "")).strip('"')
 
 
 def _address(scheme: str, name: str) -> str:

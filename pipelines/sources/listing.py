@@ -153,6 +153,8 @@ class Lister:
             return
         path = tree.absolute(path)
         self._seen.folder(path, found.info)
+        for place, why in found.twins:
+            yield self._unopened(place, _join(name, place.removeprefix(f"{path}/")), why)
         for child in [child for child in names if is_hidden(child)]:
             names.remove(child)
             self._num_hidden += f"{path}/{child}/" != self._skip

@@ -14,13 +14,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from dvse.errors import MissingFileError, StorageError
+from dvse.errors import InputError, MissingFileError, StorageError
 from dvse.remote import object_store
 from dvse.remote.address import name_of, parent_of
 from dvse.remote.object_store import Found
 from dvse.remote.patience import PATIENCE
 from pipelines.sources.entry import Stamp
 from pipelines.sources.folder_names import FolderNames
+from pipelines.sources.record import utf8_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +32,13 @@ class Folder:
         identity: the same whatever way leads to it.
         names: of what lies in it.
         info: of a folder on a disk, from before its names were read.
+        twins: addresses of what no path can name in a store, and why.
     """
 
     identity: Hashable
     names: FolderNames
     info: os.stat_result | None = None
+    twins: tuple[tuple[str, InputError], ...] = ()
 
 
 class Tree(ABC):
@@ -165,12 +168,14 @@ class RemoteTree(Tree):
 
     def folder(self, path: str) -> Folder:
         """List it; what else is said of its objects is kept while they are looked at."""
-        listed = {name_of(found.address): found for found in object_store.children(path)}
+        found_here, twins = object_store.children_and_twins(path)
+        listed = {name_of(found.address): found for found in found_here}
         # Of the folders that this one lies in what was listed stays, and of no others.
         self._listed = {f: known for f, known in self._listed.items() if path.startswith(f + "/")}
         self._listed[path] = listed
         children = ((name, found.is_folder) for name, found in listed.items())
-        return Folder(identity=path, names=FolderNames(children, is_there=listed.__contains__))
+        names = FolderNames(children, is_there=listed.__contains__)
+        return Folder(identity=path, names=names, twins=tuple(map(_without_a_path, twins)))
 
     def stamp(self, path: str) -> Stamp | None:
         """Return size and version."""
@@ -196,3 +201,15 @@ class RemoteTree(Tree):
             return object_store.stat(path)
         except MissingFileError:
             return None
+
+
+def _without_a_path(one: Found) -> tuple[str, InputError]:
+    """The address of an object or a folder whose name would be lost in a path, and what to do."""
+    name, way = utf8_name(one.address), "other names, or name them as inputs one by one"
+    if one.is_folder:
+        return f"{one.address}//", InputError(
+            f"{name}: it holds a folder without a name ({name}//); give the objects in it {way}"
+        )
+    return one.address, InputError(
+        f"{name}: an object and a folder have this name; the folder counts here; give them {way}"
+    )

@@ -124,6 +124,40 @@ def test_credentials_that_expire_are_told_from_objects_that_cannot_be_read(s3, b
     assert not s3.slept, "it is of no use to try again"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+def test_a_clock_that_jumped_is_no_missing_permission(s3, bucket, method):
+    """Where size and version alone are asked for, S3 says no more than 403."""
+    place = bucket / "a.bin"
+    place.write_bytes(DATA)
+    s3.faults.plan("skewed", method, "a.bin", times=99)
+    if method == "HEAD":
+        s3.faults.plan("skewed", "GET", "a.bin", times=99)
+    ask = {"GET": place.read_bytes, "HEAD": place.info, "PUT": lambda: place.write_bytes(b"")}
+    with pytest.raises(CredentialsError, match=r"a\.bin: .*the clock of this machine is too far"):
+        ask[method]()
+    s3.faults.planned.clear()
+    assert place.read_bytes() == DATA
+
+
+def test_permission_to_list_alone_is_told_from_none(s3, bucket):
+    place = bucket / "a.bin"
+    place.write_bytes(DATA)
+    s3.faults.plan("403", "HEAD", "a.bin", times=99)
+    with pytest.raises(UnreadableFileError, match="no permission to read"):
+        place.info()
+    s3.faults.plan("expired", "GET", "a.bin", times=99)
+    with pytest.raises(CredentialsError, match="expired"):
+        place.info()
+
+
+def test_a_large_object_is_put_in_one_piece(s3, bucket):
+    """Pieces that a killed client has uploaded lie in a bucket unseen, and are paid for."""
+    before = s3.proxy.num_requests
+    (bucket / "large.bin").write_bytes(bytes(101 << 20))
+    assert s3.proxy.num_requests - before == 1
+    assert (bucket / "large.bin").info().size == 101 << 20
+
+
 def test_a_file_is_read_by_ranges(s3, bucket):
     (bucket / "a.bin").write_bytes(DATA)
     before = s3.proxy.num_requests
@@ -200,6 +234,15 @@ def test_credentials_of_a_profile(s3, bucket, monkeypatch, tmp_path):
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     with pytest.raises(StorageError, match="no credentials"):
         (bucket / "a.bin").read_bytes()
+
+
+def test_a_password_in_the_address_of_the_server_is_not_told(s3, bucket, monkeypatch):
+    for address in ("http://user:pass@word@127.0.0.1:9", "http://user:word@127.0.0.1:9"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        with pytest.raises(StorageError, match="could not be reached") as caught:
+            (bucket / "a.bin").read_bytes()
+        assert "word" not in str(caught.value) and "user" not in str(caught.value)
 
 
 def test_a_server_that_is_not_there(s3, bucket, monkeypatch):

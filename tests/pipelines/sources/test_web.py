@@ -68,3 +68,27 @@ def test_pictures_tars_and_manifests_are_inputs(web):
     (gone,) = make_source("image", SourceOptions()).records(entries[3])
     with pytest.raises(MissingFileError):  # in the worker, as of a file that is not there
         gone.refs[0].place.read()
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("a b.png", "a b.png"),
+        ("a b.png", "a%20b.png"),
+        ("50%.png", "50%25.png"),
+        ("a%20b.png", "a%2520b.png"),
+        ("ü.png", "ü.png"),
+        ("ü.png", "%C3%BC.png"),
+        ("q?x.png", "q%3Fx.png"),
+        ("a#1.png", "a%231.png"),
+        ("a+b&c.png", "a+b&c.png"),
+        ("[x].png", "[x].png"),
+    ],
+)
+def test_odd_names_are_asked_for_as_they_are_typed(web, name, asked):
+    folder, address = web
+    (folder / name).write_bytes(b"a picture")
+    (entry,) = Lister(SourceOptions()).entries([f"{address}/{asked}"])
+    (record,) = make_source(entry.kind, SourceOptions()).records(entry)
+    assert entry.stamp.size == 9
+    assert record.refs[0].place.read() == b"a picture"

@@ -3,6 +3,7 @@
 500, 503     the server answers so, and has done nothing
 403          likewise, with S3's AccessDenied
 expired      likewise, with S3's ExpiredToken
+skewed       likewise, with what S3 says where clocks differ
 cut          half the body, then the connection is gone
 slow         the first byte, then nothing for a while
 lost         the server has done it, and nobody hears of it
@@ -21,6 +22,7 @@ _ANSWERS = {
     "503": (503, "SlowDown"),
     "403": (403, "AccessDenied"),
     "expired": (400, "ExpiredToken"),
+    "skewed": (403, "RequestTimeTooSkewed"),
 }
 _HOPS = {"connection", "keep-alive", "transfer-encoding", "content-length", "server", "date"}
 
