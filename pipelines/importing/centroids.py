@@ -21,6 +21,9 @@ from dvse.errors import BundleNotFoundError, MissingExtraError, WeightsFormatErr
 from dvse.storage.file_hash import file_sha256
 from pipelines.importing.joblib_dump import read_joblib_kmeans
 
+_TORCH_BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""A pickled number, with which torch files began before they were zip archives."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Centroids:
@@ -79,7 +82,7 @@ def _read(path: Path) -> tuple[str, np.ndarray, dict[str, Any]]:
         return "safetensors", *_read_safetensors(path)
     if start[:4] in (b"IxF2", b"IxFI", b"IxFl", b"IwFl", b"IHNf", b"IxPT", b"IvFl", b"IwPQ"):
         return "faiss index", _read_faiss(path), {}
-    if start.startswith(b"PK\x03\x04"):
+    if start.startswith((b"PK\x03\x04", _TORCH_BEFORE_1_6)):
         return "torch file", *_read_torch(path)
     dumped = read_joblib_kmeans(path)
     return (

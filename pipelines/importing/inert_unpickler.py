@@ -5,29 +5,30 @@ shapes, dtypes and bytes and can do nothing. A prefix ("sklearn.*") would not be
 packages hold functions that run code.
 """
 
+import io
 import pickle
+import struct
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import numpy as np
 
 from dvse.errors import UnsafeFileError, WeightsFormatError
+from pipelines.importing.inert_objects import (
+    INERT_NAMES,
+    ArrayWrapper,
+    Estimator,
+    Inert,
+    array_size,
+    native_array,
+)
 
 MAX_ARRAY_BYTES = 1 << 30  # a codebook of 100,000 codes in 2,560 channels, fp32
 MAX_SKIPPED_BYTES = 4 << 30  # read past, not held: labels of the training set lie in some dumps
 MAX_OTHER_BYTES = 4 << 20  # everything that is no array: a few kB in any real dump
 KEPT = "cluster_centers_"
 
-_ESTIMATORS = {
-    f"{module}.{name}"
-    for module in ("sklearn.cluster.k_means_", "sklearn.cluster._kmeans")
-    for name in ("KMeans", "MiniBatchKMeans")
-}
-_WRAPPERS = {
-    "joblib.numpy_pickle.NumpyArrayWrapper",
-    "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper",
-}
-_NUMBER_KINDS = "biuf"
+_LARGE = 1 << 16  # what is written at once in this size is the bytes of an array
 _BLOCK = 1 << 20
 
 
@@ -38,18 +39,29 @@ class BoundedStream:
         self._file, self._path = file, path
         self._left = {"other": MAX_OTHER_BYTES, "array": MAX_ARRAY_BYTES, "skip": MAX_SKIPPED_BYTES}
 
-    def read(self, size: int, kind: str = "other") -> bytes:
-        """Return `size` bytes, all of them, counted under `kind`."""
-        self._left[kind] -= size
-        if self._left[kind] < 0:
+    def read(self, size: int, kind: str = "") -> bytes:
+        """Return `size` bytes, all of them, counted under `kind`: by default what they seem to be.
+
+        They are read a block at a time: a size that a dump only claims costs no memory.
+        """
+        self._left[kind or ("array" if size >= _LARGE else "other")] -= size
+        if min(self._left.values()) < 0:
             raise WeightsFormatError(
                 f"{self._path}: expected a codebook of at most {MAX_ARRAY_BYTES >> 20} MB and "
                 "little beside it, received more"
             )
-        data = self._file.read(size)
-        if len(data) != size:
-            raise EOFError("it ends too early")
-        return data
+        if size <= _BLOCK:
+            data = self._file.read(size)
+            if len(data) != size:
+                raise EOFError("it ends too early")
+            return data
+        parts = io.BytesIO()
+        while size:
+            block = self._file.read(min(size, _BLOCK))
+            if not block:
+                raise EOFError("it ends too early")
+            size -= parts.write(block)
+        return parts.getvalue()
 
     def readline(self) -> bytes:
         """Return a line with its end, as old opcodes have them."""
@@ -66,80 +78,11 @@ class BoundedStream:
             size -= len(self.read(min(size, _BLOCK), "skip"))
 
 
-class Inert:
-    """Stands for an object of the dump; keeps what it was built from and does nothing."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-        self.state: Any = None
-
-
-class Estimator(Inert):
-    """Stands for k-means; its state is the dictionary of its attributes."""
-
-    class_name = ""
-    state: dict[str, Any]
-
-
-class _Dtype(Inert):
-    """`numpy.dtype('f8', …)` and its state `(version, byte order, …)`."""
-
-    def resolve(self, path: Path) -> np.dtype:
-        code = self.arguments[0] if self.arguments else None
-        order = self.state[1] if isinstance(self.state, tuple) and len(self.state) > 1 else "<"
-        if isinstance(code, str) and code[:1] == "O":
-            raise UnsafeFileError(f"{path}: expected arrays of numbers, received an object array")
-        sizes = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
-        if not isinstance(code, str) or code not in sizes or order not in ("<", ">", "|", "="):
-            raise WeightsFormatError(
-                f"{path}: expected arrays of numbers ({_NUMBER_KINDS}), received {str(code)[:20]!r}"
-            )
-        return np.dtype(code).newbyteorder(">" if order == ">" else "<")
-
-
-class ArrayWrapper(Inert):
-    """joblib's note that the bytes of an array follow in the stream."""
-
-
-def _no_bytes(text: str, encoding: str = "") -> bytes:
-    """`_codecs.encode(text, 'latin1')`, as pickles of protocol 2 write bytes."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("expected bytes as latin1 text")
-    return text.encode("latin1")
-
-
-_INERT_NAMES: dict[str, Any] = {
-    "numpy.dtype": _Dtype,
-    "_codecs.encode": _no_bytes,
-    **dict.fromkeys(
-        [
-            "numpy.ndarray",
-            "numpy.core.multiarray._reconstruct",
-            "numpy._core.multiarray._reconstruct",
-            "numpy.core.multiarray.scalar",
-            "numpy._core.multiarray.scalar",
-            "numpy.core.numeric._frombuffer",
-            "numpy._core.numeric._frombuffer",
-            "numpy.random.__RandomState_ctor",
-            "numpy.random._pickle.__randomstate_ctor",
-            "numpy.random._pickle.__bit_generator_ctor",
-            "numpy.random._mt19937.MT19937",
-            "numpy.random.mtrand.RandomState",
-            "numpy.random.bit_generator.SeedSequence",
-            "sklearn.utils._bunch.Bunch",
-        ],
-        Inert,
-    ),
-    **dict.fromkeys(_WRAPPERS, ArrayWrapper),
-    **{name: type("Estimator", (Estimator,), {"class_name": name}) for name in _ESTIMATORS},
-}
-
-# Nothing of a codebook needs these. Sets and keys of nested tuples cost exponential time to hash; a
-# byte array is allocated in the size that it claims, before anything of it is read.
+# Nothing of a codebook needs these. Sets and keys of nested tuples cost exponential time to hash.
 _REFUSED = (
     *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4),
     *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
-    *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.BYTEARRAY8),
+    *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
 )
 
 
@@ -148,6 +91,7 @@ class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
     stack: list[Any]
     append: Any
+    read: Any
     pop_mark: Any
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
@@ -158,13 +102,13 @@ class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     def find_class(self, module: str, name: str) -> Any:
         """Return the inert class that stands for a name; raise `UnsafeFileError` off the list."""
         full = f"{module}.{name}"
-        if full not in _INERT_NAMES:
+        if full not in INERT_NAMES:
             raise UnsafeFileError(
                 f"{self._path}: expected a dump of k-means and nothing else, received one that "
                 f"looks up {full[:80]!r}; it was not run. Ask its author for a .npy or safetensors "
                 "file of the centroids"
             )
-        return _INERT_NAMES[full]
+        return INERT_NAMES[full]
 
     def load_build(self) -> None:
         """Keep a state; the bytes of an array follow its description in the stream."""
@@ -180,26 +124,22 @@ class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
     def _array(self, about: Any) -> np.ndarray | None:
         """Read the bytes of an array that follow here; `None` for one that nobody asks for."""
-        if not isinstance(about, dict) or not isinstance(about.get("dtype"), _Dtype):
+        if not isinstance(about, dict):
             raise pickle.UnpicklingError("an array without its description")
         shape, order = about.get("shape"), about.get("order")
-        dtype = about["dtype"].resolve(self._path)
-        if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
-            raise pickle.UnpicklingError("an array without a shape")
-        if order not in ("C", "F"):
-            raise pickle.UnpicklingError("an array without an order")
-        size = dtype.itemsize
-        for n in shape:
-            size *= n
+        size, number = array_size(shape, about.get("dtype"), order, self._path)
         if about.get("numpy_array_alignment_bytes") is not None:
             self._stream.skip(self._stream.read(1)[0])
         # A pickled dictionary is its keys and values in turn: the key lies below its value.
         if len(self.stack) < 2 or self.stack[-2] != KEPT:
             self._stream.skip(size)
             return None
-        flat = np.frombuffer(self._stream.read(size, "array"), dtype)
-        array = flat.reshape(shape, order=order)
-        return np.ascontiguousarray(array.astype(dtype.newbyteorder("="), copy=True))
+        return native_array(self._stream.read(size, "array"), number, shape, order)
+
+    def load_bytearray8(self) -> None:
+        """Bytes that may be changed, of protocol 5; here as others."""
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.append(self.read(size))
 
     def _set_items(self, items: list[Any], target: Any) -> None:
         if type(target) is not dict:
@@ -246,6 +186,7 @@ class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
 for _opcode, _method in (
     (pickle.BUILD, InertUnpickler.load_build),
+    (pickle.BYTEARRAY8, InertUnpickler.load_bytearray8),
     (pickle.SETITEM, InertUnpickler.load_setitem),
     (pickle.SETITEMS, InertUnpickler.load_setitems),
     (pickle.DICT, InertUnpickler.load_dict),

@@ -1,5 +1,6 @@
 """Dumps of many versions bit for bit, and hostile ones without anything being run."""
 
+import lzma
 import pickle
 import random
 import struct
@@ -49,18 +50,63 @@ def test_dumps_of_the_installed_version(tmp_path, kind, dtype, compress):
     assert read.centroids.tobytes() == model.cluster_centers_.tobytes()
 
 
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_every_protocol(tmp_path, protocol):
+def as_joblib(model, path, protocol):
+    joblib.dump(model, path, protocol=protocol)
+
+
+def as_pickle(model, path, protocol):
+    path.write_bytes(pickle.dumps(model, protocol))
+
+
+writers = pytest.mark.parametrize("write", [as_joblib, as_pickle])
+
+
+@writers
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol(tmp_path, write, protocol):
     model = fitted()
-    joblib.dump(model, tmp_path / "km.bin", protocol=protocol)
+    write(model, tmp_path / "km.bin", protocol)
     assert (read_joblib_kmeans(tmp_path / "km.bin").centroids == model.cluster_centers_).all()
 
 
-def test_a_fortran_array_keeps_its_rows(tmp_path):
+@writers
+@pytest.mark.parametrize("dtype", [">f4", "<f8", ">f8", "<f2", ">f2"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_layout_of_an_array(tmp_path, write, dtype, order):
     model = fitted()
-    model.cluster_centers_ = np.asfortranarray(model.cluster_centers_)
-    joblib.dump(model, tmp_path / "km.bin")
+    model.cluster_centers_ = np.asarray(model.cluster_centers_.astype(dtype), order=order)
+    write(model, tmp_path / "km.bin", 4)
+    read = read_joblib_kmeans(tmp_path / "km.bin").centroids
+    assert (read == model.cluster_centers_).all()
+    assert read.dtype == np.dtype(dtype).newbyteorder("=") and read.flags["C_CONTIGUOUS"]
+
+
+@writers
+def test_an_array_that_was_mapped(tmp_path, write):
+    model = fitted()
+    mapped = np.memmap(tmp_path / "array", np.float32, "w+", shape=(5, 7))
+    mapped[:] = model.cluster_centers_
+    model.cluster_centers_ = mapped
+    write(model, tmp_path / "km.bin", 4)
+    assert (read_joblib_kmeans(tmp_path / "km.bin").centroids == mapped).all()
+
+
+@writers
+def test_a_model_that_goes_on_learning(tmp_path, write):
+    """Its generator of random numbers lies in the dump."""
+    model = MiniBatchKMeans(n_clusters=5, n_init=1, random_state=np.random.RandomState(3))
+    for _ in range(2):
+        model.partial_fit(RNG.standard_normal((60, 7)).astype(np.float32))
+    write(model, tmp_path / "km.bin", 4)
     assert (read_joblib_kmeans(tmp_path / "km.bin").centroids == model.cluster_centers_).all()
+
+
+def test_a_plain_pickle_of_a_large_codebook(tmp_path):
+    model = fitted()
+    model.cluster_centers_ = RNG.standard_normal((2000, 1024)).astype(np.float32)  # 8 MB
+    for protocol in (2, 4, 5):
+        as_pickle(model, tmp_path / "km.bin", protocol)
+        assert (read_joblib_kmeans(tmp_path / "km.bin").centroids == model.cluster_centers_).all()
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("hostile_*.bin")), ids=lambda path: path.stem)
@@ -146,6 +192,55 @@ def test_not_a_number(tmp_path):
 def test_no_dump_at_all(tmp_path, content):
     (tmp_path / "km.bin").write_bytes(content)
     with pytest.raises(WeightsFormatError, match=r"km\.bin: expected"):
+        read_joblib_kmeans(tmp_path / "km.bin")
+
+
+def text(content):
+    return b"X" + struct.pack("<I", len(content)) + content
+
+
+ESTIMATOR = b"\x80\x02csklearn.cluster._kmeans\nKMeans\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (ESTIMATOR + b")\x81.", "before it was fitted"),
+        (ESTIMATOR + b".", "one of something else"),
+        (ESTIMATOR + b")\x81Nb.", "without its attributes"),
+        (
+            # One text of a megabyte, made into bytes 100,000 times.
+            b"\x80\x02c_codecs\nencode\nq\0" + text(b"a" * (1 << 20)) + b"q\1"
+            + text(b"latin1") + b"q\2" + b"h\0h\1h\2\x86R" * 20_000 + b".",
+            "one of something else",
+        ),
+        (
+            ESTIMATOR + b")\x81}" + text(b"cluster_centers_")
+            + b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81}(" + text(b"dtype")
+            + b"cnumpy\ndtype\n(" + text(b"f4") + b"tR" + text(b"order") + text(b"C")
+            + text(b"shape") + b"(" + b"J\xff\xff\xff\x7f" * 100_000 + b"tubsb.",
+            "without a shape",
+        ),
+    ],
+    ids=["no state", "no object", "no dictionary", "bytes again and again", "many dimensions"],
+)  # fmt: skip
+def test_programs_that_no_library_writes(tmp_path, program, message):
+    (tmp_path / "km.bin").write_bytes(program)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsFormatError, match=message):
+            read_joblib_kmeans(tmp_path / "km.bin")
+        assert tracemalloc.get_traced_memory()[1] < 120 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [lzma.FORMAT_XZ, lzma.FORMAT_ALONE])
+def test_a_dictionary_of_a_gigabyte_is_not_made(tmp_path, kind):
+    name = lzma.FILTER_LZMA2 if kind == lzma.FORMAT_XZ else lzma.FILTER_LZMA1
+    filters = [{"id": name, "dict_size": 1 << 30, "preset": 0}]
+    (tmp_path / "km.bin").write_bytes(lzma.compress(b"\x80\2N.", kind, filters=filters))
+    with pytest.raises(WeightsFormatError, match="Memory usage limit"):
         read_joblib_kmeans(tmp_path / "km.bin")
 
 

@@ -128,12 +128,14 @@ def test_every_kind_of_file_gives_the_same_centroids(encoder, kmeans, tmp_path):
     np.save(tmp_path / "c.npy", wanted)
     torch.save(torch.from_numpy(wanted), tmp_path / "c.pt")
     torch.save({"centroids": torch.from_numpy(wanted), "n": 3}, tmp_path / "d.pt")
+    old = {"_use_new_zipfile_serialization": False}
+    torch.save(torch.from_numpy(wanted), tmp_path / "old.pt", **old)
     joblib.dump(kmeans, tmp_path / "c.bin", compress=3)
     faiss = pytest.importorskip("faiss")
     index = faiss.IndexFlatL2(wanted.shape[1])
     index.add(wanted)
     faiss.write_index(index, str(tmp_path / "c.index"))
-    for name in ("c.npy", "c.pt", "d.pt", "c.bin", "c.index"):
+    for name in ("c.npy", "c.pt", "d.pt", "old.pt", "c.bin", "c.index"):
         part = import_units(
             tmp_path / f"part-{name}",
             centroids=tmp_path / name,
