@@ -1,18 +1,20 @@
 """WebDataset tars: members of one stem in a row make a sample (`x.jpg` + `x.txt`).
 
 A sample becomes one row: pictures, then recordings, then the text, or what the template says. In
-an uncompressed tar only headers are read here; decode workers read the members themselves.
+an uncompressed tar only headers are read here; decode workers read the members themselves. A
+compressed one is read once, by whoever counts what is in it (`unpacked.py`).
 
 A tar that breaks off is noticed (Python's reader takes a damaged header for the end of the
 archive): the samples before the damage are inputs, and the rest is one failed input.
 """
 
+import contextlib
 import json
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Literal
 
 from dvse.errors import DecodeError, InputError, StorageError
 from dvse.remote.patience import is_passing
@@ -35,6 +37,7 @@ from pipelines.sources.source import Source
 from pipelines.sources.tar_links import TarLinks
 from pipelines.sources.tar_members import members_of_all
 from pipelines.sources.template import Template
+from pipelines.sources.unpacked import UNPACKED
 
 # The directory and the name up to its first dot are the key, as in webdataset's base_plus_ext.
 _KEY = re.compile(r"^((?:.*/|)[^./]+)[.]([^/]*)$", re.DOTALL)
@@ -60,22 +63,23 @@ class TarSource(Source):
     def contents(self, entry: Entry) -> Contents:
         """Return the samples, a broken end counted as one, and how many members are left out."""
         hidden: list[str] = []
-        count = sum(1 for _ in _samples(entry.path, read=False, hidden=hidden))
+        count = sum(1 for _ in _samples(entry, read=False, hidden=hidden))
         return Contents(num_inputs=count, num_hidden=len(hidden))
 
     def records(self, entry: Entry, start: int = 0) -> Iterator[Record]:
         """Yield the samples from number `start` on."""
-        for number, sample in enumerate(_samples(entry.path, read=True)):
+        for number, sample in enumerate(_samples(entry, read=True)):
             if number < start:
                 continue
             if isinstance(sample, Failure):
                 yield Record(id=_end_id(entry), source=utf8_name(entry.path), failure=sample)
             else:
                 yield self._record(entry, sample)
+        UNPACKED.forget(entry.path, entry.stamp)
 
     def ids(self, entry: Entry) -> Iterator[str]:
         """Yield the keys; only headers are read."""
-        for sample in _samples(entry.path, read=False):
+        for sample in _samples(entry, read=False):
             yield _end_id(entry) if isinstance(sample, Failure) else utf8_name(sample.key)
 
     def _record(self, entry: Entry, sample: _Sample) -> Record:
@@ -150,20 +154,43 @@ def _caption(sample: _Sample) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def _opened(entry: Entry, *, is_kept: bool) -> Iterator[tuple[tarfile.TarFile, bool]]:
+    """Yield the archive, and whether it is not compressed; what is unpacked is kept if wanted."""
+    with contextlib.ExitStack() as stack:
+        unpacked = UNPACKED.opened(entry.path, entry.stamp)
+        if unpacked is not None:
+            yield stack.enter_context(_archive(stack.enter_context(unpacked), "r:")), False
+            return
+        file = stack.enter_context(location(entry.path).open("rb"))
+        found = None
+        if is_kept:
+            # What is not compressed, or does not begin as it should, is opened again below, where
+            # all formats are tried and the same faults come again.
+            with contextlib.suppress(Exception), contextlib.ExitStack() as trying:
+                keeping = UNPACKED.keeping(entry.path, entry.stamp, file)
+                found = trying.enter_context(_archive(trying.enter_context(keeping), "r:"))
+                stack.push(trying.pop_all())
+        if found is None:
+            file.seek(0)
+            found = stack.enter_context(_archive(file, "r:*"))
+        yield found, found.fileobj is file
+
+
+def _archive(file: IO[bytes], mode: Literal["r:", "r:*"]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=file, mode=mode, errorlevel=1)
+
+
 def _samples(
-    path: str, *, read: bool, hidden: list[str] | None = None
+    entry: Entry, *, read: bool, hidden: list[str] | None = None
 ) -> Iterator[_Sample | Failure]:
     """Yield samples in order, then a failure if the archive does not end as one should."""
     sample: _Sample | None = None
+    path = entry.path
     try:
-        place = location(path)
-        with (
-            place.open("rb") as file,
-            tarfile.open(fileobj=file, mode="r:*", errorlevel=1) as archive,
-        ):
-            plain = archive.fileobj is file
+        with _opened(entry, is_kept=hidden is not None) as (archive, plain):
             links = TarLinks(path)
-            size = num_bytes(place)
+            size = num_bytes(location(path)) if plain else 0
             for member in members_of_all(archive):
                 if member.isdir():
                     continue
