@@ -29,7 +29,7 @@ from pipelines.job.summary import Summary
 from pipelines.job.takeover import Claims, left_behind
 from pipelines.job.work import Work
 
-_LOOK_S = 0.5
+_LOOK_S, _LOOKED_SHARE = 0.5, 0.1
 
 
 @dataclass(kw_only=True)
@@ -127,6 +127,7 @@ class PartJob(BatchJob):
         watch = Watch(journal.beats, patience_s=patience_s)
         claims = Claims(journal.claims, heart.owner, watch)
         while not self._stop.is_set():
+            began = time.monotonic()
             watch.look()
             done = journal.done()
             missing = [p for p in range(run.num_partitions) if p not in done]
@@ -135,11 +136,19 @@ class PartJob(BatchJob):
             free = left_behind(missing, run.part, watch, run.num_partitions)
             taken = (p for p in free if not journal.is_done(p) and claims.take(p))
             if (first := next(taken, None)) is None:
-                time.sleep(_LOOK_S)
+                # Of a million markers a look takes a while, and a store a thousand requests.
+                looked_s = time.monotonic() - began
+                self._wait(min(max(_LOOK_S, looked_s / _LOOKED_SHARE), patience_s / 2))
                 continue
             self._progress.note(f"part {run.part}: doing what other parts have left")
             begun = run.begun.only(())
             self._do(run, engine, chain([first], taken), begun, total=None)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, unless somebody asks to stop."""
+        end = time.monotonic() + seconds
+        while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_S))
 
     def _do(
         self, run: _Run, engine: Engine, wanted: Iterable[int], begun: Begun, total: int | None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import slurm_node
 import yaml
+from peers import run_in
 
 from pipelines.job.part import Part
 
@@ -96,6 +97,17 @@ def pod():
 
 def test_the_indexed_job_fits_together(pod):
     assert pod["command"][0] == "dvse"
+
+
+def test_the_indexed_job_is_what_kubernetes_takes(tmp_path):
+    """Its schemas know every field; one that is spelt wrongly is refused."""
+    script, versions = ROOT / "tests/pipelines/support/validate_kubernetes.py", ["1.31", "1.37"]
+    assert run_in("kubernetes", script, DEPLOY / "kubernetes.yaml", *versions) == "2 versions\n"
+    text = (DEPLOY / "kubernetes.yaml").read_text()
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text.replace("backoffLimitPerIndex", "backoffLimitPerindex"))
+    with pytest.raises(AssertionError, match="backoffLimitPerindex"):
+        run_in("kubernetes", script, wrong, *versions)
 
 
 @pytest.mark.slow

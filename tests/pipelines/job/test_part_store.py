@@ -1,7 +1,9 @@
 """Parts of a job whose output is a store, which knows no locks: here fsspec's own, in memory."""
 
+import itertools
 import json
 import threading
+import time
 
 import fsspec
 import pytest
@@ -15,6 +17,7 @@ from pipelines.job.job import Job
 from pipelines.job.missing_parts import missing_parts
 from pipelines.job.open_journal import open_journal
 from pipelines.job.part_job import PartJob
+from pipelines.job.store_journal import StoreJournal
 from pipelines.job.store_occupation import StoreOccupation
 
 
@@ -102,3 +105,20 @@ def test_what_is_missing_is_said_and_taken_over(inputs, wanted, store):
     assert line.startswith("part 1/2 is not finished (it never began)")
     assert run(inputs, out, part="2/2", take_over_s=3.0).num_missing == 0
     assert state(out) == wanted
+
+
+def test_whoever_waits_for_others_looks_seldom_where_a_look_takes_long(inputs, store, monkeypatch):
+    """A look lists every marker: of a million that is a thousand requests."""
+    out, looks = store / "out", []
+    run(inputs, out, part="2/2")
+    plain = StoreJournal.done
+
+    def slow(self):
+        looks.append(time.monotonic())
+        time.sleep(0.15)
+        return plain(self)
+
+    monkeypatch.setattr(StoreJournal, "done", slow)
+    assert run(inputs, out, part="2/2", take_over_s=3.0).num_missing == 0
+    pauses = [later - sooner for sooner, later in itertools.pairwise(looks)]
+    assert max(pauses) >= 1.4, "ten times as long as a look, half the patience at most"
