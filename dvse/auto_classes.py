@@ -8,13 +8,15 @@ are loaded just before transformers' package of tables, so that they can write i
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dvse.plugins import plugins
+
+if TYPE_CHECKING:  # `importlib.abc` imports much, and its classes are not needed as bases
+    from importlib.abc import Loader
 
 _PACKAGE = "transformers.models.auto"
 
@@ -54,7 +56,7 @@ _TABLES: dict[str, Callable[[ModuleType], None]] = {
 }
 
 
-class _Waiting(MetaPathFinder):
+class _Waiting:
     """Waits for transformers' registry modules, each once."""
 
     def __init__(self) -> None:
@@ -70,14 +72,14 @@ class _Waiting(MetaPathFinder):
             _load_models()
         spec = find_spec(fullname)
         if spec is not None and spec.loader is not None and fullname in _TABLES:
-            spec.loader = _Registering(spec.loader, _TABLES[fullname])
+            spec.loader = cast("Loader", _Registering(spec.loader, _TABLES[fullname]))
         return spec
 
 
-class _Registering(Loader):
+class _Registering:
     """Loads a registry as usual, then adds to it."""
 
-    def __init__(self, loader: Loader, add: Callable[[ModuleType], None]) -> None:
+    def __init__(self, loader: "Loader", add: Callable[[ModuleType], None]) -> None:
         self._loader, self._add = loader, add
 
     def __getattr__(self, name: str) -> Any:

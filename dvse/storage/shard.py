@@ -360,11 +360,13 @@ def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
     parts = [np.asarray(v, dtype=dtype) for v in values if v is not None]
     flat = np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
     missing = np.fromiter((v is None for v in values), bool, len(values))
-    return pa.ListArray.from_arrays(
-        array_of(offsets, pa.int32()),
-        array_of(flat, field.type.value_type),
-        type=field.type,
-        mask=array_of(missing, pa.bool_()) if missing.any() else None,
+    # Not `from_arrays`, whose `mask` loads all of pyarrow.compute.
+    is_there = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
+    return pa.ListArray.from_buffers(
+        field.type,
+        len(values),
+        [is_there, pa.py_buffer(offsets)],
+        children=[array_of(flat, field.type.value_type)],
     )
 
 

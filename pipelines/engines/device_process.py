@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from dvse.errors import DvseError, JobError
 from pipelines.engines.child import Child
-from pipelines.engines.messages import Flush, Forget, Key, Pieces, Result, packed
+from pipelines.engines.messages import Flush, Forget, Key, Pieces, Ready, Result, packed
 from pipelines.engines.parcel import Parcel
 from pipelines.engines.window import Assembly, Piece
 from pipelines.steps.step import Step, StepDescription
@@ -74,8 +74,8 @@ class DeviceProcess:
             ) from None
         if isinstance(answer, DvseError):
             raise answer
-        self.description = answer
-        return answer
+        self.description = answer.to_description()
+        return self.description
 
     def send(self, parcel: Parcel, num_chunks: int) -> None:
         """Pass pieces on.
@@ -130,7 +130,7 @@ class DeviceProcess:
 def _serve(connection: Connection, step: Step, device: str, max_chunks: int) -> None:
     try:
         work = step.open(device)
-        answer: Any = work.describe()
+        answer: Any = Ready.of(work.describe())
     except DvseError as error:
         answer = error
     except Exception as error:

@@ -66,9 +66,12 @@ class Engine(ABC):
 
     Attributes:
         is_stopped: asked several times a second; once it says yes, work ends at once.
+        num_expected: the most records that will come, `None` where nobody knows: for a single
+            file one decoder is started.
     """
 
     is_stopped: Callable[[], bool] = staticmethod(lambda: False)
+    num_expected: int | None = None
 
     @abstractmethod
     def open(self, step: Step) -> StepDescription:

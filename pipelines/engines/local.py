@@ -67,7 +67,9 @@ class LocalEngine(Engine):
         """Start every process and wait until the devices are ready."""
         self._step = step
         self._devices = [self._new_device(name) for name in self._device_names]
-        self._workers = [DecodeWorker(niceness=self._niceness) for _ in range(self._num_workers)]
+        most = self._num_workers if self.num_expected is None else max(1, self.num_expected)
+        count = min(self._num_workers, most)
+        self._workers = [DecodeWorker(niceness=self._niceness) for _ in range(count)]
         for device in self._devices:
             while not wait([device.connection], POLL_S):
                 if self.is_stopped():

@@ -8,11 +8,15 @@ in it. A worker has one report on its way at most: the job says `Taken` once a d
 """
 
 import pickle
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+from dvse.chunk import Chunk
+from dvse.items import Item
 from pipelines.engines.engine import Numbered
 from pipelines.sources.record import Failure
+from pipelines.steps.step import ChunkMaker, StepDescription
 
 Key = tuple[int, int]
 """A task's number and an input's: which input a piece or a row is of."""
@@ -44,6 +48,45 @@ class Report:
     num_bytes: int
     is_last: bool
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StillPickled:
+    """The preparer of a step on its way through the job, which loads none of what it needs.
+
+    Who is given it pickled has the preparer itself.
+
+    >>> pickle.loads(pickle.dumps(StillPickled(pickle.dumps("a preparer"))))
+    'a preparer'
+    """
+
+    data: bytes
+
+    def chunks(self, sequence: Sequence[Item]) -> Iterator[Chunk]:
+        """Yield what the preparer yields."""
+        maker: ChunkMaker = pickle.loads(self.data)
+        yield from maker.chunks(sequence)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self.data,)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A device is ready: what the step says of itself, the preparer as bytes."""
+
+    description: dict[str, Any]
+    preparer: bytes
+
+    @classmethod
+    def of(cls, description: StepDescription) -> "Ready":
+        """Return it for a step that is open."""
+        found = {one.name: getattr(description, one.name) for one in fields(description)}
+        return cls(found, pickle.dumps(found.pop("preparer"), pickle.HIGHEST_PROTOCOL))
+
+    def to_description(self) -> StepDescription:
+        """Return the description, its preparer still pickled."""
+        return StepDescription(**self.description, preparer=StillPickled(self.preparer))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from dvse.storage.shard import (
     shard_number,
     write_shard,
 )
-from pipelines.filtering.filters import FilterSet
+from pipelines.filtering.filter_set import FilterSet
 from pipelines.filtering.row_judge import RowJudge
 
 SUMMARY = "filter.json"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipelines.filtering.filters import FilterSet
+from pipelines.filtering.filter_set import FilterSet
 
 
 class FilterWork:

@@ -109,6 +109,7 @@ class BatchJob(ABC):
         Raises:
             EngineStopped: asked to stop meanwhile.
         """
+        engine.num_expected = begun.numbering.num_inputs
         description = self._loaded(engine)
         self._beginning.take_up(begun, description.profile)
         return Work(

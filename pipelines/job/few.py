@@ -41,5 +41,6 @@ def outcomes_of_few(
         ]
         if len(numbered) > most:
             raise ConfigError(f"more than {most} inputs; give --output FILE to caption them all")
+        engine.num_expected = len(numbered)
         engine.open(step)
         return sorted(engine.run(iter(numbered)), key=lambda outcome: outcome.index)

@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -81,9 +79,12 @@ class SourceFile:
             draft.unlink(missing_ok=True)
 
     def _read(self, path: Path, draft: Path) -> str:
+        from urllib.error import URLError
+        from urllib.request import urlopen
+
         digest, size = hashlib.sha256(), 0
         try:
-            with urllib.request.urlopen(self.url, timeout=_TIMEOUT_S) as answer:
+            with urlopen(self.url, timeout=_TIMEOUT_S) as answer:
                 expected = answer.headers.get("Content-Length")
                 with draft.open("wb") as file:
                     while block := answer.read(_BLOCK):
@@ -92,7 +93,7 @@ class SourceFile:
                         file.write(block)
                     file.flush()
                     os.fsync(file.fileno())
-        except (urllib.error.URLError, TimeoutError, ConnectionError, EOFError) as error:
+        except (URLError, TimeoutError, ConnectionError, EOFError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "code", None) or error
             raise BundleNotFoundError(
                 f"{self.url} cannot be downloaded ({reason}); download it yourself and put it at "
