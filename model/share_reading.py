@@ -9,7 +9,6 @@ safetensors' own slices.
 
 import json
 import math
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -41,7 +40,6 @@ _DTYPES = {
 }
 _PIECE = 8 << 20  # bytes that are asked for at once
 _BUFFER = 1 << 20  # a processor's cache holds it until its columns are copied
-_HUGE = 4 << 20  # from so many bytes on memory is asked for in huge pages: faults cost a third
 
 Cut = tuple[int, int]
 
@@ -118,7 +116,7 @@ class StoredPart:
         if len(self._pieces) > 1:
             dim = self._dim
             shape[dim] = sum(cuts[dim][1] - cuts[dim][0] for _, cuts in self._pieces)
-        out = _empty(shape, stored.dtype)
+        out = torch.empty(shape, dtype=stored.dtype)
         place = 0
         for stored, cuts in self._pieces:
             part = out
@@ -220,12 +218,3 @@ def _read(source: _File, start: int, shape: list[int], cuts: list[Cut], out: tor
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
     array: Any = tensor.view(-1).view(torch.uint8).numpy()
     return memoryview(array)
-
-
-def _empty(shape: list[int], dtype: torch.dtype) -> torch.Tensor:
-    size = math.prod(shape) * dtype.itemsize
-    if size < _HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(shape, dtype=dtype)
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype).view(shape)

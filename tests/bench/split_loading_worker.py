@@ -1,5 +1,6 @@
 """Run under torchrun by `bench_model`: seconds until a cold checkpoint is in two processes."""
 
+import gc
 import json
 import os
 import sys
@@ -33,6 +34,8 @@ def main() -> None:
 
 
 def _timed(way: Callable[[], object], files: list[Path]) -> float:
+    gc.collect()  # pages that a model of before still maps would stay in memory
+    dist.barrier()
     if dist.get_rank() == 0:
         for file in files:
             number = os.open(file, os.O_RDONLY)
