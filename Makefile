@@ -25,6 +25,10 @@ $(VENV)/.test: $(VENV)/.base
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,faiss,serve,captions,test]'
 	@touch $@
 
+$(VENV)/.source: $(VENV)/.test tests/transformers_source.sh
+	@sh tests/transformers_source.sh $(BIN)/python $(VENV)/source
+	@touch $@
+
 $(VENV)/.bench: $(VENV)/.test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
@@ -42,7 +46,7 @@ demo: $(VENV)/.base  ## tokenise and caption sample files, write demo/report.htm
 test: $(VENV)/.test  ## run the tests (CPU, offline)
 	@$(BIN)/python -m pytest -q
 
-test-all: $(VENV)/.test  ## run the slow tests too
+test-all: $(VENV)/.source  ## run the slow tests too
 	@$(BIN)/python -m pytest -q -m "not gpu and not network"
 
 readers: $(VENV)/.test  ## install libraries that tests compare with, an environment each; test-all then does

@@ -27,6 +27,7 @@ from transformers.models.glm.modeling_glm import eager_attention_forward
 
 from .configuration_dvse import DvseConfig
 from .plain.attention import PlainAttention, grouped_attention
+from .rotary import RotaryTable
 
 
 class GroupedQueryAttention(PlainAttention):
@@ -36,30 +37,29 @@ class GroupedQueryAttention(PlainAttention):
         super().__init__(config, layer_idx)
         self.attention_dropout = config.attention_dropout
 
-    def attend(
+    def forward(
         self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attention_mask: torch.Tensor | None,
+        hidden_states: torch.Tensor,
+        position_embeddings: RotaryTable,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Any = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the output `[B, T, heads, head_dim]`, and the weights where there are some."""
+        """Do what `PlainAttention.forward` does; vLLM reads in this source where it can step in."""
+        heads = self.heads(hidden_states, position_embeddings, past_key_values)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
-        if attend is sdpa_attention_forward:
-            attend = sdpa_without_repeats
-        return attend(
+        attend = sdpa_without_repeats if attend is sdpa_attention_forward else attend
+        output, weights = attend(
             self,
-            query,
-            key,
-            value,
+            *heads,
             attention_mask,
             dropout=self.attention_dropout if self.training else 0.0,
             scaling=self.scaling,
             **kwargs,
         )
+        return self.o_proj(output.reshape(*hidden_states.shape[:-1], -1)), weights
 
 
 def sdpa_without_repeats(

@@ -22,7 +22,7 @@ class PlainAttention(nn.Module):
     Source: Ainslie et al., *GQA*, 2023; Shazeer, *Fast Transformer Decoding*, 2019 (one head).
 
     Attributes:
-        function: what `attend` calls, `grouped_attention` unless another is set.
+        function: what attends, `grouped_attention` unless another is set.
     """
 
     function: Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
@@ -60,6 +60,16 @@ class PlainAttention(nn.Module):
             `[B, T, hidden_size]`, and the weights `[B, heads, T, S]` where the implementation
             gives them.
         """
+        heads = self.heads(hidden_states, position_embeddings, past_key_values)
+        output, weights = self.function(
+            self, *heads, attention_mask, scaling=self.scaling, **kwargs
+        )
+        return self.o_proj(output.reshape(*hidden_states.shape[:-1], -1)), weights
+
+    def heads(
+        self, hidden_states: torch.Tensor, position_embeddings: RotaryTable, past_key_values: Any
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return rotated queries `[B, heads, T, head_dim]`, and keys and values of all tokens."""
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         query = self.q_proj(hidden_states).view(shape).transpose(1, 2)
         key = self.k_proj(hidden_states).view(shape).transpose(1, 2)
@@ -69,21 +79,7 @@ class PlainAttention(nn.Module):
         query, key = rotate(query, position_embeddings), rotate(key, position_embeddings)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
-        output, weights = self.attend(query, key, value, attention_mask, **kwargs)
-        return self.o_proj(output.reshape(*shape[:-2], -1)), weights
-
-    def attend(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the output `[B, T, heads, head_dim]`, and the weights where there are some."""
-        return self.function(
-            self, query, key, value, attention_mask, scaling=self.scaling, **kwargs
-        )
+        return query, key, value
 
 
 def grouped_attention(

@@ -1,5 +1,8 @@
 """Grouped-query attention against its formula, and against the faults of the article's listing."""
 
+import inspect
+import re
+
 import pytest
 import torch
 
@@ -81,3 +84,10 @@ def test_no_repeats_changes_nothing(make_config, queries, masked):
     with torch.enable_grad():
         theirs, _ = sdpa_attention_forward(layer, q, k, v, mask, scaling=0.3)
     assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_others_find_where_to_step_in():
+    # vLLM reads the source of `forward`: one look-up by this name, and one call of what it gave.
+    source = inspect.getsource(GroupedQueryAttention.forward)
+    assert source.count("attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(") == 1
+    assert len(re.findall(r"\battend\(", source)) == 1

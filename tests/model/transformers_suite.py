@@ -6,12 +6,13 @@ Needs the root of a transformers source tree of the installed version in PYTHONP
 import unittest
 
 import pytest
+import torch
 
-pytest.importorskip("tests.causal_lm_tester")  # without that tree there is nothing to run
+pytest.importorskip("transformers_helpers")  # what the tree leaves out
+pytest.importorskip("tests.test_modeling_common")  # without that tree there is nothing to run
 
 import tests.test_expert_parallel_mixin as expert_parallel
 import tests.test_tensor_parallel_mixin as tensor_parallel
-import torch
 from tests.causal_lm_tester import CausalLMModelTest, CausalLMModelTester
 from tests.test_training_mixin import TrainingTesterMixin
 from transformers.models.auto import modeling_auto
