@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from dvse.audio.published_encoder import (
+    ARCHITECTURES,
+    classes,
+    published_config,
+    published_model,
+    recorded_normalization,
+)
 from dvse.audio.wav2vec2 import Wav2Vec2Encoder, Wav2Vec2Sizes
 from dvse.audio.windows import FrameGrid
-from dvse.errors import BundleNotFoundError, ConfigError
+from dvse.errors import ConfigError
 from dvse.precision import computing_dtype
 
 if TYPE_CHECKING:
@@ -23,8 +30,6 @@ if TYPE_CHECKING:
 
 NormalizeOver: TypeAlias = Literal["window", "recording"]
 
-# Each is a configuration and a model of transformers: `HubertConfig`, `HubertModel`.
-_ARCHITECTURES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
 _WITHOUT_TRANSFORMERS = ("wav2vec2", "hubert")
 
 
@@ -56,9 +61,9 @@ class EncoderConfig:
     normalize_over: NormalizeOver = "window"
 
     def __post_init__(self) -> None:
-        if self.architecture not in _ARCHITECTURES:
+        if self.architecture not in ARCHITECTURES:
             raise ConfigError(
-                f"expected an architecture among {sorted(_ARCHITECTURES)}, received "
+                f"expected an architecture among {sorted(ARCHITECTURES)}, received "
                 f"{self.architecture!r}"
             )
         if isinstance(self.layer, bool) or not isinstance(self.layer, int):
@@ -103,7 +108,7 @@ class EncoderConfig:
         Raises:
             ConfigError: a layer that it does not have, or fields that transformers refuses.
         """
-        config_class, model_class = _classes(self.architecture)
+        config_class, model_class = classes(self.architecture)
         try:
             config = config_class(**self.config)
             # Layers above the cut are never built.
@@ -160,33 +165,16 @@ class AudioEncoder(nn.Module):
 
         Raises:
             BundleNotFoundError: it is not there and cannot be fetched.
+            WeightsFormatError: damaged, not whole, or not finite; or a pickle of other things.
             ConfigError: of another family, or without such a layer.
         """
-        from transformers import AutoConfig
-
         name = str(source)
+        config = published_config(name, revision)
         try:
-            config = AutoConfig.from_pretrained(name, revision=revision)
-        except Exception as error:  # missing folders, network and repository errors of many kinds
-            raise BundleNotFoundError(
-                f"{name}: expected a directory with a transformers model, or a Hub name; "
-                f"{' '.join(str(error).split())[:200]}"
-            ) from error
-        if config.model_type not in _ARCHITECTURES:
-            raise ConfigError(
-                f"{name}: expected a model among {sorted(_ARCHITECTURES)}, received "
-                f"{config.model_type!r}"
-            )
-        _check_layer(layer, config.num_hidden_layers)
-        _, model_class = _classes(config.model_type)
-        try:
-            model = model_class.from_pretrained(
-                name, revision=revision or "main", dtype=torch.float32
-            )
-        except Exception as error:
-            raise BundleNotFoundError(
-                f"{name}: its weights cannot be loaded; {' '.join(str(error).split())[:200]}"
-            ) from error
+            _check_layer(layer, config.num_hidden_layers)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
+        model = published_model(name, config, revision)
         if normalize is None:
             normalize = bool(recorded_normalization(name, revision))
         return cls.of(
@@ -250,13 +238,6 @@ class AudioEncoder(nn.Module):
         return self.model(samples.to(computing_dtype(self.model))).last_hidden_state.float()
 
 
-def _classes(architecture: str) -> tuple[Any, Any]:
-    import transformers
-
-    name = _ARCHITECTURES[architecture]
-    return getattr(transformers, f"{name}Config"), getattr(transformers, f"{name}Model")
-
-
 def _check_layer(layer: int, depth: int) -> None:
     if not 0 <= layer <= depth:
         raise ConfigError(f"expected a layer of 0..{depth}, received {layer}")
@@ -272,14 +253,3 @@ def _cut(model: Any, layer: int, depth: int, *, final_norm: bool) -> Any:
     # Only training masks features; the vector has no part in encoding and is often not published.
     model.masked_spec_embed = None
     return model
-
-
-def recorded_normalization(name: str, revision: str | None = None) -> bool | None:
-    """Return `do_normalize` of a published encoder's feature extractor, `None` without one."""
-    from transformers import FeatureExtractionMixin
-
-    try:
-        settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(name, revision=revision)
-    except OSError:
-        return None
-    return bool(settings.get("do_normalize", False))

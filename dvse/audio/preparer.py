@@ -19,6 +19,8 @@ from dvse.errors import ConfigError, DecodeError, InputError, ItemTypeError, Too
 from dvse.items import Audio, Item
 from dvse.media_tokenizer import Preparer
 
+_MOST_PADDED = 1 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class AudioPreparer(Preparer):
@@ -57,14 +59,14 @@ class AudioPreparer(Preparer):
     resampler: Resampler = "torchaudio"
 
     def __post_init__(self) -> None:
-        if not 1_000 <= self.sample_rate_hz <= 200_000 or not self.max_duration_s > 0:
-            raise ConfigError(
-                f"expected a sample_rate_hz of 1000..200000 and a max_duration_s above 0, received "
-                f"{self.sample_rate_hz} and {self.max_duration_s}"
-            )
+        check_rate(self.sample_rate_hz)
+        if not self.max_duration_s > 0:
+            raise ConfigError(f"expected a max_duration_s above 0, received {self.max_duration_s}")
         whole = isinstance(self.pad_samples, int) and not isinstance(self.pad_samples, bool)
-        if not whole or self.pad_samples < 0:
-            raise ConfigError(f"expected pad_samples of at least 0, received {self.pad_samples!r}")
+        if not whole or not 0 <= self.pad_samples <= _MOST_PADDED:
+            raise ConfigError(
+                f"expected pad_samples of 0..{_MOST_PADDED}, received {self.pad_samples!r}"
+            )
 
     def prepare(self, item: Item, *, part: int = 0) -> Iterator[Chunk]:
         """Yield a chunk for each window, holding about a window and a hop in memory.
@@ -134,6 +136,16 @@ class AudioPreparer(Preparer):
         if window.stands_for is not None:
             return window.stands_for
         return (window.keep[1] - window.keep[0]) * self.grid.stride
+
+
+def check_rate(sample_rate_hz: float) -> None:
+    """Check the rate that an encoder hears.
+
+    Raises:
+        ConfigError: none that an encoder has.
+    """
+    if not 1_000 <= sample_rate_hz <= 200_000:
+        raise ConfigError(f"expected a sample_rate_hz of 1000..200000, received {sample_rate_hz}")
 
 
 def _scaled(blocks: Iterable[np.ndarray], scale: RecordingScale, name: str) -> Iterator[np.ndarray]:

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     units = parser.add_argument_group("what decides units (each goes before the convention)")
     units.add_argument(
         "--convention",
-        choices=["fairseq", "textlesslib", "transformers", "slamkit"],
+        choices=["fairseq", "textlesslib", "seamless", "transformers", "slamkit"],
         help="the code whose units these are",
     )
     units.add_argument("--normalize", type=yes_or_no, metavar="yes|no", help="scale the input")

@@ -2,8 +2,8 @@
 
 | file | written by |
 |---|---|
-| joblib dump (`km.bin`, `.pt`, `.mdl`, …) | fairseq, textlesslib, SpeechBrain, ESPnet |
-| `.npy` | seamless_communication, NumPy |
+| joblib dump or pickle (`km.bin`, `.pt`, `.mdl`, …) | fairseq, textlesslib, SpeechBrain, ESPnet |
+| `.npy`, `.npz` with one matrix | seamless_communication, NumPy |
 | `.safetensors` | DVSE's own codebooks, anybody |
 | a torch file with one matrix | `torch.save` of a tensor or a dictionary; tensors only |
 | a faiss index | mHuBERT-147, TextlessNLP |
@@ -11,16 +11,23 @@
 Which it is, is told by the content; the name says nothing.
 """
 
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dvse.errors import BundleNotFoundError, MissingExtraError, WeightsFormatError
+from dvse.errors import BundleNotFoundError, UnsafeFileError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
+from pipelines.importing.faiss_centroids import FAISS_MAGICS, read_faiss
 from pipelines.importing.joblib_dump import read_joblib_kmeans
 
+_LARGEST = 1e15
+"""The square of 1,000 times as much is still far from the end of float32."""
 _TORCH_BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """A pickled number, with which torch files began before they were zip archives."""
 
@@ -61,6 +68,11 @@ def read_centroids(path: Path) -> Centroids:
         single = np.array(vectors, dtype=np.float32, order="C")
     if not np.isfinite(single).all():
         raise WeightsFormatError(f"{path}: expected finite centroids, received NaN or infinity")
+    if (largest := np.abs(single).max()) > _LARGEST:
+        raise WeightsFormatError(
+            f"{path}: expected centroids of up to {_LARGEST:g}, received {largest:.3g}, whose "
+            "distances no float32 holds"
+        )
     return Centroids(
         vectors=single,
         provenance={
@@ -80,9 +92,11 @@ def _read(path: Path) -> tuple[str, np.ndarray, dict[str, Any]]:
         return "npy", _read_npy(path), {}
     if start[8:9] == b"{":
         return "safetensors", *_read_safetensors(path)
-    if start[:4] in (b"IxF2", b"IxFI", b"IxFl", b"IwFl", b"IHNf", b"IxPT", b"IvFl", b"IwPQ"):
-        return "faiss index", _read_faiss(path), {}
+    if start[:4] in FAISS_MAGICS:
+        return "faiss index", read_faiss(path), {}
     if start.startswith((b"PK\x03\x04", _TORCH_BEFORE_1_6)):
+        if zipfile.is_zipfile(path) and _is_npz(path):
+            return "npz", *_read_npz(path)
         return "torch file", *_read_torch(path)
     dumped = read_joblib_kmeans(path)
     return (
@@ -92,48 +106,80 @@ def _read(path: Path) -> tuple[str, np.ndarray, dict[str, Any]]:
     )
 
 
+def _is_npz(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
 def _read_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False, mmap_mode="r")
     except Exception as error:  # NumPy parses its header as Python does, with every error of that
-        raise WeightsFormatError(
-            f"{path}: expected an array of numbers; {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise WeightsFormatError(f"{path}: expected an array of numbers; {_said(error)}") from error
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # of the archive and of each array in it
+        raise WeightsFormatError(f"{path}: expected arrays of numbers; {_said(error)}") from error
+    name, matrix = _only_matrix(path, found)
+    return matrix, {"array": name}
 
 
 def _read_safetensors(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="np") as file:
-            names = list(file.keys())
-            matrices = {name: file.get_tensor(name) for name in names}
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except (SafetensorError, TypeError) as error:
         raise WeightsFormatError(f"{path}: expected a safetensors file; {error}") from error
-    name, matrix = _only_matrix(path, matrices)
+    name, matrix = _only_matrix(path, _arrays(tensors))
     about = {"tensor": name}
-    return matrix, about | ({"metric": metadata["metric"]} if "metric" in metadata else {})
+    if "metric" not in metadata:
+        return matrix, about
+    if metadata["metric"] not in ("euclidean", "cosine"):
+        raise WeightsFormatError(
+            f"{path}: expected metric 'euclidean' or 'cosine', received {metadata['metric']!r}"
+        )
+    return matrix, about | {"metric": metadata["metric"]}
 
 
 def _read_torch(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch refuses other objects, and damage, in many ways
+        with warnings.catch_warnings(action="ignore"):  # of sparse tensors, which are left out
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnsafeFileError(
+            f"{path}: expected a torch file of tensors alone, received one that names something "
+            "else, which was not run; ask its author for a .npy or safetensors file"
+        ) from error
+    except Exception as error:  # torch refuses damage in many ways
         raise WeightsFormatError(
-            f"{path}: expected a torch file of tensors alone, which is opened without running it; "
-            f"{' '.join(str(error).split())[:120]}"
+            f"{path}: expected a torch file of tensors, whole; {_said(error)}"
         ) from error
     tensors = content if isinstance(content, dict) else {"": content}
-    found = {
-        str(name): value.float().numpy()
-        for name, value in tensors.items()
-        if isinstance(value, torch.Tensor)
-    }
-    name, matrix = _only_matrix(path, found)
+    name, matrix = _only_matrix(path, _arrays(tensors))
     return matrix, {"tensor": name}
+
+
+def _arrays(tensors: Mapping[Any, Any]) -> dict[str, np.ndarray]:
+    """Those that are plain matrices of floating-point numbers, 16 bits as 32; no others."""
+    import torch
+
+    found = {}
+    for name, value in tensors.items():
+        is_plain = isinstance(value, torch.Tensor) and value.layout == torch.strided
+        if is_plain and value.device.type == "cpu" and value.is_floating_point():
+            value = value.detach()
+            found[str(name)] = (value if value.dtype == torch.float64 else value.float()).numpy()
+    return found
 
 
 def _only_matrix(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
@@ -153,21 +199,5 @@ def _only_matrix(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, np.nda
     return next(iter(matrices.items()))
 
 
-def _read_faiss(path: Path) -> np.ndarray:
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path}: a faiss index needs faiss; pip install 'dvse[faiss]'"
-        ) from error
-    try:
-        index = faiss.read_index(str(path))
-        # An inverted file keeps its centroids in the index that finds the list.
-        holder = index.quantizer if hasattr(index, "quantizer") and index.ntotal == 0 else index
-        holder = faiss.downcast_index(holder)
-        return holder.reconstruct_n(0, holder.ntotal)
-    except Exception as error:  # faiss raises its own RuntimeError subclasses
-        raise WeightsFormatError(
-            f"{path}: expected a faiss index that holds its vectors; "
-            f"{' '.join(str(error).split())[-120:]}"
-        ) from error
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

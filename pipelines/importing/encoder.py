@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dvse.errors import ConfigError, WeightsFormatError
@@ -157,7 +158,7 @@ def _config_of(
     except KeyError as error:
         raise WeightsFormatError(f"{source}: tensor {error} is missing") from error
     num_heads = facts.num_heads
-    if num_heads is None and hidden > _WIDEST_OF_64:
+    if num_heads is None and (hidden > _WIDEST_OF_64 or hidden % 64):
         raise ConfigError(
             f"{source}: the checkpoint does not say how many attention heads its {hidden} channels "
             "have; say --num-heads N (XLS-R of 1 and 2 billion parameters: 16)"
@@ -254,4 +255,7 @@ def _filled(source: Path, config: Mapping[str, Any], tensors: Mapping[str, Tenso
         raise WeightsFormatError(
             f"{source}: tensors of another shape; {' '.join(str(error).split())[:200]}"
         ) from error
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsFormatError(f"{source}: tensor {name!r} holds NaN or infinity")
     return model.float()

@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
-from dvse.audio.encoder import AudioEncoder, NormalizeOver, recorded_normalization
+from dvse.audio.encoder import AudioEncoder, NormalizeOver
 from dvse.audio.hub_weights import HubWeights, weights_sha256
+from dvse.audio.preparer import check_rate
+from dvse.audio.published_encoder import published_config, recorded_normalization
 from dvse.audio.resampling import RESAMPLER
 from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.tokenizer import AudioTokenizer
@@ -23,6 +25,9 @@ from dvse.storage.part import Part
 from pipelines.importing.centroids import Centroids, read_centroids
 from pipelines.importing.encoder import EncoderFacts, import_encoder
 from pipelines.importing.new_folder import new_folder
+
+MAX_CHUNK_S = 1_000_000
+"""Eleven days: a recording that no encoder sees at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,10 @@ class UnitSettings:
     pad_samples: int | None = None
     chunk_s: float | None = None
     merge_repeats: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.chunk_s is not None and not 0 < self.chunk_s <= MAX_CHUNK_S:
+            raise ConfigError(f"expected a chunk_s of 0 to {MAX_CHUNK_S}, received {self.chunk_s}")
 
 
 _PUBLISHED = UnitSettings(
@@ -100,6 +109,7 @@ def import_units(
         TrainingError: the disk is full.
     """
     said = _merged(settings or UnitSettings(), convention)
+    check_rate(sample_rate_hz)
     with new_folder(output, "the part") as folder:
         book = read_centroids(Path(centroids))
         source, name = encoder, str(encoder)
@@ -174,12 +184,14 @@ def _settled(
     source: str | Path, said: UnitSettings, *, where: str, layer: int, revision: str | None
 ) -> UnitSettings:
     """Take from the encoder's own files what they say; refuse what stays open."""
+    config = published_config(str(source), revision)
     if said.normalize is None:
         said = replace(said, normalize=recorded_normalization(str(source), revision))
     if said.normalize is False:  # nothing is scaled, so it does not matter how
         floor, over = said.variance_floor or 1e-7, said.normalize_over or "window"
         said = replace(said, variance_floor=floor, normalize_over=over)
-    if said.final_norm is None and not _has_final_norm(source, layer, revision):
+    has_final_norm = config.do_stable_layer_norm and layer == config.num_hidden_layers
+    if said.final_norm is None and not has_final_norm:
         said = replace(said, final_norm=True)  # there is none to leave out
     options = {
         "normalize": "--normalize yes|no",
@@ -196,19 +208,6 @@ def _settled(
             f"or --convention {'|'.join(CONVENTIONS)}, which says all but --normalize"
         )
     return said
-
-
-def _has_final_norm(source: str | Path, layer: int, revision: str | None) -> bool:
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(str(source), revision=revision)
-    except Exception:  # loading the encoder will say what is wrong
-        return False
-    return bool(
-        getattr(config, "do_stable_layer_norm", False)
-        and layer == getattr(config, "num_hidden_layers", None)
-    )
 
 
 def _tokenizer(
@@ -237,6 +236,12 @@ def _tokenizer(
             f"{book.provenance['file']}: expected centroids of {encoder.dim} channels, as layer "
             f"{layer} has them, received {book.vectors.shape[1]}"
         )
+    chunk_samples = round(said.chunk_s * sample_rate_hz)
+    if chunk_samples < encoder.grid.reach:
+        raise ConfigError(
+            f"expected a chunk_s of at least {encoder.grid.reach / sample_rate_hz:g}, one frame, "
+            f"received {said.chunk_s:g}"
+        )
     hub_weights = None
     if not Path(source).is_dir():
         hub_weights = HubWeights(
@@ -247,7 +252,7 @@ def _tokenizer(
         encoder=encoder,
         codebook=Codebook(torch.from_numpy(book.vectors)[None], **options),
         sample_rate_hz=sample_rate_hz,
-        windowing=SampleChunks(chunk_samples=round(said.chunk_s * sample_rate_hz)),
+        windowing=SampleChunks(chunk_samples=chunk_samples),
         merge_repeats=bool(said.merge_repeats),
         pad_samples=said.pad_samples or 0,
         hub_weights=hub_weights,
