@@ -17,6 +17,7 @@ from dvse.special_tokens import GRID_TOKENS, NAMED_TOKENS
 from dvse.text.tokenizer import TextTokenizer, check_lossless, check_text_ids, check_unicode
 
 _FILE = "tokenizer.json"
+_MOST_IDS = 1 << 24  # sixty times the largest published; each is a row of an embedding
 _OUR_NAMES = {*NAMED_TOKENS, *GRID_TOKENS}
 
 
@@ -39,7 +40,8 @@ class HuggingFaceText(TextTokenizer):
 
     *Deviations* from what the file asks for: special tokens are never read out of text (nor are
     tokens that DVSE uses as specials, such as `<think>`), nothing is added around a text, and
-    NFC normalisation is left out, for it changes characters.
+    NFC normalisation is left out, for it changes characters; so is dropout of merges, which would
+    give a text other ids each time.
 
     Args:
         document: the text of a `tokenizer.json`.
@@ -58,6 +60,8 @@ class HuggingFaceText(TextTokenizer):
             if (parsed.get("normalizer") or {}).get("type") == "NFC":
                 parsed["normalizer"] = None
             parsed["truncation"] = parsed["padding"] = None
+            if "dropout" in (parsed.get("model") or {}):
+                parsed["model"]["dropout"] = None
             self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(parsed))
             self._tokenizer.encode_special_tokens = True
             self.special_tokens = {t["content"]: t["id"] for t in added if t["special"]}
@@ -68,6 +72,10 @@ class HuggingFaceText(TextTokenizer):
                 f"{_FILE}: expected a Hugging Face tokenizer; {error}"
             ) from None
         self.size = max(self._tokenizer.get_vocab().values(), default=-1) + 1
+        if self.size > _MOST_IDS:
+            raise BundleFormatError(
+                f"{_FILE}: expected ids below {_MOST_IDS:,}, received {self.size - 1:,}"
+            )
         check_lossless(self, _FILE)
 
     @classmethod

@@ -195,3 +195,20 @@ def test_bytes_of_a_tokenizer_with_byte_fallback():
     assert [model.piece_bytes(i) for i in model.encode("a 猫").tolist()] == [
         *(b"a", b" ", b"\xe7", b"\x8c", b"\xab")
     ]
+
+
+def test_dropped_merges_are_not_taken_over(glm_document, model):
+    """A file may say that merges are left out by chance, as in training; ids would differ then."""
+    document = json.loads(glm_document)
+    document["model"]["dropout"] = 0.9
+    text = "the same words, the same ids " * 20
+    library = tokenizers.Tokenizer.from_str(json.dumps(document))
+    assert library.encode(text).ids != library.encode(text).ids
+    assert (HuggingFaceText(json.dumps(document)).encode(text) == model.encode(text)).all()
+
+
+def test_an_id_that_no_embedding_has_a_row_for(glm_document):
+    document = json.loads(glm_document)
+    document["model"]["vocab"]["far away"] = 2**31
+    with pytest.raises(BundleFormatError, match="ids below 16,777,216, received 2,147,483,648"):
+        HuggingFaceText(json.dumps(document))
