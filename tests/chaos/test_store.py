@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,9 +17,14 @@ import pytest
 from fake_step import FakeStep
 from s3_server import KEY, SECRET, make_bucket, running
 
+from dvse.remote import object_store
+from dvse.remote.patience import Patience
+from dvse.remote.remote_path import location
 from pipelines.engines.inline import InlineEngine
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
+from pipelines.job.part_job import PartJob
+from pipelines.job.store_occupation import StoreOccupation
 
 SUPPORT = Path(__file__).parents[1] / "pipelines" / "support"
 ROOT = Path(__file__).parents[2]
@@ -185,6 +191,42 @@ def test_parts_at_once_while_the_network_fails_and_one_is_killed(tmp_path, bucke
     printed = [part.communicate(timeout=200)[0] for part in (parts[0], parts[2])]
     assert [parts[0].returncode, parts[2].returncode] == [0, 0], printed
     bucket.s3.faults.share = 0.0
+    finish(folder, bucket)
+    assert bucket.state() == clean(folder, tmp_path / "clean")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", [("lost",), ("lost", "503", "500", "cut")])
+def test_parts_of_which_one_never_comes_while_every_third_request_fails(
+    tmp_path, bucket, monkeypatch, kinds
+):
+    """Plans, claims, signs of life, markers: of each the answer is lost now and then."""
+    folder = make_folder(tmp_path / "in", 60)
+    for name, value in bucket.s3.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(StoreOccupation, "beat_s", 1.0)
+    monkeypatch.setattr(object_store, "PATIENCE", Patience(pauses_s=(0.05,) * 9))
+    bucket.s3.faults.share, bucket.s3.faults.rng = 0.35, random.Random(len(kinds))
+    monkeypatch.setattr(bucket.s3.faults, "kinds", kinds)
+    left = {}
+
+    def do(number):
+        config = JobConfig(
+            inputs=[str(folder)],
+            output=location(bucket.output),
+            shard_size=8,
+            part=f"{number}/3",
+            take_over_s=3.0,
+        )
+        left[number] = PartJob(config, FakeStep(), InlineEngine()).run().num_missing
+
+    threads = [threading.Thread(target=do, args=(number,)) for number in (3, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    bucket.s3.faults.share = 0.0
+    assert left == {1: 0, 3: 0} and len(bucket.s3.faults.happened) > 50
     finish(folder, bucket)
     assert bucket.state() == clean(folder, tmp_path / "clean")
 
