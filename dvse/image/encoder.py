@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.image.conv import ConvStem
 from dvse.image.encoder_contract import PictureEncoder
+from dvse.image.placement import check_scaling
 from dvse.image.pooled_stem import PooledStem
 from dvse.image.rotary_vit import RotaryViT, rotary_vit
 from dvse.storage.weights import read_tensors
@@ -56,8 +57,7 @@ class EncoderConfig:
             raise ConfigError(f"expected a stem_top of at least 0, received {self.stem_top!r}")
         if self.stem_top and not self.stem_widths:
             raise ConfigError("expected stem_widths with stem_top; there is no stem without them")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ConfigError("expected three means and three positive standard deviations")
+        check_scaling(self.mean, self.std)
 
 
 class ImageEncoder(PictureEncoder):

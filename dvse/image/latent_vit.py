@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dvse.errors import ConfigError
 from dvse.image.encoder_contract import PictureEncoder
-from dvse.image.placement import check_positive
+from dvse.image.placement import check_positive, check_scaling
 
 _NORM: Any = partial(nn.LayerNorm, eps=1e-5)  # torch's default, which the published code uses
 
@@ -57,8 +57,7 @@ class LatentViTConfig:
             )
         if not isinstance(self.is_legacy, bool):
             raise ConfigError(f"expected is_legacy as true or false, received {self.is_legacy!r}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ConfigError("expected three means and three positive standard deviations")
+        check_scaling(self.mean, self.std)
 
 
 def latent_blocks(width: int, *, depth: int, num_heads: int) -> nn.Sequential:

@@ -1,11 +1,14 @@
 """How one picture is brought to the size that is cut into patches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dvse.errors import ConfigError
 
 Resample = Literal["bilinear", "bicubic", "lanczos"]
+_FARTHEST = 1000
+"""Pixels are 0 … 1, or 0 … 255 where somebody says means of those."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,17 @@ def check_positive(**values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"expected a positive integer {name}, received {value!r}")
+
+
+def check_scaling(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise `ConfigError` unless these scale pixels: a number each for three colours."""
+    numbers = [*mean, *std]
+    are_numbers = all(isinstance(n, int | float) and abs(n) <= _FARTHEST for n in numbers)
+    if len(mean) != 3 or len(std) != 3 or not are_numbers or min(std) <= 0:
+        raise ConfigError(
+            "expected three means and three positive standard deviations, none beyond "
+            f"{_FARTHEST}, received {list(mean)} and {list(std)}"
+        )
 
 
 def check_resample(resample: Any) -> None:

@@ -11,6 +11,8 @@ from dvse.errors import ConfigError, TooLargeError
 from dvse.image.placement import Placement, Resample, check_positive, check_resample
 from dvse.special_tokens import MAX_GRID_SIDE
 
+_LARGEST_RESIZE = 1 << 14
+
 
 @dataclass(frozen=True, kw_only=True)
 class CropGeometry:
@@ -37,6 +39,10 @@ class CropGeometry:
     def __post_init__(self) -> None:
         check_positive(resize=self.resize, size=self.size, patch_size=self.patch_size)
         check_resample(self.resample)
+        if self.resize > _LARGEST_RESIZE:
+            raise ConfigError(
+                f"expected a resize of at most {_LARGEST_RESIZE} pixels, received {self.resize}"
+            )
         if self.size % self.patch_size or self.size > self.resize:
             raise ConfigError(
                 f"expected a size of at most {self.resize} that {self.patch_size} divides, "

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from dvse.errors import ConfigError
 from dvse.image.encoder_contract import PictureEncoder
+from dvse.image.placement import check_scaling
 
 ARCHITECTURES = ("chameleon", "emu3", "janus")
 _ALONG_TIME = (3, 1, 1), (1, 1, 1)  # kernel and stride of a convolution over frames
@@ -44,8 +45,7 @@ class VqConfig:
                 f"expected a VQ model among {ARCHITECTURES} and its config, received "
                 f"{self.architecture!r}"
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ConfigError("expected three means and three positive standard deviations")
+        check_scaling(self.mean, self.std)
 
     def made(self) -> Any:
         """Return transformers' configuration.

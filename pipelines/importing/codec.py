@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dvse.audio.codec import ARCHITECTURES, Codec, CodecConfig, classes
 from dvse.audio.codec_tokenizer import CodecTokenizer
 from dvse.audio.resampling import RESAMPLER
+from dvse.audio.whole_model import whole_model
 from dvse.errors import BundleNotFoundError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.part import Part
@@ -102,21 +101,11 @@ def _codec(source: Path, config: Mapping[str, Any], choices: CodecChoices) -> Co
     architecture = config["model_type"]
     _, model_class = classes(architecture)
     try:
-        model, info = model_class.from_pretrained(
-            source, local_files_only=True, output_loading_info=True, dtype=torch.float32
-        )
-    except Exception as error:  # damaged files, pickles and other shapes, of many kinds
+        model = whole_model(model_class, str(source), local_files_only=True)
+    except BundleNotFoundError as error:  # the file is there, so it is damaged
         raise WeightsFormatError(
-            f"{source}: expected the weights of {architecture}, tensors alone and whole; "
-            f"{' '.join(str(error).split())[:200]}"
+            f"{source}: expected the weights of {architecture}, whole; {error}"
         ) from error
-    if wrong := sorted(info["missing_keys"]):
-        raise WeightsFormatError(
-            f"{source}: {len(wrong)} tensors are missing, such as {wrong[0]!r}; is the file whole?"
-        )
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise WeightsFormatError(f"{source}: tensor {name!r} holds NaN or infinity")
     fields = {n: v for n, v in config.items() if n not in _OF_THE_LIBRARY}
     described = CodecConfig(
         architecture=architecture,

@@ -1,5 +1,6 @@
 """What the files of a codec leave open, and what of it has been said."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ class CodecChoices:
     loudness: Loudness | None = None
 
     def __post_init__(self) -> None:
+        if self.chunk_s is not None and not 0 < self.chunk_s < math.inf:
+            raise ConfigError(f"expected a chunk_s above 0, received {self.chunk_s}")
         for name, kind in (("last_chunk", LastChunk), ("loudness", Loudness)):
             said, known = getattr(self, name), get_args(kind)
             if said not in (None, *known):

@@ -116,7 +116,7 @@ QUERY = "encoder.layers.0.attention.q_proj.weight"
     ("change", "sentence"),
     [
         (_without(QUERY), f"1 tensors are missing, such as '{QUERY}'"),
-        (_with(QUERY, torch.zeros(3, 3)), "1 tensors have another shape than its config.json says"),
+        (_with(QUERY, torch.zeros(3, 3)), f"says [12, 12] of tensor '{QUERY}', received [3, 3]"),
         (_with(QUERY, torch.full((12, 12), torch.nan)), f"tensor '{QUERY}' holds NaN or infinity"),
         (_with("more", Runs()), "a pickle that names something else, which was not run"),
     ],

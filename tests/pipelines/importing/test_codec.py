@@ -9,7 +9,13 @@ import torch
 from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiConfig, MimiModel
 
 from dvse.audio.loading import load_audio_tokenizer
-from dvse.errors import BundleNotFoundError, ConfigError, IdRangeError, WeightsFormatError
+from dvse.errors import (
+    BundleNotFoundError,
+    ConfigError,
+    IdRangeError,
+    UnsafeFileError,
+    WeightsFormatError,
+)
 from dvse.items import Audio
 from dvse.storage.part import Part
 from pipelines.cli import main
@@ -266,7 +272,7 @@ def test_bad_sources(models, folders, tmp_path):
         importing(bad)
     data = (folders["dac"] / "model.safetensors").read_bytes()
     (bad / "model.safetensors").write_bytes(data[:4000])
-    with pytest.raises(WeightsFormatError, match="tensors alone and whole"):
+    with pytest.raises(WeightsFormatError, match="weights of dac, whole"):
         importing(bad)
     (bad / "model.safetensors").write_bytes(data)
     (bad / "config.json").write_text("{")
@@ -274,6 +280,24 @@ def test_bad_sources(models, folders, tmp_path):
         importing(bad)
     (bad / "config.json").write_text(json.dumps({"model_type": "bark"}))
     with pytest.raises(WeightsFormatError, match="codec among mimi, dac, encodec"):
+        importing(bad)
+    for seconds in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="expected a chunk_s above 0"):
+            import_codec(folders["dac"], tmp_path / "part", num_levels=3, chunk_s=seconds)
+    tensors = dict(models["dac"].state_dict())
+    name = "decoder.conv1.bias"
+    (bad / "config.json").write_text(config)
+    (bad / "model.safetensors").unlink()
+    for value, message in (
+        (None, f"such as '{name}'; is it whole"),
+        (torch.zeros(3), rf"says \[32\] of tensor '{name}', received \[3\]"),
+    ):
+        others = {n: t for n, t in tensors.items() if n != name}
+        torch.save(others | ({} if value is None else {name: value}), bad / "pytorch_model.bin")
+        with pytest.raises(WeightsFormatError, match=message):
+            importing(bad)
+    torch.save({"x": print}, bad / "pytorch_model.bin")
+    with pytest.raises(UnsafeFileError, match="which was not run"):
         importing(bad)
     model = DacModel(models["dac"].config)
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Codes and pictures of the VQ models that transformers ships against its own classes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -269,3 +270,20 @@ def test_chameleons_scale_is_read_from_its_processor(models, tmp_path):
     assert torch.allclose(tokenizer.encoder.normalize(pixels)[0, 0, :, 0], wanted, atol=1e-6)
     assert part.spec["decoder"] is None
     assert part.spec["geometry"]["resample"] == "lanczos"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mean": (float("nan"), 0, 0)}, "three means"),
+        ({"mean": (1e30, 0, 0)}, "none beyond 1000"),
+        ({"std": (float("inf"), 1, 1)}, "three positive standard deviations"),
+        ({"std": (0, 1, 1)}, "three positive standard deviations"),
+        ({"resize": 99_999_999}, "a resize of at most 16384 pixels"),
+    ],
+)
+def test_scales_and_sizes_that_no_picture_has(models, tmp_path, change, message):
+    models["janus"].save_pretrained(tmp_path / "model")
+    with pytest.raises(ConfigError, match=message):
+        import_image(tmp_path / "model", tmp_path / "part", settings=replace(SQUARE, **change))
+    assert not (tmp_path / "part").exists()
