@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _WEB = ("http", "https")
 _SECRETS = re.compile(
     r"x-(amz|goog)-(signature|credential|security-token)|(.*[-_])?sig(nature)?|awsaccesskeyid|"
-    r".*token|(.*[-_])?(api|access|secret|pair)?[-_]?key([-_]id)?|.*secret|.*credentials?|jwt|"
+    r".*token|(.*[-_])?(api|access|secret)?[-_]?key([-_]id)?|.*secret|.*credentials?|jwt|"
     r"(.*[-_])?(pass(word|wd)?|pwd|auth(orization)?)",
     re.IGNORECASE,
 )

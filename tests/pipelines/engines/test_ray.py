@@ -112,3 +112,23 @@ def test_no_cluster_and_no_gpu_are_said_at_once(cluster, pictures, tmp_path):
         run(pictures, tmp_path / "out", engine(cluster, device="cuda"))
     with pytest.raises(JobError, match="--ray-address"):
         run(pictures, tmp_path / "out", RayEngine(address="127.0.0.1:1"))
+
+
+def test_captions_and_tokens_of_the_shipped_model_are_those_of_one_machine(cluster, tmp_path):
+    """Both commands, from files to what lies in the output."""
+    from pipelines.cli import main
+    from pipelines.tiny.samples.making import make_samples
+
+    make_samples(tmp_path / "in")
+    same = ["--threads", "1", "--shard-size", "3", "--quiet"]
+    there = ["--engine", "ray", "--ray-address", cluster.address, "--workers", "1"]
+    for command, name in (("caption", "captions.jsonl"), ("tokenize", "tokens")):
+        found = []
+        for place, more in (("here", ["--workers", "1"]), ("there", there)):
+            output = tmp_path / place / name
+            output.parent.mkdir(exist_ok=True)
+            words = [command, str(tmp_path / "in"), "--output", str(output)]
+            assert main([*words, *same, *more]) == 0
+            files = [output] if output.is_file() else sorted(output.glob("*.parquet"))
+            found.append({path.name: path.read_bytes() for path in files})
+        assert found[0] == found[1] and all(found[0].values())

@@ -5,6 +5,7 @@ import logging
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from dvse.errors import (
 )
 from dvse.items import Audio
 from dvse.numerics import use_threads
+from pipelines.cli import main
 from pipelines.codebooks.clustering import Clustering
 from pipelines.codebooks.kmeans import KMeansSettings
 from pipelines.engines.engine import Engine, Outcome
@@ -219,6 +221,18 @@ def test_settings_of_a_cluster_need_one():
             FeaturePlace(**wrong)
     with pytest.raises(ConfigError, match="expected at least 1"):
         FeaturePlace(engine_name="ray", num_workers=0)
+
+
+def test_a_small_encoder_of_its_own_and_several_processes_need_no_cluster(
+    recipe, tmp_path, capsys, monkeypatch
+):
+    words = ["train", "audio", "--data", str(recipe.data[0]), "--output", str(tmp_path / "out")]
+    assert main([*words, "--engine", "ray"]) == 2
+    assert "--engine needs an --encoder" in capsys.readouterr().err
+    monkeypatch.setattr(units, "Processes", lambda: SimpleNamespace(count=2, rank=0))
+    with pytest.raises(ConfigError, match="expected one process, which the cluster works for"):
+        train_units(replace(recipe, place=FeaturePlace(engine_name="ray")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
