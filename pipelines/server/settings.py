@@ -31,6 +31,7 @@ ENDPOINTS = (
     "GET /docs",
 )
 AUTO = "auto"
+_BESIDE_OTHERS_GIB = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +45,9 @@ class BatchingLimits:
     max_concurrency: int = setting(32, "answers generated at once")
     max_queue: int = setting(128, "requests that may wait beside them; more are told to come back")
     cache_gib: str | float = setting(
-        1.0,
+        AUTO,
         "memory for keys and values, a process; auto: what weights leave free, up to what so many "
-        "answers of the whole context take",
+        "answers of the whole context take; with --also-model auto is 1",
         metavar="GIB",
     )
 
@@ -245,6 +246,9 @@ class ServerSettings:
         names = [*self.served_names, *(config.name for config in self.others)]
         if len(set(names)) < len(names):
             raise ConfigError(f"expected models of different names, received {', '.join(names)}")
+        if self.other_models and self.limits.cache_gib == AUTO:  # the first would take it all
+            limits = replace(self.limits, cache_gib=_BESIDE_OTHERS_GIB)
+            object.__setattr__(self, "loading", replace(self.loading, limits=limits))
         if self.others and (self.loading.tensor_parallel > 1 or self.engine == "ray"):
             raise ConfigError("--also-model: several models are served by one process alone")
 

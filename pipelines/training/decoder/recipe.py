@@ -59,7 +59,7 @@ class DecoderTraining:
         False, "compute activations again in the backward pass: less memory, a third more time"
     )
     optimizer: str = setting(
-        "adamw_torch_fused", "as transformers names them; adamw_bnb_8bit where bitsandbytes is"
+        "adamw_torch_fused", "as transformers names them; adamw_bnb_8bit with the extra optimizers"
     )
     codebook_rows: bool = setting(
         True, "begin image and audio rows of the embedding as the codebook's centroids"

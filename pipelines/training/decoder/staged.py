@@ -23,6 +23,7 @@ from pipelines.answering.model_directory import load_model, save_model
 from pipelines.runs.processes import Processes
 from pipelines.training.decoder.adapting import let_learn, rounded, with_adapters
 from pipelines.training.decoder.loop import train_decoder
+from pipelines.training.decoder.optimizers import check_optimizer
 from pipelines.training.decoder.recipe import DecoderRecipe
 from pipelines.training.decoder.start import new_decoder, new_ids
 
@@ -57,10 +58,13 @@ class DecoderRun:
         """Run all stages that are missing and return the log of the last.
 
         Raises:
-            ConfigError: a shape that cannot be, or a sharding that cannot train so.
+            ConfigError: a shape that cannot be, a sharding that cannot train so, or no optimiser.
+            MissingExtraError: the optimiser's library is not installed.
             TrainingError, ShardError: see `train_decoder`.
         """
         stages = self.recipe.in_stages()
+        for stage in stages:
+            check_optimizer(stage.training.optimizer)
         decoder, log = None, []
         for number, stage in enumerate(stages, start=1):
             is_last = number == len(stages)

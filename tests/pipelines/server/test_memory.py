@@ -7,9 +7,9 @@ import pytest
 from dvse.errors import ConfigError
 from pipelines.cli import main
 from pipelines.server import memory
-from pipelines.server.loading import load_served
+from pipelines.server.loading import load_served, memory_of
 from pipelines.server.memory import cache_bytes, free_bytes, weight_bytes_of
-from pipelines.server.settings import BatchingLimits, LoadingConfig
+from pipelines.server.settings import BatchingLimits, LoadingConfig, ServerSettings
 
 GIB = 1 << 30
 
@@ -34,6 +34,17 @@ def test_an_automatic_cache_holds_what_answers_can_ask_for():
     served = load_served(config(cache_gib="auto"))
     sizes = served.batcher._config
     assert sizes.cache_tokens == 2 * 2048  # two answers of the whole context
+
+
+def test_by_default_a_model_has_what_is_left_and_several_models_a_gib_each():
+    assert ServerSettings().limits.cache_gib == "auto"
+    several = ServerSettings(other_models=("other",))
+    assert several.limits.cache_gib == 1
+    assert [model.limits.cache_gib for model in several.others] == [1]
+    assert memory_of(several.loading) == weight_bytes_of(several.loading) + GIB
+    limits = BatchingLimits(cache_gib=0.5)
+    several = ServerSettings(loading=LoadingConfig(limits=limits), other_models=("other",))
+    assert several.others[0].limits.cache_gib == 0.5
 
 
 def test_too_little_is_refused_before_weights_are_read(random_model, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Training a decoder on shards: it learns, it goes on after a kill, it refuses what is not its."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -63,6 +64,21 @@ def test_a_small_set_is_learnt_by_heart(shards, tmp_path):
         json.loads(line) for line in (tmp_path / "model.run" / "log.jsonl").read_text().splitlines()
     ]
     assert log[0]["loss"] > 1 > log[-1]["train_loss"] / 5
+
+
+def test_moments_in_eight_bits_learn_as_well(shards, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(globals(), "RECIPE", RECIPE + 'optimizer = "adamw_bnb_8bit"\n')
+    if importlib.util.find_spec("bitsandbytes") is None:
+        assert train(shards, tmp_path / "model") == 1
+        assert "install it with: pip install 'dvse[optimizers]'" in capsys.readouterr().err
+        assert not (tmp_path / "model.run").exists()
+        return
+    assert train(shards, tmp_path / "model") == 0
+    captioner = Captioner.load(tmp_path / "model")
+    assert captioner([dvse.Text(question) for question in ANSWERS]) == list(ANSWERS.values())
+    state = torch.load(next((tmp_path / "model.run").rglob("optimizer.pt")), weights_only=False)
+    moments = [held["state1"] for held in state["state"].values()]
+    assert any(moment.dtype == torch.uint8 for moment in moments)
 
 
 def weights(folder):
