@@ -79,32 +79,41 @@ class SourceFile:
             draft.unlink(missing_ok=True)
 
     def _read(self, path: Path, draft: Path) -> str:
-        from urllib.error import URLError
+        from http.client import HTTPException
         from urllib.request import urlopen
 
         digest, size = hashlib.sha256(), 0
         try:
-            with urlopen(self.url, timeout=_TIMEOUT_S) as answer:
-                expected = answer.headers.get("Content-Length")
-                with draft.open("wb") as file:
-                    while block := answer.read(_BLOCK):
-                        digest.update(block)
-                        size += len(block)
-                        file.write(block)
-                    file.flush()
-                    os.fsync(file.fileno())
-        except (URLError, TimeoutError, ConnectionError, EOFError) as error:
+            answer = urlopen(self.url, timeout=_TIMEOUT_S)
+        except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or getattr(error, "code", None) or error
             raise BundleNotFoundError(
                 f"{self.url} cannot be downloaded ({reason}); download it yourself and put it at "
                 f"{path}"
             ) from error
-        if expected is not None and size != int(expected):
-            raise BundleIntegrityError(
-                f"{self.url}: the download ended after {size:,} of {int(expected):,} bytes, "
-                "nothing was kept; run the same command again"
-            )
+        with answer, draft.open("wb") as file:
+            expected = answer.headers.get("Content-Length") or ""
+            while True:
+                try:
+                    block = answer.read(_BLOCK)
+                except (OSError, HTTPException) as error:  # of the network, not of the disk
+                    raise self._cut(size, f"bytes ({error or type(error).__name__})") from error
+                if not block:
+                    break
+                digest.update(block)
+                size += len(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        if expected.isdecimal() and size != int(expected):
+            raise self._cut(size, f"of {int(expected):,} bytes")
         return digest.hexdigest()
+
+    def _cut(self, size: int, of: str) -> BundleIntegrityError:
+        return BundleIntegrityError(
+            f"{self.url}: the download ended after {size:,} {of}, nothing was kept; run the same "
+            "command again"
+        )
 
     def _check(self, path: Path, found: str) -> None:
         expected, note = self.sha256, path.with_name(f"{path.name}.sha256")

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from dvse.errors import ConfigError
+from dvse.errors import BundleError, ConfigError
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
 from dvse.storage.part import Part
@@ -37,7 +37,10 @@ def made_bundle(entry: Entry, cache: Path | None = None) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=place.parent))
     try:
-        part = _import(entry, files, draft / "part")
+        try:
+            part = _import(entry, files, draft / "part")
+        except BundleError as error:
+            raise _doubted(entry, files, error) from error
         text = _text_part(entry.text, draft / "text")
         modality = part.modality
         build_bundle(
@@ -51,6 +54,17 @@ def made_bundle(entry: Entry, cache: Path | None = None) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return place
+
+
+def _doubted(entry: Entry, files: Mapping[str, Path], error: BundleError) -> BundleError:
+    """Say of files whose hash nobody publishes that they may be something else."""
+    doubtful = [str(files[role]) for role, file in entry.files.items() if not file.sha256]
+    if not doubtful:
+        return error
+    return type(error)(
+        f"{error}; nobody publishes a hash of {', '.join(doubtful)}: if that is not the published "
+        "file, delete it and its .sha256, and run the same command again"
+    )
 
 
 def _import(entry: Entry, files: Mapping[str, Path], output: Path) -> Part:

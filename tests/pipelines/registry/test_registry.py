@@ -13,7 +13,13 @@ import torch
 from transformers import DacConfig, DacModel, HubertConfig, HubertModel
 
 import dvse
-from dvse.errors import BundleIntegrityError, BundleNotFoundError, ConfigError, StorageError
+from dvse.errors import (
+    BundleIntegrityError,
+    BundleNotFoundError,
+    ConfigError,
+    StorageError,
+    WeightsFormatError,
+)
 from pipelines.cli import main
 from pipelines.registry.download import SourceFile
 from pipelines.registry.making import made_bundle
@@ -35,7 +41,7 @@ class Web:
     """Files by path; notes what was asked for, and can cut an answer short."""
 
     def __init__(self):
-        self.files, self.asked, self.cut_at = {}, [], None
+        self.files, self.asked, self.cut_at, self.says = {}, [], None, None
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,6 +50,9 @@ class Web:
                 data = web.files.get(self.path)
                 if data is None:
                     self.send_error(404)
+                    return
+                if web.says is not None:
+                    self.wfile.write(web.says)
                     return
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))
@@ -254,6 +263,44 @@ def test_another_hash_and_half_a_download(web, tmp_path, cache, monkeypatch, cap
     assert files_under(cache) == ["config.json"]
     web.cut_at = None
     dvse.load("my_dac")
+
+
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nhalf", "ended after 0 bytes"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nwhole", None),
+        (b"no protocol of the web\r\n\r\n", "cannot be downloaded"),
+        (b"", "cannot be downloaded"),
+    ],
+    ids=["chunks", "length", "protocol", "silence"],
+)
+def test_answers_of_broken_servers(web, tmp_path, says, message):
+    web.files["/x.bin"], web.says = b"data", says
+    source = SourceFile(url=f"{web.url}/x.bin")
+    if message is None:
+        assert source.fetch(tmp_path).read_bytes() == b"whole"
+        return
+    with pytest.raises((BundleIntegrityError, BundleNotFoundError), match=message):
+        source.fetch(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_in_the_place_of_a_file_without_a_hash(web, tmp_path, cache, monkeypatch):
+    """It is taken for the file, as nobody says what that is; what failed says where it lies."""
+    table = dac_entry(web, tmp_path)
+    right = web.files["/dac/model.safetensors"]
+    del table["files"]["weights"]["sha256"]
+    listed(tmp_path, monkeypatch, my_dac=table)
+    web.files["/dac/model.safetensors"] = b"<html>Please sign in</html>"
+    with pytest.raises(WeightsFormatError, match=r"model\.safetensors: if that is not") as caught:
+        dvse.load("my_dac")
+    assert "\n" not in str(caught.value)
+    (place,) = cache.rglob("model.safetensors")
+    place.unlink()
+    place.with_name("model.safetensors.sha256").unlink()
+    web.files["/dac/model.safetensors"] = right
+    assert dvse.load("my_dac").vocabulary.num_levels("audio") == 2
 
 
 def test_a_hash_that_nobody_publishes_is_kept_to(web, tmp_path):
