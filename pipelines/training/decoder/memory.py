@@ -24,6 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from dvse.errors import ConfigError
 from model import DvseConfig, DvseForCausalLM
 from pipelines.training.decoder.adapting import let_learn, rounded, with_adapters
+from pipelines.training.decoder.optimizers import library_of
 from pipelines.training.decoder.recipe import DecoderRecipe
 
 GIB = 1 << 30
@@ -144,7 +145,7 @@ def training_memory(
         weights=everything - sum(map(_bytes, beside)),
         adapters=sum(map(_bytes, beside)),
         gradients=sum(map(_bytes, learning)),
-        optimizer=sum(_optimizer_bytes(p, settings.optimizer) for p in learning),
+        optimizer=_optimizer_bytes(learner, learning, settings.optimizer),
         activations=kept,
         layer=layer,
         logits=logits,
@@ -280,7 +281,14 @@ def _computed_in(config: DvseConfig, recipe: DecoderRecipe) -> torch.dtype:
     return _DTYPES[recipe.training.precision]
 
 
-def _optimizer_bytes(weight: torch.Tensor, name: str) -> int:
+def _optimizer_bytes(learner: nn.Module, learning: list[nn.Parameter], name: str) -> int:
+    """Bytes of all moments; of tables transformers lets bitsandbytes keep them in float32."""
+    tables = [m.weight for m in learner.modules() if isinstance(m, nn.Embedding)]
+    exempt = {id(table) for table in tables if library_of(name) == "bitsandbytes"}
+    return sum(8 * p.numel() if id(p) in exempt else _moment_bytes(p, name) for p in learning)
+
+
+def _moment_bytes(weight: torch.Tensor, name: str) -> int:
     if name in _OPTIMIZER_BYTES and (weight.numel() >= _SMALLEST_BLOCKED or name == "sgd"):
         return round(weight.numel() * _OPTIMIZER_BYTES[name])
     if name in _OPTIMIZER_BYTES:

@@ -101,15 +101,18 @@ def _measured(config, recipe):
 
 def test_eight_bit_moments_by_hand():
     shape = preset("tiny", **SHAPE)
-    usual, small = (
+    usual, small, theirs = (
         training_memory(shape, DecoderRecipe(training=DecoderTraining(optimizer=name)), ADDED)
-        for name in ("adamw_torch_fused", "adamw_torch_8bit")
+        for name in ("adamw_torch_fused", "adamw_torch_8bit", "adamw_bnb_8bit")
     )
     assert usual.optimizer == 2 * usual.gradients
     norms = 7 * 128 * 8  # too short for blocks: two float32 moments each
     biases = 3 * (128 + 2 * 64) * 8
     blocked = usual.gradients // 4 - 7 * 128 - 3 * (128 + 2 * 64)
     assert small.optimizer == pytest.approx(norms + biases + blocked * (2 + 8 / 256), abs=64)
+    # With bitsandbytes the Trainer leaves tables in float32; a tied one is the head, too.
+    tables = shape.vocab_size * shape.hidden_size
+    assert theirs.optimizer - small.optimizer == pytest.approx(tables * (6 - 8 / 256), abs=64)
 
 
 def test_two_cards_share_what_they_hold():
