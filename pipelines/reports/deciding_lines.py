@@ -70,6 +70,12 @@ def _normalisation(normalize: bool, over: str, floor: float) -> str:
 
 
 def _cuts(windows: Mapping[str, Any], rate: int) -> str:
+    if "hop_samples" in windows:
+        last = "filled up with silence" if windows.get("fill_last") else "as long as it is"
+        return (
+            f"{windows['chunk_samples'] / rate:g} s every {windows['hop_samples'] / rate:g} s, all "
+            f"frames of each kept; the last stretch is {last}"
+        )
     if "chunk_samples" in windows:
         seconds = windows["chunk_samples"] / rate
         return f"after each {seconds:g} s, without overlap; shorter recordings are encoded whole"
@@ -81,13 +87,20 @@ def _cuts(windows: Mapping[str, Any], rate: int) -> str:
 
 def _codec(spec: Mapping[str, Any], resampler: str) -> Lines:
     codec = dict(spec["codec"])
-    rate = codec.get("config", {}).get("sampling_rate")
+    config = codec.get("config", {})
+    rate = config.get("sampling_rate")
     yield "codec", f"{codec['architecture']}"
-    yield "levels", f"{codec['num_levels']}, the first of those that it has"
+    loudness = ", and the loudness of each stretch" if codec.get("keep_loudness") else ""
+    yield "levels", f"{codec['num_levels']}, the first of those that it has{loudness}"
     if rate is not None:
-        yield "sample rate", f"{rate} Hz, one channel (the mean of several)"
+        stereo = config.get("audio_channels", 1) == 2
+        channels = (
+            "two channels (one goes to both)" if stereo else "one channel (the mean of several)"
+        )
+        yield "sample rate", f"{rate} Hz, {channels}"
     yield "resampler", resampler
-    yield "normalisation", "none"
+    is_scaled = codec["architecture"] == "encodec" and config.get("normalize")
+    yield "normalisation", "each stretch to a power of 1" if is_scaled else "none"
     yield "padding", "the last frame is filled up with silence"
     samples = spec["windows"]["chunk_samples"]
     yield "cuts", _cuts(spec["windows"], rate) if rate else f"after each {samples} samples"

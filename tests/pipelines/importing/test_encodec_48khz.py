@@ -230,6 +230,16 @@ def test_what_has_to_be_said(folder, tmp_path, capsys):
     settings = part.provenance["settings"]
     assert (settings["overlap_s"], settings["last_chunk"]) == (0.0075, "short")
     assert (settings["loudness"], settings["channels"]) == ("level", 2)
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "part")]) == 0
+    shown = capsys.readouterr().out
+    for line in (
+        "two channels (one goes to both)",
+        "0.5 s every 0.4925 s, all frames of each kept; the last stretch is as long as it is",
+        "3, the first of those that it has, and the loudness of each stretch",
+        "each stretch to a power of 1",
+    ):
+        assert line in shown
     extractor = {"chunk_length_s": 0.5, "overlap": 0.015, "feature_size": 2}
     (folder / "preprocessor_config.json").write_text(json.dumps(extractor))
     try:
