@@ -38,7 +38,7 @@ from pipelines.steps.tokenize import TokenizeStep
 
 _PAIRS = 3
 _PRECISIONS: tuple[Precision, Precision] = ("bfloat16", "float32")
-_NUM_PHOTOS = 24
+_NUM_PHOTOS = 25
 _LENGTHS_S = (5.0, 8.0, 12.0)
 _RATE_HZ = 16_000
 
