@@ -76,15 +76,19 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
 
     @staticmethod
     def _load_pretrained_model(  # type: ignore[override]
-        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *rest: Any
+        model: Any,
+        state_dict: Any,
+        checkpoint_files: Any,
+        load_config: Any,
+        expected_keys: Any = None,
     ) -> Any:
         """Fill a model; one that is split over processes reads its share alone, in large pieces."""
         load = GlmPreTrainedModel._load_pretrained_model
         is_split = load_config.device_mesh is not None and state_dict is None
         if not is_split or not str(checkpoint_files[0]).endswith(".safetensors"):
-            return load(model, state_dict, checkpoint_files, load_config, *rest)
+            return load(model, state_dict, checkpoint_files, load_config, expected_keys)
         with stored_tensors(checkpoint_files) as stored:
-            return load(model, stored, checkpoint_files, load_config, *rest)
+            return load(model, stored, checkpoint_files, load_config, expected_keys)
 
     def attend_with(self, name: str, function: Callable[..., Any]) -> None:
         """Let all layers attend by a function of transformers' interface, known by this name."""
