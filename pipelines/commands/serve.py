@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     process.set_up_logging()
     num_processes = settings.loading.tensor_parallel
     if num_processes > 1 and "RANK" not in os.environ:
-        process.start_processes(num_processes, args.words)
+        process.start_processes(settings.loading, args.words)
     if int(os.environ.get("RANK", "0")) > 0:
         return process.follow_until_stopped(settings.loading)
     if settings.engine == "ray":

@@ -117,6 +117,20 @@ def _drafter(config: LoadingConfig, loaded: LoadedModel, batching: BatchingConfi
     )
 
 
+def check_processes(config: LoadingConfig) -> None:
+    """Refuse, in one place and before any process is started, what none of them could load.
+
+    Raises:
+        BundleError, ConfigError: no such model, one that cannot be split, or too little memory.
+    """
+    from pipelines.server.batching.tensor_parallel import check_split
+
+    folders = find_model(config.model)
+    folders.refuse_adapters("--tensor-parallel")
+    check_split(str(folders.decoder), config.tensor_parallel)
+    cache_bytes(config)
+
+
 def follow_leader(config: LoadingConfig) -> None:
     """Be one of the processes beside the one that answers; returns when that one stops."""
     from pipelines.server.batching.tensor_parallel import follow

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from dvse.errors import DvseError
 from pipelines.server.app import create_app, stop
 from pipelines.server.door.patient_protocol import patient_protocol
-from pipelines.server.loading import load_served, memory_of
+from pipelines.server.loading import check_processes, load_served, memory_of
 from pipelines.server.served_model import ServedModel
 from pipelines.server.settings import ENDPOINTS, LoadingConfig, ServerSettings
 from pipelines.server.shelf import ShelfEntry
@@ -144,8 +144,14 @@ def set_up_logging() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def start_processes(num_processes: int, argv: list[str]) -> None:
-    """Replace this process by torchrun, which starts so many of it."""
+def start_processes(loading: LoadingConfig, argv: list[str]) -> None:
+    """Replace this process by torchrun, which starts as many of it as the model is split over.
+
+    Raises:
+        BundleError, ConfigError: see `pipelines.server.loading.check_processes`.
+    """
+    check_processes(loading)
+    num_processes = loading.tensor_parallel
     command = [sys.executable, "-m", "pipelines.server.process_group", "--standalone"]
     command += ["--nproc-per-node", str(num_processes), "-m", "pipelines.cli", "serve", *argv]
     os.execv(sys.executable, command)

@@ -71,11 +71,12 @@ def load_split(folder: str, *, num_processes: int, dtype: "torch.dtype | str") -
     """Load this process's share of a decoder.
 
     Raises:
-        ConfigError: another number of processes was started, or heads that do not divide.
+        ConfigError: another number of processes was started, heads that do not divide, or
+            quantized weights.
     """
     from transformers.distributed import DistributedConfig
 
-    from model import DvseConfig, DvseForCausalLM
+    from model import DvseForCausalLM
 
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != num_processes:
@@ -83,16 +84,33 @@ def load_split(folder: str, *, num_processes: int, dtype: "torch.dtype | str") -
             f"--tensor-parallel {num_processes}: expected as many processes, {started} were "
             f"started; use torchrun --nproc-per-node {num_processes}"
         )
-    heads = DvseConfig.from_pretrained(folder).num_key_value_heads
+    check_split(folder, num_processes)
+    model = DvseForCausalLM.from_pretrained(
+        folder, dtype=dtype, distributed_config=DistributedConfig(tp_size=num_processes)
+    )
+    return model.eval()
+
+
+def check_split(folder: str, num_processes: int) -> None:
+    """Refuse, before anything is started or read, a decoder that cannot be split so.
+
+    Raises:
+        ConfigError: heads that do not divide, or quantized weights.
+    """
+    from model import DvseConfig
+
+    config = DvseConfig.from_pretrained(folder)
+    if getattr(config, "quantization_config", None) is not None:
+        raise ConfigError(
+            f"{folder}: its weights are quantized, and these are not split; serve the decoder that "
+            "it was made from, or this one by one process"
+        )
+    heads = config.num_key_value_heads
     if heads % num_processes:
         raise ConfigError(
             f"--tensor-parallel {num_processes}: expected a number that divides the model's "
             f"{heads} key/value heads"
         )
-    model = DvseForCausalLM.from_pretrained(
-        folder, dtype=dtype, distributed_config=DistributedConfig(tp_size=num_processes)
-    )
-    return model.eval()
 
 
 def _over_all(part: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:

@@ -44,3 +44,34 @@ def test_heads_that_do_not_divide_are_refused(make_engine, tmp_path, monkeypatch
         load_split(str(tmp_path), num_processes=3, dtype=torch.float32)
     with pytest.raises(ConfigError, match="3 were started"):
         load_split(str(tmp_path), num_processes=2, dtype=torch.float32)
+
+
+def test_quantized_weights_are_not_split(make_engine, tmp_path, monkeypatch):
+    from dvse.errors import ConfigError
+    from model import WeightOnlyConfig
+    from pipelines.server.batching.tensor_parallel import load_split
+
+    config = make_engine(start=False).model.config
+    config.quantization_config = WeightOnlyConfig(bits=8)
+    config.save_pretrained(tmp_path)  # and no weights: it is refused before they are looked for
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="quantized, and these are not split"):
+        load_split(str(tmp_path), num_processes=2, dtype=torch.float32)
+
+
+def test_what_cannot_be_split_is_one_sentence_before_any_process(random_model, monkeypatch, capsys):
+    from pipelines.cli import main
+    from pipelines.server import memory
+
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("torchrun was started"))
+    words = ["serve", "--model", str(random_model), "--port", "0", "--tensor-parallel"]
+    assert main([*words, "7"]) != 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--tensor-parallel 7: expected a number that divides" in line
+    monkeypatch.setattr(memory, "free_bytes", lambda *_, **__: (1000, 0))
+    assert main([*words, "2"]) != 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "for weights a process" in line
+    assert main(["serve", "--model", "nowhere/at-all-42", "--tensor-parallel", "2"]) != 0
+    assert "Traceback" not in capsys.readouterr().err
