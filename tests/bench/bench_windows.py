@@ -3,7 +3,8 @@
 Spoken digits of one speaker, joined to a long recording, in windows and encoded as a whole; `ours`
 is the share of units that differ. HuBERT's two shapes have random weights, whose attention looks
 at everything alike: what a trained encoder does is in the metrics of its own part. `tiny` is
-trained. There is no bar. The digits lie in `$DVSE_DATA/fsdd` (default: ../shared/data).
+trained. `published_chunk` cuts 120 s after 100, as fairseq does, where the others overlap. There is
+no bar. The digits lie in `$DVSE_DATA/fsdd` (default: ../shared/data).
 """
 
 import os
@@ -82,6 +83,34 @@ def _overlaps(
         )
 
 
+def _published_chunk() -> Iterator[Row]:
+    """HuBERT-large as published, to its ninth layer: 100 s at once against all of 120 s at once."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+    model = HubertModel(HubertConfig(**sizes, intermediate_size=4096, **_LAYER_NORM))
+    encoder = AudioEncoder.of(model, layer=9, normalize=False)
+    speech = torch.from_numpy(np.resize(_speech(16_000, seconds=91), 120 * 16_000))
+    speech = (speech - speech.mean()) / torch.sqrt(speech.var(correction=0) + 1e-5)
+    cut = 1_600_000
+    with NumericsProfile.current(threads=torch.get_num_threads()).pinned():
+        whole = encoder(speech[None])[0]
+        pieces = [encoder(piece[None])[0] for piece in speech.split(cut)]
+        chosen = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
+        book = Codebook(whole[chosen[:_NUM_CODES]][None].clone())
+        units, first, rest = (book.encode(part)[:, 0] for part in (whole, *pieces))
+    begins = cut // encoder.grid.stride
+    for name, found, wanted in (
+        ("first_100_s", first, units[: len(first)]),
+        ("last_20_s", rest, units[begins : begins + len(rest)]),
+    ):
+        yield Row(
+            name=f"windows.hubert_large.published_chunk.{name}",
+            ours=(found != wanted).float().mean().item(),
+            unit="share of units that differ",
+            note=f"of {len(found)}; {len(units) - len(first) - len(rest)} frame is lost at the cut",
+        )
+
+
 def _speech(rate_hz: int, *, seconds: int) -> np.ndarray:
     clips = load_digits(_DATA, "unknown", sample_rate_hz=rate_hz)
     joined = np.concatenate([clip.samples for clip in clips])
@@ -95,5 +124,6 @@ CASES = {
     "hubert_large_recording": lambda: _hubert(
         "hubert_large_shape.whole_recording", _LAYER_NORM, "recording"
     ),
+    "published_chunk": _published_chunk,
     "tiny": _tiny,
 }
