@@ -129,8 +129,9 @@ def test_twenty_killed_at_random_moments(cluster, tmp_path, make_kill):
         engine = RayEngine(address=cluster.address)
         with killer.at_work(), contextlib.suppress(WorkerDiedError):
             Job(config, FakeStep(), engine).run()
-        for marker in rng.sample(sorted(done.glob("*.json")), 150):
-            if not killer.has_killed_enough:
+        markers = sorted(done.glob("*.json"))
+        if not killer.has_killed_enough and len(markers) > 150:  # fewer where it ended before
+            for marker in rng.sample(markers, 150):
                 marker.unlink()  # so that there is something to do while more are killed
     Job(config, FakeStep(), RayEngine(address=cluster.address)).run()
     assert state(out) == clean(folder, tmp_path / "clean")
