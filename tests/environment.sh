@@ -10,5 +10,6 @@ echo "$*"
 place='import site; print(site.getsitepackages()[0])'
 from=$("$shared" -c "$place") to=$("$folder/bin/python" -c "$place")
 version() { basename "$(dirname "$1")"; }
-test "$(version "$from")" != "$(version "$to")" || echo "$from" > "$to/zz_dvse.pth"
+test "$(version "$from")" != "$(version "$to")" ||
+    echo "import site; site.addsitedir('$from')" > "$to/zz_dvse.pth"  # with what is installed to be edited
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"

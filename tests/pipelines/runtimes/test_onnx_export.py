@@ -104,12 +104,17 @@ def test_fewer_bits(bits, most, tmp_path):
     nodes = onnx.load(str(tmp_path / "model.onnx")).graph.node
     quantized = [node for node in nodes if node.op_type == "MatMulNBits"]
     assert len(quantized) == 2 * 6  # q, k, v, o, gate and up, down of both layers
-    ids = np.random.default_rng(0).integers(0, 9000, (2, 12))
-    found, _ = decoder.step(
-        ids, np.ones_like(ids), np.tile(np.arange(12), (2, 1)), decoder.empty_cache(2)
-    )
+    ids = np.random.default_rng(0).integers(0, 9000, (16, 12))
+    places = np.tile(np.arange(12), (16, 1))
+    found, _ = decoder.step(ids, np.ones_like(ids), places, decoder.empty_cache(16))
     with torch.no_grad():
-        wanted = model(torch.from_numpy(ids)).logits[:, -1].numpy()
+        told = model(torch.from_numpy(ids), output_gate_logits=True)
+    wanted = told.logits[:, -1].numpy()
+    # A gate that nearly parts may flip, and then a whole FFN is there or not: these are left out.
+    nearest = torch.stack([gates.view(16, -1).abs().amin(1) for gates in told.gate_logits]).amin(0)
+    is_clear = nearest.numpy() > (0.1 if bits == 8 else 0.5)
+    assert is_clear.sum() >= 2
+    found, wanted = found[is_clear], wanted[is_clear]
     error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
     assert 0 < error < most
 
