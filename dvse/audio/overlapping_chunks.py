@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dvse.audio.sample_buffer import SampleBuffer
-from dvse.audio.windows import FrameGrid, Window
+from dvse.audio.windows import FixedStretches, FrameGrid, Window
 from dvse.errors import ConfigError, TooShortError
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverlappingChunks:
+class OverlappingChunks(FixedStretches):
     """The plan of stretches, part of a bundle: another plan gives other tokens.
 
     Attributes:
@@ -35,7 +35,6 @@ class OverlappingChunks:
     [(100, (0, 10)), (100, (0, 10)), (20, (0, 2))]
     """
 
-    chunk_samples: int
     hop_samples: int
     fill_last: bool = False
 
@@ -47,14 +46,6 @@ class OverlappingChunks:
                 f"expected 1 <= hop_samples <= chunk_samples, received hop_samples "
                 f"{self.hop_samples!r} and chunk_samples {self.chunk_samples!r}"
             )
-
-    def full_samples(self, grid: FrameGrid) -> int:
-        """Return the samples of a full stretch."""
-        return self.chunk_samples
-
-    def full_frames(self, grid: FrameGrid) -> int:
-        """Return the frames of a full stretch."""
-        return grid.num_frames(self.chunk_samples)
 
     def cut(self, blocks: Iterable[np.ndarray], grid: FrameGrid) -> Iterator[Window]:
         """Yield the stretches of a stream of float32 blocks; holds about one and a block.

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dvse.audio.windows import FrameGrid, Window
+from dvse.audio.windows import FixedStretches, FrameGrid, Window
 from dvse.errors import ConfigError, TooShortError
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleChunks:
+class SampleChunks(FixedStretches):
     """The plan of stretches, part of a bundle: another plan gives other tokens.
 
     Attributes:
@@ -27,22 +27,12 @@ class SampleChunks:
     [(1000, (0, 9)), (1000, (0, 9)), (300, (0, 2))]
     """
 
-    chunk_samples: int
-
     def __post_init__(self) -> None:
         whole = isinstance(self.chunk_samples, int) and not isinstance(self.chunk_samples, bool)
         if not whole or self.chunk_samples < 1:
             raise ConfigError(
                 f"expected chunk_samples of at least 1, received {self.chunk_samples!r}"
             )
-
-    def full_samples(self, grid: FrameGrid) -> int:
-        """Return the samples of a full stretch."""
-        return self.chunk_samples
-
-    def full_frames(self, grid: FrameGrid) -> int:
-        """Return the frames of a full stretch."""
-        return grid.num_frames(self.chunk_samples)
 
     def cut(self, blocks: Iterable[np.ndarray], grid: FrameGrid) -> Iterator[Window]:
         """Yield the stretches of a stream of float32 blocks; holds about one.

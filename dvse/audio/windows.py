@@ -65,6 +65,25 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FixedStretches:
+    """What plans share that count the stretches of a recording in samples.
+
+    Attributes:
+        chunk_samples: samples of a full stretch.
+    """
+
+    chunk_samples: int
+
+    def full_samples(self, grid: FrameGrid) -> int:
+        """Return the samples of a full stretch."""
+        return self.chunk_samples
+
+    def full_frames(self, grid: FrameGrid) -> int:
+        """Return the frames of a full stretch."""
+        return grid.num_frames(self.chunk_samples)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Windowing:
     """The plan of windows, part of a bundle: another plan gives other tokens.
 
