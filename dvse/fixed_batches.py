@@ -1,6 +1,7 @@
 """Chunks through a function in batches whose shape is fixed by a chunk's own shape.
 
-Short batches are filled up with zeros, so neighbours never decide which kernel runs.
+Short batches are filled up with zeros, so neighbours never decide which kernel runs. How many rows
+there are is the tokenizer's business, see `dvse.token_budget`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

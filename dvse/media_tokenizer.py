@@ -4,6 +4,7 @@
 only the vocabulary turns them into ids.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from dvse.chunk import Chunk
 from dvse.errors import ConfigError
 from dvse.items import Item
 from dvse.precision import Precision
+from dvse.token_budget import check_batch_tokens, rows_within
 
 if TYPE_CHECKING:
     from dvse.codebook import Codebook
@@ -46,12 +48,14 @@ class MediaTokenizer(ABC):
         num_codes, num_levels: codes in a level, and residual levels; 0 in a draft.
         codebook: the centroids; `None` in a draft, and where codes are those of a lattice.
         decoder: what rebuilds media from codes, `None` where there is no way back.
+        batch_tokens: the most tokens of a forward pass, where somebody chose it.
     """
 
     num_codes: int
     num_levels: int
     codebook: "Codebook | None" = None
     decoder: object | None = None
+    batch_tokens: int | None = None
 
     @property
     @abstractmethod
@@ -61,6 +65,28 @@ class MediaTokenizer(ABC):
     @abstractmethod
     def batch_rows(self, shape: tuple[int, ...]) -> int:
         """Return the rows of every forward pass over chunks of this shape."""
+
+    @property
+    def default_batch_tokens(self) -> int:
+        """The most tokens of a forward pass where nobody chose `batch_tokens`."""
+        return 1
+
+    def with_batch_tokens(self, batch_tokens: int | None) -> Self:
+        """Return it with another token budget of a forward pass; weights are shared.
+
+        Raises:
+            ConfigError: neither `None` nor a whole number of at least 1.
+        """
+        check_batch_tokens(batch_tokens)
+        other = copy.copy(self)
+        other.batch_tokens = batch_tokens
+        return other
+
+    def _rows(self, num_tokens: int) -> int:
+        """Rows of chunks of so many tokens that share a forward pass."""
+        if self.batch_tokens is None:
+            return max(1, self.default_batch_tokens // num_tokens)
+        return rows_within(self.batch_tokens, num_tokens)
 
     @abstractmethod
     def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from dvse.errors import ConfigError
 from dvse.precision import Precision, check_precision
+from dvse.token_budget import check_batch_tokens
 from dvse.waiting_threads import waiting_asleep
 
 _LIBRARIES = (
@@ -31,7 +32,7 @@ _LIBRARIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class NumericsProfile:
-    """Device kind, precision, threads, processor features and library versions.
+    """Device kind, precision, threads, token budget, processor features and library versions.
 
     Attributes:
         device: `cpu` or `cuda`.
@@ -39,6 +40,8 @@ class NumericsProfile:
         threads: intra-op threads of one encoder.
         processor: instruction set on a CPU (`x86_64 AVX2`), name of the GPU on CUDA.
         versions: installed versions of the libraries that compute.
+        batch_tokens: the most tokens of a forward pass, where somebody chose it (see
+            `dvse.token_budget`); `None` leaves it to the tokenizer, and is not written down.
 
     >>> profile = NumericsProfile.current(threads=1)
     >>> profile.differences(NumericsProfile.current(threads=2))
@@ -50,6 +53,7 @@ class NumericsProfile:
     threads: int
     processor: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    batch_tokens: int | None = None
 
     @classmethod
     def current(
@@ -58,6 +62,7 @@ class NumericsProfile:
         device: str = "cpu",
         threads: int | None = None,
         precision: Precision = "float32",
+        batch_tokens: int | None = None,
     ) -> "NumericsProfile":
         """Return the profile of this machine.
 
@@ -65,22 +70,25 @@ class NumericsProfile:
             device: `cpu`, `cuda` or `cuda:N`.
             threads: intra-op threads; by default the processors this process may use.
             precision: what encoders compute in.
+            batch_tokens: the most tokens of a forward pass; by default the tokenizers decide.
 
         Raises:
-            ConfigError: no such device here, fewer than one thread, or a precision that the device
-                cannot compute.
+            ConfigError: no such device here, fewer than one thread or token, or a precision that
+                the device cannot compute.
         """
         threads = _usable_processors() if threads is None else threads
         if threads < 1:
             raise ConfigError(f"expected at least 1 thread, received {threads}")
         processor = _processor(device)
         check_precision(precision, device)
+        check_batch_tokens(batch_tokens)
         return cls(
             device=device.partition(":")[0],
             precision=precision,
             threads=threads,
             processor=processor,
             versions={name: metadata.version(name) for name in _LIBRARIES},
+            batch_tokens=batch_tokens,
         )
 
     @contextmanager
@@ -117,7 +125,7 @@ class NumericsProfile:
 
     def differences(self, other: "NumericsProfile") -> list[str]:
         """Return a line for each field that differs; empty means equal tokens."""
-        mine, theirs = (_flat(asdict(p)) for p in (self, other))
+        mine, theirs = (_flat(p.to_dict()) for p in (self, other))
         return [
             f"{name}: {mine.get(name, 'missing')} here, {theirs.get(name, 'missing')} there"
             for name in sorted(mine.keys() | theirs.keys())
@@ -125,8 +133,11 @@ class NumericsProfile:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return asdict(self)
+        """Return the JSON form, without a token budget that nobody chose, as it always was."""
+        document = asdict(self)
+        if self.batch_tokens is None:
+            del document["batch_tokens"]
+        return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "NumericsProfile":

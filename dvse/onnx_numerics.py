@@ -15,6 +15,7 @@ from dvse.numerics import NumericsProfile, default_workers
 from dvse.onnx_tokenizer import KIND
 from dvse.precision import Precision
 from dvse.storage.bundle import Section
+from dvse.token_budget import check_batch_tokens
 
 _LIBRARIES = ("onnxruntime", "numpy", "pillow", "soundfile", "sentencepiece")
 # By which its kernels are chosen, the widest first.
@@ -23,7 +24,7 @@ _INSTRUCTION_SETS = ("AVX512F", "AVX2", "AVX", "SVE", "ASIMD")
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxProfile(NumericsProfile):
-    """Device kind, threads, processor features and library versions under ONNX Runtime.
+    """Device kind, threads, token budget, processor features, versions, under ONNX Runtime.
 
     >>> OnnxProfile.current(threads=1).precision
     'float32'
@@ -36,11 +37,12 @@ class OnnxProfile(NumericsProfile):
         device: str = "cpu",
         threads: int | None = None,
         precision: Precision = "float32",
+        batch_tokens: int | None = None,
     ) -> "OnnxProfile":
         """Return the profile of this machine.
 
         Raises:
-            ConfigError: fewer than one thread, or another precision than the graph's.
+            ConfigError: fewer than one thread or token, or another precision than the graph's.
         """
         threads = default_workers() if threads is None else threads
         if threads < 1:
@@ -50,12 +52,14 @@ class OnnxProfile(NumericsProfile):
                 f"an exported bundle computes in float32, received precision {precision}; load the "
                 "bundle that it was exported from"
             )
+        check_batch_tokens(batch_tokens)
         return cls(
             device=device.partition(":")[0],
             precision=precision,
             threads=threads,
             processor=_processor(),
             versions={name: metadata.version(name) for name in _LIBRARIES},
+            batch_tokens=batch_tokens,
         )
 
     @contextmanager

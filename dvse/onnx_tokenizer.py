@@ -13,6 +13,7 @@ from dvse.media_tokenizer import MediaTokenizer
 from dvse.onnx_graph import OnnxGraph
 
 GRAPH_FILE = "codes.onnx"
+_BATCH_TOKENS = 256
 KIND = "onnx"
 """What the spec of a section says whose codes a graph computes."""
 
@@ -32,6 +33,11 @@ class OnnxTokenizer(MediaTokenizer):
     def __init__(self, graph: OnnxGraph, *, num_codes: int, num_levels: int) -> None:
         self._graph = graph
         self.num_codes, self.num_levels = num_codes, num_levels
+
+    @property
+    def default_batch_tokens(self) -> int:
+        """The most tokens of a run where nobody chose `batch_tokens`."""
+        return _BATCH_TOKENS
 
     def encode(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         """Return codes `int32 [kept positions, num_levels]` of each chunk, in order."""

@@ -6,10 +6,10 @@ a function that uses a tokenizer costs a few bytes, and equal tokenizers have eq
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from dvse.errors import BundleIntegrityError
-from dvse.precision import Precision
+from dvse.numerics import NumericsProfile
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import SHIPPED
 
@@ -31,27 +31,32 @@ class Origin:
     Attributes:
         source: shipped name or absolute path.
         fingerprint: of the bundle, as it was when it was loaded.
-        device, threads, precision: as `dvse.load` takes them.
+        device, threads, precision, batch_tokens: as `dvse.load` takes them.
     """
 
     source: str
     fingerprint: str
     device: str
     threads: int
-    precision: Precision = "float32"
+    precision: str = "float32"
+    batch_tokens: int | None = None
 
     @classmethod
-    def of(
-        cls, bundle: Bundle, *, device: str, threads: int, precision: Precision = "float32"
-    ) -> Self:
+    def of(cls, bundle: Bundle, *, device: str, profile: NumericsProfile) -> Self:
         """Describe a tokenizer that is made from an opened bundle."""
         return cls(
             source=source_of(bundle.folder),
             fingerprint=bundle.fingerprint,
             device=device,
-            threads=threads,
-            precision=precision,
+            threads=profile.threads,
+            precision=profile.precision,
+            batch_tokens=profile.batch_tokens,
         )
+
+    def how(self) -> dict[str, Any]:
+        """Return what `dvse.load` takes beside the name."""
+        names = ("device", "threads", "precision", "batch_tokens")
+        return {name: getattr(self, name) for name in names}
 
     def check(self, fingerprint: str) -> None:
         """Refuse another bundle than the one that was described.

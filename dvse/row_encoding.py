@@ -26,6 +26,7 @@ def encode_rows(
     encode: Callable[[Sequence[Chunk]], Sequence[EncodedChunk]],
     assemble: Callable[[Sequence[EncodedChunk]], _Encoding],
     name_of: Callable[[_Row], str] = lambda row: "",
+    batch_rows: Callable[[Chunk], int] = lambda chunk: 1,
 ) -> Iterator[_Encoding | InputError]:
     """Yield for each row, in order, what `assemble` makes of it or the error that it cost.
 
@@ -36,6 +37,7 @@ def encode_rows(
             tried alone, so that it costs the row to blame.
         assemble: one row from its encoded chunks.
         name_of: what a message calls a row whose chunks could not be encoded.
+        batch_rows: chunks of this shape that a forward pass takes; at least so many are awaited.
 
     >>> chunks = lambda row: [Chunk(modality="text", data=word) for word in row.split()]
     >>> encode = lambda chunks: [EncodedChunk(modality="text", codes=c.data) for c in chunks]
@@ -45,7 +47,7 @@ def encode_rows(
     """
     waiting: deque[_Pending] = deque()
     buffer: list[tuple[_Pending, Chunk]] = []
-    num_media = 0
+    num_media, at_once = 0, _MEDIA_AT_ONCE
 
     def flush() -> None:
         _encode(buffer, encode, name_of)
@@ -58,14 +60,15 @@ def encode_rows(
             for chunk in chunks_of(row):
                 buffer.append((pending, chunk))
                 num_media += chunk.is_media
-                if num_media >= _MEDIA_AT_ONCE or len(buffer) >= _CHUNKS_AT_ONCE:
+                at_once = max(at_once, batch_rows(chunk))
+                if num_media >= at_once or len(buffer) >= _CHUNKS_AT_ONCE:
                     flush()
                     num_media = 0
         except InputError as error:
             pending.error = error
             buffer[:] = [(p, c) for p, c in buffer if p is not pending]
             num_media = sum(c.is_media for _, c in buffer)
-        if not buffer or len(waiting) >= _MEDIA_AT_ONCE:
+        if not buffer or len(waiting) >= at_once:
             flush()
             num_media = 0
             while waiting:

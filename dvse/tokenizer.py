@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from dvse.audio.loading import load_audio_tokenizer
 from dvse.audio_id_stream import AudioIdStream, streamed_ids
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.encoding import Encoding, Segment
 from dvse.errors import ConfigError, InputError
 from dvse.grammar import Grammar
-from dvse.image.loading import load_image_tokenizer
 from dvse.items import Item, as_sequence, row_name
+from dvse.media_loading import load_media
 from dvse.numerics import NumericsProfile
 from dvse.onnx_numerics import profile_of
 from dvse.origin import Origin
@@ -48,6 +47,7 @@ def load(
     device: str = "cpu",
     threads: int | None = None,
     precision: Precision = "float32",
+    batch_tokens: int | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> "Tokenizer":
@@ -56,20 +56,22 @@ def load(
     Args:
         name: a shipped name (`tiny`), a bundle or model directory, or a Hugging Face Hub id.
         device: `cpu`, `cuda` or `cuda:N`; where the encoders run.
-        threads, precision: of the encoders, part of the numerics profile; by default the processors
-            this process may use (on a CPU), and fp32, see `dvse.precision`.
+        threads, precision, batch_tokens: of the encoders, part of the numerics profile; by default
+            the processors this process may use (on a CPU), fp32, see `dvse.precision`, and what the
+            kind of device suggests, see `dvse.token_budget`.
         revision, token: branch, tag or commit of a Hub id, and the right to read it.
 
     Raises:
         BundleError: it is not there, not whole, of another version, or holds a pickle.
-        ConfigError: no such device, or a precision that it cannot compute.
+        ConfigError: no such device, a precision that it cannot compute, or a budget of tokens that
+            holds nothing.
 
     >>> load("tiny").vocabulary.num_codes("image")
     1024
     """
     bundle = Bundle.open(find_bundle(name, revision=revision, token=token))
     profile = profile_of(bundle.sections).current(
-        device=device, threads=threads, precision=precision
+        device=device, threads=threads, precision=precision, batch_tokens=batch_tokens
     )
     with profile.loading():
         return Tokenizer.from_bundle(bundle, device=device, profile=profile)
@@ -81,9 +83,7 @@ def load_again(origin: Origin) -> "Tokenizer":
     Raises:
         BundleError: it is not there any more, or another one is.
     """
-    tokenizer = load(
-        origin.source, device=origin.device, threads=origin.threads, precision=origin.precision
-    )
+    tokenizer = load(origin.source, **origin.how())
     origin.check(tokenizer.fingerprint)
     return tokenizer
 
@@ -153,32 +153,26 @@ class Tokenizer:
     def from_bundle(
         cls, bundle: Bundle, *, device: str = "cpu", profile: NumericsProfile | None = None
     ) -> "Tokenizer":
-        """Build the tokenizers of an opened bundle on a device, in the profile's precision.
+        """Build the tokenizers of an opened bundle on a device, under a profile.
 
         Raises:
+            ConfigError: a token budget of the profile that holds nothing.
             BundleFormatError: a spec that its modality cannot read, or a codebook of another size
                 than the vocabulary's block.
         """
-        specs = {modality: section.spec for modality, section in bundle.sections.items()}
         profile = profile or profile_of(bundle.sections).current(device=device)
-        how = {"precision": profile.precision, "threads": profile.threads}
-        where: dict[str, Any] = {"device": device, **how}
-        image = audio = None
-        if "image" in specs:
-            image = load_image_tokenizer(specs["image"], bundle.folder / "image", **where)
-        if "audio" in specs:
-            audio = load_audio_tokenizer(specs["audio"], bundle.folder / "audio", **where)
+        media = load_media(bundle, device=device, profile=profile)
         return cls(
-            text=load_text_tokenizer(specs["text"], bundle.folder / "text"),
-            image=image,
-            audio=audio,
+            text=load_text_tokenizer(bundle.sections["text"].spec, bundle.folder / "text"),
+            image=media.image,
+            audio=media.audio,
             vocabulary=bundle.vocabulary,
             profile=profile,
             name=bundle.name,
             fingerprint=bundle.fingerprint,
             sections=bundle.sections,
             card=bundle.card,
-            origin=Origin.of(bundle, **where),
+            origin=Origin.of(bundle, device=device, profile=profile),
         )
 
     def __call__(
@@ -242,6 +236,7 @@ class Tokenizer:
             encode=self.encode_chunks,
             assemble=self.assemble,
             name_of=row_name,
+            batch_rows=self.batch_rows,
         )
 
     def encode_chunks(self, chunks: Sequence[Chunk]) -> list[EncodedChunk]:

@@ -30,6 +30,9 @@ class Command:
 COMMANDS = (
     Command(("tokenize",), "turn files into token shards", "tokenize"),
     Command(("plan", "train"), "say what a step of a decoder's training holds", "plan_train"),
+    Command(
+        ("plan", "batches"), "measure how many tokens a forward pass should hold", "plan_batches"
+    ),
     Command(("plan",), "say what tokenising a lot would take, and what limits it", "plan"),
     Command(("caption",), "say what is in files, or answer questions about them", "caption"),
     Command(("verify",), "prove that token shards are whole and still come out the same", "verify"),

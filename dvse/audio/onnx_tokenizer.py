@@ -14,7 +14,6 @@ from dvse.onnx_tokenizer import GRAPH_FILE, KIND, OnnxTokenizer, whole_numbers
 from dvse.precision import Precision
 from dvse.storage.spec_fields import read_fields, write_fields
 
-_BATCH_FRAMES = 256
 _SPEC_FIELDS = {"kind", "preparer", "windows", "grid", "merge_repeats", "num_codes", "num_levels"}
 
 
@@ -41,10 +40,6 @@ class OnnxAudioTokenizer(OnnxTokenizer, RecordingTokenizer):
     ) -> None:
         super().__init__(graph, num_codes=num_codes, num_levels=num_levels)
         self._preparer, self.merge_repeats = preparer, merge_repeats
-
-    def batch_rows(self, shape: tuple[int, ...]) -> int:
-        """Return the rows of every run over chunks of `shape` (samples,)."""
-        return self._rows(shape, _BATCH_FRAMES)
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description."""

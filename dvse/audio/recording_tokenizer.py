@@ -40,9 +40,20 @@ class RecordingTokenizer(MediaTokenizer):
         """
         return merge_repeats(codes) if self.merge_repeats else Merged(codes, None)
 
-    def _rows(self, shape: tuple[int, ...], batch_frames: int) -> int:
-        """Rows of a batch of chunks of `shape`, samples first: only full windows share one."""
-        windowing, grid = self._preparer.windowing, self._preparer.grid
-        if shape[0] != windowing.full_samples(grid):
+    @property
+    def max_chunk_tokens(self) -> int:
+        """The most tokens of one chunk: the frames of a full window."""
+        return self._preparer.windowing.full_frames(self._preparer.grid)
+
+    def batch_rows(self, shape: tuple[int, ...]) -> int:
+        """Return the rows of every forward pass over chunks of `shape`, samples first.
+
+        Only full windows share one.
+        """
+        if shape[0] != self._preparer.windowing.full_samples(self._preparer.grid):
             return 1
-        return max(1, batch_frames // windowing.full_frames(grid))
+        return self._rows(self.max_chunk_tokens)
+
+    def num_tokens(self, shape: tuple[int, ...]) -> int:
+        """Return the tokens of a chunk of `shape`, samples first: its frames."""
+        return self._preparer.grid.num_frames(shape[0])

@@ -2,8 +2,8 @@
 
 Every forward pass has a shape that the chunk alone decides. A recording shorter than a window is
 encoded at its exact length, one row at a time; full windows run in batches whose number of rows
-is fixed by the kind of device, the last batch filled up with zeros. So neither padding nor
-neighbours ever reach a code.
+is fixed by the kind of device or a chosen token budget, the last batch filled up with zeros. So
+neither padding nor neighbours ever reach a code.
 """
 
 import copy
@@ -31,6 +31,7 @@ from dvse.numerics import exact_convolutions
 from dvse.precision import Precision, cast_weights, refuse_cast_weights, refuse_overflow
 from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
+from dvse.token_budget import rows_within
 
 # Frames of a batch of full windows. A processor is busy with one long one; a GPU is not.
 _BATCH_FRAMES = {"cpu": 256, "cuda": 12_000}
@@ -163,11 +164,17 @@ class AudioTokenizer(RecordingTokenizer):
             hub_weights=self.hub_weights,
             device=str(self.device),
             precision=self.precision,
-        )
+        ).with_batch_tokens(self.batch_tokens)
 
-    def batch_rows(self, shape: tuple[int, ...]) -> int:
-        """Return the rows of every forward pass over chunks of `shape`, samples first."""
-        return self._rows(shape, _BATCH_FRAMES[self.device.type])
+    @property
+    def default_batch_tokens(self) -> int:
+        """The most frames of a forward pass where nobody chose `batch_tokens`."""
+        return _BATCH_FRAMES[self.device.type]
+
+    def _rows(self, num_tokens: int) -> int:
+        if self.batch_tokens is None and self.device.type == "cpu":
+            return rows_within(self.default_batch_tokens, num_tokens)
+        return super()._rows(num_tokens)
 
     def _codes(self, features: Tensor) -> Tensor:
         if self.codebook is None:

@@ -14,7 +14,6 @@ from dvse.onnx_tokenizer import GRAPH_FILE, KIND, OnnxTokenizer, whole_numbers
 from dvse.precision import Precision
 from dvse.storage.spec_fields import read_fields, write_fields
 
-_BATCH_TOKENS = 256
 _SPEC_FIELDS = {"kind", "geometry", "limits", "num_codes", "num_levels"}
 
 
@@ -40,10 +39,6 @@ class OnnxImageTokenizer(OnnxTokenizer, PictureTokenizer):
     ) -> None:
         super().__init__(graph, num_codes=num_codes, num_levels=num_levels)
         self._preparer = ImagePreparer(geometry=geometry, limits=limits)
-
-    def batch_rows(self, shape: tuple[int, ...]) -> int:
-        """Return the rows of every run over pictures of `shape` (H, W, 3)."""
-        return max(1, _BATCH_TOKENS // self._num_patches(shape))
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description."""

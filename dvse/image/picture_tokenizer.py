@@ -30,7 +30,16 @@ class PictureTokenizer(MediaTokenizer):
         """The most codes (places of the grid) that a picture can have."""
         return self.geometry.max_positions
 
-    def _num_patches(self, shape: tuple[int, ...]) -> int:
-        """Patches of a picture of `shape` (H, W, 3)."""
+    @property
+    def max_chunk_tokens(self) -> int:
+        """The most tokens of one chunk: those of the largest picture."""
+        return self.max_positions
+
+    def batch_rows(self, shape: tuple[int, ...]) -> int:
+        """Return the rows of every forward pass over pictures of `shape` (H, W, 3)."""
+        return self._rows(self.num_tokens(shape))
+
+    def num_tokens(self, shape: tuple[int, ...]) -> int:
+        """Return the tokens of a picture of `shape` (H, W, 3): its patches."""
         patch = self.geometry.patch_size
         return (shape[0] // patch) * (shape[1] // patch)

@@ -1,9 +1,9 @@
 """The image tokenizer: encoder, quantizer, pixel decoder and geometry, put together.
 
 Every forward pass has one shape: chunks are grouped by size, and a group runs in batches of a
-number of rows that depends on the size and the kind of device alone; the last batch is filled up.
-So a picture's codes do not depend on its neighbours (fp32 kernels choose their order of sums
-by shape).
+number of rows that depends on the size and the kind of device alone, or on a chosen token budget;
+the last batch is filled up. So a picture's codes do not depend on its neighbours (fp32 kernels
+choose their order of sums by shape).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,13 +100,10 @@ class ImageTokenizer(PictureTokenizer):
         self.hub_weights = hub_weights
         self._preparer = ImagePreparer(geometry=geometry, limits=limits or DecodeLimits())
 
-    def batch_rows(self, shape: tuple[int, ...]) -> int:
-        """Return the rows of every forward pass over pictures of `shape` (H, W, 3)."""
-        return self._rows(self._num_patches(shape))
-
-    def _rows(self, num_positions: int) -> int:
-        kind = "cpu" if self.device.type == "cpu" else "cuda"
-        return max(1, _BATCH_TOKENS[kind] // num_positions)
+    @property
+    def default_batch_tokens(self) -> int:
+        """The most tokens of a forward pass where nobody chose `batch_tokens`."""
+        return _BATCH_TOKENS["cpu" if self.device.type == "cpu" else "cuda"]
 
     def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         """Return features `fp32 [rows * columns, dim]` of each chunk, before they are quantized."""

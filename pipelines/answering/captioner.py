@@ -61,6 +61,7 @@ class Captioner:
         dtype: "str | torch.dtype | None" = None,
         threads: int | None = None,
         precision: Precision = "float32",
+        batch_tokens: int | None = None,
         quantize: Quantization | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
@@ -76,6 +77,7 @@ class Captioner:
             "dtype": dtype,
             "threads": threads,
             "precision": precision,
+            "batch_tokens": batch_tokens,
             "quantize": quantize,
         }
         folders = find_model(name, revision=revision, token=token)

@@ -4,6 +4,7 @@ config.json, model.onnx      the decoder
 dvse.json, image/, audio/ …  the bundle, see `dvse.onnx_tokenizer`
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ class ExportedModel(LoadedModel):
 
     def __reduce__(self) -> tuple[Any, ...]:
         assert self.source is not None
-        threads = self.tokenizer.profile.threads
-        return load_again, (self.source, _sha256(Path(self.source)), self.device, threads)
+        profile = self.tokenizer.profile
+        how = {"threads": profile.threads, "batch_tokens": profile.batch_tokens}
+        return load_again, (self.source, _sha256(Path(self.source)), self.device, how)
 
 
 def load_exported(
@@ -43,6 +45,7 @@ def load_exported(
     dtype: Any = None,
     threads: int | None = None,
     precision: Precision = "float32",
+    batch_tokens: int | None = None,
     quantize: Quantization | None = None,
 ) -> ExportedModel:
     """Load an exported model.
@@ -50,6 +53,7 @@ def load_exported(
     Args:
         folders: of a model that `folders.is_exported`.
         device, threads: see `dvse.onnx_graph`.
+        batch_tokens: as `dvse.load` takes it.
         dtype, precision, quantize: those of the graphs, which cannot be chosen any more.
 
     Raises:
@@ -62,7 +66,13 @@ def load_exported(
             f"{folders.decoder}: the weights of an export stay as they are, received "
             f"{dtype or quantize}; choose it with dvse export onnx --weights"
         )
-    tokenizer = load(folders.bundle, device=device, threads=threads, precision=precision)
+    tokenizer = load(
+        folders.bundle,
+        device=device,
+        threads=threads,
+        precision=precision,
+        batch_tokens=batch_tokens,
+    )
     try:
         config = OnnxDecoderConfig.read(folders.decoder / "config.json")
     except ModelError as error:
@@ -78,7 +88,9 @@ def load_exported(
     )
 
 
-def load_again(source: str, sha256: str, device: str, threads: int) -> ExportedModel:
+def load_again(
+    source: str, sha256: str, device: str, how: Mapping[str, int | None]
+) -> ExportedModel:
     """Load the model that was pickled.
 
     Raises:
@@ -86,7 +98,8 @@ def load_again(source: str, sha256: str, device: str, threads: int) -> ExportedM
     """
     if _sha256(Path(source)) != sha256:
         raise BundleIntegrityError(f"{source}: the export there is not the one that was pickled")
-    return load_exported(find_model(source), device=device, threads=threads)
+    encoders: dict[str, Any] = dict(how)
+    return load_exported(find_model(source), device=device, **encoders)
 
 
 def _sha256(folder: Path) -> str:

@@ -28,7 +28,7 @@ def load_to_answer(
 
     Args:
         name, device, dtype, quantize: as `load_model` takes them.
-        encoders: what `dvse.load` takes beside: threads, precision.
+        encoders: what `dvse.load` takes beside: threads, precision, batch_tokens.
 
     Raises:
         BundleError, ModelMismatchError, ConfigError: as `load_model` does.

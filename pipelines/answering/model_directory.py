@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from dvse.errors import BundleFormatError, BundleNotFoundError, ConfigError, ModelMismatchError
 from dvse.origin import source_of
-from dvse.precision import Precision
 from dvse.special_tokens import END_OF_TEXT, USER
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
@@ -192,11 +191,10 @@ def load_model(
     *,
     device: str = "cpu",
     dtype: "str | torch.dtype | None" = None,
-    threads: int | None = None,
-    precision: Precision = "float32",
     quantize: Quantization | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
+    **encoders: Any,
 ) -> LoadedModel:
     """Load a decoder with its tokenizer.
 
@@ -204,9 +202,10 @@ def load_model(
         name: a shipped name (`tiny`), a model directory, or a Hugging Face Hub id.
         device: `cpu`, `cuda` or `cuda:N`, for the encoders and the decoder.
         dtype: of the decoder's weights, such as `bfloat16`; by default as they are stored.
-        threads, precision: of the encoders, part of the numerics profile, see `dvse.load`.
         quantize: round the decoder's weights to 8 or 4 bits on the way in, see `model.quantize`.
         revision, token: branch, tag or commit of a Hub id, and the right to read it.
+        encoders: what `dvse.load` takes of them, part of the numerics profile: threads, precision,
+            batch_tokens.
 
     Raises:
         BundleError: it is not there, not whole, or has no decoder.
@@ -222,7 +221,7 @@ def load_model(
     wanted = dtype_of(dtype)
     if quantize is not None:
         folders.refuse_adapters("quantizing")
-    tokenizer = dvse.load(folders.bundle, device=device, threads=threads, precision=precision)
+    tokenizer = dvse.load(folders.bundle, device=device, **encoders)
     try:
         config = DvseConfig.from_pretrained(folders.decoder)
         check_belong(config, tokenizer.fingerprint, folders)
@@ -253,12 +252,7 @@ def load_again(origin: ModelOrigin) -> LoadedModel:
         BundleError: it is not there any more, or another one is.
     """
     loaded = load_model(
-        origin.source,
-        device=origin.device,
-        dtype=origin.dtype,
-        threads=origin.tokenizer.threads,
-        precision=origin.tokenizer.precision,
-        quantize=origin.quantize,
+        origin.source, dtype=origin.dtype, quantize=origin.quantize, **origin.tokenizer.how()
     )
     origin.check(loaded.tokenizer.fingerprint, loaded.model)
     return replace(loaded, name=origin.name)

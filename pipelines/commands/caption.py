@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             threads=placement.threads,
             dtype=args.dtype,
             precision=placement.precision,
+            batch_tokens=placement.batch_tokens,
             quantize=args.quantize,
         )
 

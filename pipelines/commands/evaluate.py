@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.reports.precision_lines import precision_lines
 
     settings = from_flags(EvaluationSettings, args, codes=args.only != "captions")
-    where: Any = {"device": args.device, "precision": settings.precision}
-    exact: Any = {"device": args.device}
+    exact: Any = {"device": args.device, "batch_tokens": settings.batch_tokens}
+    where: Any = {**exact, "precision": settings.precision}
     captioner, is_rounded = None, settings.precision != "float32"
     reference: Any = None
     if args.only != "codes":

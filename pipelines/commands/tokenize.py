@@ -40,6 +40,7 @@ EXAMPLES = """\
   dvse tokenize train-*.tar --template '{jpg}Describe it. {txt}' --output tokens
   dvse tokenize hf:user/pictures?split=train --output tokens --workers 8 --device cuda:0,cuda:1
   dvse tokenize crawl/ --output tokens --filter filters.toml
+  dvse tokenize photos/ --output tokens --device cuda --precision bfloat16 --batch-tokens 32768
   dvse tokenize photos/ --output tokens --dry-run
   dvse tokenize s3://bucket/photos --output s3://bucket/tokens
 
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
             bundle=opened(args.bundle, args),
             threads=placement.threads,
             precision=placement.precision,
+            batch_tokens=placement.batch_tokens,
             gate=None if filters is None else filters.gate,
         )
 

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 from dvse.errors import ConfigError
 from dvse.precision import Precision, check_precision
-from pipelines.runs.precision_setting import precision_setting
+from pipelines.runs.numerics_settings import (
+    batch_tokens_setting,
+    precision_setting,
+    threads_setting,
+)
 from pipelines.settings import setting
 
 if TYPE_CHECKING:
     from pipelines.engines.engine import Engine
 
+_SMALL_PICTURE = 64  # tokens; of larger ones fewer fill a batch
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
@@ -39,12 +44,9 @@ class Placement:
         metavar="ADDRESS",
     )
     device: str = setting("cpu", "cpu, cuda, or several: cuda:0,cuda:1")
-    threads: int | None = setting(
-        None,
-        "threads of the encoder on a CPU, part of the numerics profile (default: the processors "
-        "here)",
-    )
+    threads: int | None = threads_setting()
     precision: Precision = precision_setting()
+    batch_tokens: int | None = batch_tokens_setting()
     time_limit_s: float = setting(
         120.0, "seconds that a decoder may take without progress", name="time_limit", metavar="S"
     )
@@ -73,6 +75,8 @@ class Placement:
                 check_precision(self.precision, "cpu")
             except ConfigError as error:
                 raise ConfigError(f"--precision: {error}") from None
+        if self.batch_tokens is not None and self.batch_tokens < 1:
+            raise ConfigError(f"--batch-tokens: expected at least 1, received {self.batch_tokens}")
         if not 0 < self.time_limit_s < math.inf:
             raise ConfigError(f"--time-limit: expected above 0, received {self.time_limit_s:g}")
 
@@ -84,9 +88,13 @@ class Placement:
     def engine(self, *, max_chunks: int) -> "Engine":
         """Return the engine; `max_chunks` are handed to an encoder at once.
 
+        Or more, where a chosen token budget holds more small pictures than that: a batch that is
+        not full costs as much as one that is.
+
         Raises:
             ConfigError: a number below 1.
         """
+        max_chunks = max(max_chunks, (self.batch_tokens or 0) // _SMALL_PICTURE)
         if self.engine_name == "ray":
             from pipelines.engines.ray_engine import RayEngine
 

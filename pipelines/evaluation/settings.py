@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dvse.errors import ConfigError
 from dvse.precision import Precision
-from pipelines.runs.precision_setting import precision_setting
+from pipelines.runs.numerics_settings import batch_tokens_setting, precision_setting
 from pipelines.settings import setting
 
 
@@ -26,6 +26,7 @@ class EvaluationSettings:
     max_inputs: int = setting(1000, "inputs of each other split")
     probe: bool = setting(True, "leave the slowest part out", name="probes")
     precision: Precision = precision_setting()
+    batch_tokens: int | None = batch_tokens_setting()
     lpips: tuple[Path, ...] = setting(
         (),
         "measure LPIPS of rebuilt pictures: torchvision's alexnet or vgg16 weights and the lpips "

@@ -16,7 +16,8 @@ from typing import Any
 from dvse.storage.shard import write_shard
 from pipelines.engines.preparing import pieces
 from pipelines.engines.window import Assembly, Piece
-from pipelines.job.plan import ListingSummary, Plan, write_listing
+from pipelines.job.plan import ListingSummary
+from pipelines.job.sample import sample_of
 from pipelines.job.summary import duration
 from pipelines.sources.entry import SINGLES
 from pipelines.sources.record import Failure, Record
@@ -194,26 +195,23 @@ def forecast(
     Raises:
         DvseError: the step cannot be opened.
     """
+    sample = sample_of(inputs, options, num_samples=num_samples)
+    if not sample.records:
+        return None
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "listing.jsonl"
-        listing = write_listing(path, inputs, options)
-        if not listing.num_known:
-            return None
-        plan = Plan(path, options, stream_lengths=dict.fromkeys(listing.streams, 0))
-        total = listing.num_known
-        places = sorted({total * i // num_samples for i in range(num_samples)})
-        records = [record for _, record in plan.records((i, i + 1) for i in places)]
-        measured = _measured(step, hardware.device, records, Path(folder) / "shard.parquet")
-    return Forecast(listing=listing, hardware=hardware, shard_size=shard_size, measured=measured)
+        shard = Path(folder) / "shard.parquet"
+        measured = _measured(step, hardware.device, sample.records, shard)
+    return Forecast(
+        listing=sample.listing, hardware=hardware, shard_size=shard_size, measured=measured
+    )
 
 
-def _measured(step: Step, device: str, records: Sequence[Record | None], shard: Path) -> Measured:
+def _measured(step: Step, device: str, records: Sequence[Record], shard: Path) -> Measured:
     work = step.open(device)
     description = work.describe()
     decode_s: list[float] = []
     held: list[Piece] = []
     for key, record in [(-1, records[0]), *enumerate(records)]:  # the first one warms up
-        assert record is not None, "nothing has gone away from a listing that was just made"
         began = time.perf_counter()
         found: list[Piece | Failure] = [Failure(stage="list", type="", reason="")]
         if record.failure is None:

@@ -46,7 +46,8 @@ def _refuse(what: str, lines: list[str], hint: str) -> None:
 
 def _flat(profile: Mapping[str, Any]) -> dict[str, Any]:
     nested = profile.get("versions", {})
-    return {k: v for k, v in profile.items() if k != "versions"} | dict(nested)
+    named = {k: v for k, v in profile.items() if k != "versions" and v is not None}
+    return named | dict(nested)
 
 
 def _shown(value: Any) -> str:

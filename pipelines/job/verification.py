@@ -360,7 +360,7 @@ def _in_precision(tokenizer: "Tokenizer", precision: "Precision") -> "Tokenizer"
 
     origin = tokenizer.origin
     assert origin is not None, "loaded by name"
-    return load(origin.source, device=origin.device, threads=origin.threads, precision=precision)
+    return load(origin.source, **{**origin.how(), "precision": precision})
 
 
 def _rows(table: Any) -> Iterator[dict[str, Any]]:
@@ -377,4 +377,5 @@ def _load(bundle: str, device: str | None, profile: Any) -> "Tokenizer":
             device=device or profile["device"],
             threads=profile.get("threads") or None,
             precision=profile.get("precision", "float32"),
+            batch_tokens=profile.get("batch_tokens"),
         )

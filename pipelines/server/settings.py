@@ -8,7 +8,7 @@ from typing import Literal
 from dvse.errors import ConfigError
 from dvse.precision import Precision
 from pipelines.answering.weight_format import QUANTIZE_HELP, Quantization
-from pipelines.runs.precision_setting import precision_setting
+from pipelines.runs.numerics_settings import precision_setting
 from pipelines.settings import section, setting
 
 ENDPOINTS = (

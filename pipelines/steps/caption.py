@@ -68,7 +68,7 @@ class CaptionStep(Step):
         options: what is asked and how.
         threads: of the encoders on a CPU; by default all usable processors.
         dtype: of the decoder's weights; by default as they are stored.
-        precision: what the encoders compute in.
+        precision, batch_tokens: what the encoders compute in, and how many tokens at once.
         quantize: bits of the decoder's weights; by default as they are stored.
     """
 
@@ -77,6 +77,7 @@ class CaptionStep(Step):
     threads: int | None = None
     dtype: str | None = None
     precision: Precision = "float32"
+    batch_tokens: int | None = None
     quantize: Quantization | None = None
     name = "caption"
 
@@ -105,6 +106,7 @@ class CaptionStep(Step):
             "dtype": self.dtype,
             "threads": self.threads,
             "precision": self.precision,
+            "batch_tokens": self.batch_tokens,
             "quantize": self.quantize,
         }
         folders = find_model(self.model)
@@ -118,7 +120,10 @@ class CaptionStep(Step):
 
     def _tokenize(self, folders: ModelFolders) -> TokenizeStep:
         return TokenizeStep(
-            bundle=str(folders.bundle), threads=self.threads, precision=self.precision
+            bundle=str(folders.bundle),
+            threads=self.threads,
+            precision=self.precision,
+            batch_tokens=self.batch_tokens,
         )
 
 

@@ -25,12 +25,14 @@ class TokenizeStep(Step):
         bundle: shipped name, directory or Hub id.
         threads: threads of the encoders on a CPU; by default all usable processors.
         precision: what the encoders compute in.
+        batch_tokens: the most tokens of a forward pass; by default the tokenizers decide.
         gate: filters that inputs have to pass before they are encoded.
     """
 
     bundle: str
     threads: int | None = None
     precision: Precision = "float32"
+    batch_tokens: int | None = None
     gate: Gate | None = None
     name = "tokenize"
 
@@ -50,10 +52,11 @@ class TokenizeStep(Step):
         return {"bundle_given": str(folder.absolute()) if folder.is_dir() else self.bundle}
 
     def quick_profile(self, device: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
-        """Return device kind, precision, threads and versions (importing torch takes seconds)."""
+        """Return what is known of it without torch, which takes seconds to import."""
         return {
             "device": device.partition(":")[0],
             "precision": self.precision,
+            "batch_tokens": self.batch_tokens,
             "threads": default_workers() if self.threads is None else self.threads,
             "versions": {name: _version(name) for name in recorded.get("versions", {})},
         }
@@ -62,7 +65,13 @@ class TokenizeStep(Step):
         """Load the tokenizer."""
         from dvse.tokenizer import load
 
-        tokenizer = load(self.bundle, device=device, threads=self.threads, precision=self.precision)
+        tokenizer = load(
+            self.bundle,
+            device=device,
+            threads=self.threads,
+            precision=self.precision,
+            batch_tokens=self.batch_tokens,
+        )
         return TokenizeWork(tokenizer, self.gate)
 
 

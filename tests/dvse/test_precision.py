@@ -1,4 +1,4 @@
-"""Precisions: what a device cannot do is one sentence; what it does depends on nothing else."""
+"""Precisions and budgets: what a device cannot do is one sentence, neighbours change nothing."""
 
 import copy
 import json
@@ -186,6 +186,24 @@ def test_in_bfloat16_neighbours_change_nothing_and_features_are_near(kind):
         np.abs(a - b).mean() / np.abs(b).mean() for a, b in zip(together, wanted, strict=True)
     ]
     assert 0 < max(errors) < 0.05
+
+
+@pytest.mark.parametrize("num_chunks", [1, 4, 32])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_within_a_budget_neighbours_and_places_change_nothing(kind, num_chunks):
+    media = MAKERS[kind]("float32")
+    media = media.with_batch_tokens(num_chunks * media.max_chunk_tokens)
+    chunks = chunks_of(media)
+    shape = max(chunk.shape for chunk in chunks)
+    assert media.batch_rows(shape) == num_chunks
+    with NumericsProfile.current(threads=1).pinned():
+        forwards, backwards = media.embed(chunks), media.embed(chunks[::-1])[::-1]
+        for chunk, one, two in zip(chunks, forwards, backwards, strict=True):
+            assert np.array_equal(one, two)
+            (alone,) = media.embed([chunk])
+            assert np.array_equal(alone, one)
+            (codes,) = media.encode([chunk])
+            assert np.array_equal(codes, media.quantize([alone])[0])
 
 
 @needs_bfloat16

@@ -86,11 +86,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Item]:
     return [items[i] for i in rng.permutation(len(items))]
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+PROFILES = {
+    "float32": {},
+    "bfloat16": {"precision": "bfloat16"},
+    "budget": {"batch_tokens": 512},
+}
+
+
+@pytest.fixture(scope="module", params=PROFILES)
 def tiny(request: pytest.FixtureRequest) -> Tokenizer:
-    """In each precision that this processor can compute."""
+    """In each precision that this processor can compute, and with a token budget."""
     try:
-        return load("tiny", threads=1, precision=request.param)
+        return load("tiny", threads=1, **PROFILES[request.param])
     except ConfigError as error:
         pytest.skip(str(error))
 

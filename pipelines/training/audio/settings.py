@@ -14,7 +14,7 @@ from dvse.precision import Precision, check_precision
 from dvse.remote.remote_path import Location
 from pipelines.codebooks.settings import Clustering, KMeansSettings
 from pipelines.engines.settings import Placement
-from pipelines.runs.precision_setting import precision_setting
+from pipelines.runs.numerics_settings import precision_setting
 from pipelines.settings import section, setting
 
 Normalization = Literal["encoder", "none", "window", "recording"]

@@ -29,6 +29,17 @@ def test_the_engine_of_a_cluster_is_made_without_ray():
     assert isinstance(placement.engine(max_chunks=7), RayEngine)
 
 
+def test_a_large_token_budget_finds_enough_small_pictures_in_a_window():
+    # 65,536 tokens are 1,024 pictures of 64; a batch that is half full would cost as much.
+    for options, wanted in (
+        ({}, 256),
+        ({"batch_tokens": 512}, 256),
+        ({"batch_tokens": 65_536}, 1024),
+    ):
+        engine = Placement(num_workers=0, **options).engine(max_chunks=256)
+        assert vars(engine)["_max_chunks"] == wanted
+
+
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
 def test_without_ray_the_extra_is_named(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("hello")

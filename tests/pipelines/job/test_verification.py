@@ -284,6 +284,46 @@ def test_a_precision_is_recorded_refused_when_another_is_asked_for_and_held_agai
         assert 0.5 < kept / total
 
 
+def test_a_token_budget_is_recorded_refused_when_another_is_asked_for_and_taken_by_verify(
+    media, tmp_path, capsys
+):
+    output, plain = tmp_path / "tokens", tmp_path / "plain"
+    words = ["--quiet", "--workers", "0", "--threads", "1"]
+    command = ["tokenize", str(media), *words, "--output", str(output)]
+    assert main([*command, "--batch-tokens", "512"]) == 0
+    first = next(iter(sorted(output.glob("*.parquet"))))
+    assert read_metadata(first).profile["batch_tokens"] == 512
+    capsys.readouterr()
+    assert main(command) == 4
+    assert "batch_tokens: 512 before, missing now" in capsys.readouterr().err
+    first.unlink()  # something is left to do, so that an encoder is loaded
+    assert main([*command, "--batch-tokens", "1024"]) == 4
+    assert "batch_tokens: 512 before, 1024 now" in capsys.readouterr().err
+    assert main([*command, "--batch-tokens", "512"]) == 0
+    taken = []
+    with pytest.MonkeyPatch.context() as patch:
+        load = dvse.tokenizer.load
+        patch.setattr("dvse.tokenizer.load", lambda *a, **k: taken.append(k) or load(*a, **k))
+        assert main(["verify", str(output)]) == 0
+    assert [how["batch_tokens"] for how in taken] == [512]
+    assert "all well" in capsys.readouterr().out
+    assert main(["tokenize", str(media), *words, "--output", str(plain)]) == 0
+    assert "batch_tokens" not in read_metadata(plain / first.name).profile
+    assert "batch_tokens" not in next(plain.rglob("job.json")).read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("0", "--batch-tokens: expected at least 1, received 0"), ("1", "expected batch_tokens of")],
+)
+def test_a_budget_that_holds_nothing_writes_no_shard(media, tmp_path, capsys, value, words):
+    output = tmp_path / "tokens"
+    command = ["tokenize", str(media), "--output", str(output), "--quiet", "--workers", "0"]
+    assert main([*command, "--batch-tokens", value]) == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.parquet")) and not list(tmp_path.rglob("job.json"))
+
+
 def test_a_job_of_before_goes_on_though_its_profile_has_another_name_for_precision(media, tmp_path):
     output = tmp_path / "tokens"
     tokenize([media], output)

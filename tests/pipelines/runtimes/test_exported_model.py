@@ -64,6 +64,23 @@ def test_codes_are_those_of_the_graph(tokenizer):
     assert np.array_equal(np.concatenate(list(pieces)), found.ids)
 
 
+def test_a_token_budget_is_that_of_a_graph_too(export, tokenizer):
+    roomy = dvse.load(export, threads=1, batch_tokens=4096)
+    assert roomy.profile.to_dict() == tokenizer.profile.to_dict() | {"batch_tokens": 4096}
+    for media, other in ((roomy.image, tokenizer.image), (roomy.audio, tokenizer.audio)):
+        assert media.batch_tokens == 4096 and other.batch_tokens is None
+    shape = (32, 32, 3)
+    num_tokens = roomy.image.num_tokens(shape)
+    assert tokenizer.image.batch_rows(shape) == 256 // num_tokens
+    assert roomy.image.batch_rows(shape) == 4096 // num_tokens
+    rows = [*(dvse.Image(p) for p in PICTURES * 2), dvse.Audio(sound(3.1), sample_rate_hz=8000)]
+    for one, two in zip(roomy.encode_many(rows), tokenizer.encode_many(rows), strict=True):
+        assert one.ids.tolist() == two.ids.tolist()
+    assert pickle.loads(pickle.dumps(roomy)).profile == roomy.profile
+    with pytest.raises(ConfigError, match="a whole number of at least 1, received 0"):
+        dvse.load(export, batch_tokens=0)
+
+
 def test_what_an_export_does_not_do(tokenizer, export, tmp_path):
     with pytest.raises(ConfigError, match="keeps its features"):
         tokenizer.image.embed([])
