@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import save_file
 from sklearn.cluster import MiniBatchKMeans
 from torch.nn import functional as F
 from transformers import HubertConfig, HubertModel
 
 from dvse.audio.tokenizer import AudioTokenizer
+from dvse.codebook import Codebook
 from dvse.errors import BundleNotFoundError, ConfigError, WeightsFormatError
 from dvse.items import Audio
 from dvse.storage.part import Part
@@ -126,16 +128,21 @@ def test_a_long_recording_is_scaled_as_a_whole_and_then_cut(encoder, kmeans, tmp
 def test_every_kind_of_file_gives_the_same_centroids(encoder, kmeans, tmp_path):
     wanted = kmeans.cluster_centers_
     np.save(tmp_path / "c.npy", wanted)
+    np.savez(tmp_path / "c.npz", means=wanted, counts=np.arange(len(wanted)))
+    save_file({"means": torch.from_numpy(wanted)}, tmp_path / "c.safetensors")
+    Codebook(torch.from_numpy(wanted)[None]).save(tmp_path / "own.safetensors")
     torch.save(torch.from_numpy(wanted), tmp_path / "c.pt")
     torch.save({"centroids": torch.from_numpy(wanted), "n": 3}, tmp_path / "d.pt")
     old = {"_use_new_zipfile_serialization": False}
     torch.save(torch.from_numpy(wanted), tmp_path / "old.pt", **old)
     joblib.dump(kmeans, tmp_path / "c.bin", compress=3)
+    for theirs in ("speechbrain.pt", "espnet.mdl"):  # joblib dumps by other names
+        joblib.dump(kmeans, tmp_path / theirs)
     faiss = pytest.importorskip("faiss")
     index = faiss.IndexFlatL2(wanted.shape[1])
     index.add(wanted)
     faiss.write_index(index, str(tmp_path / "c.index"))
-    for name in ("c.npy", "c.pt", "d.pt", "old.pt", "c.bin", "c.index"):
+    for name in sorted(path.name for path in tmp_path.iterdir()):
         part = import_units(
             tmp_path / f"part-{name}",
             centroids=tmp_path / name,
