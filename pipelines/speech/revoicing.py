@@ -8,8 +8,6 @@ recognition"; the envelope is the cepstrum's low part), and a phase vocoder (Fla
 """
 
 import numpy as np
-from scipy.signal import ShortTimeFFT
-from scipy.signal.windows import hann
 
 _WIDTH, _HOP = 256, 64
 _CEPSTRUM = 18  # coefficients of the envelope: at 8 kHz, below the period of a voice of 440 Hz
@@ -26,17 +24,23 @@ def revoiced(samples: np.ndarray, *, formants: float = 1.0, tempo: float = 1.0) 
     >>> revoiced(np.zeros(800, np.float32), tempo=0.5).shape
     (1600,)
     """
+    import torch
+
     if len(samples) < _WIDTH:
         return samples
-    transform = ShortTimeFFT(hann(_WIDTH, sym=False), hop=_HOP, fs=1.0)
-    frames = transform.stft(samples.astype(np.float64))  # [frequency, frame]
+    window = torch.hann_window(_WIDTH, dtype=torch.float64)
+    given = torch.from_numpy(samples.astype(np.float64))
+    frames = torch.stft(
+        given, _WIDTH, _HOP, window=window, pad_mode="constant", return_complex=True
+    ).numpy()  # [frequency, frame]
     magnitude = np.abs(frames) * _lift(np.abs(frames), formants)
     length = max(1, round(len(samples) / tempo))
     if tempo == 1.0:
         moved = magnitude * np.exp(1j * np.angle(frames))
     else:
-        moved = _in_tempo(magnitude, np.angle(frames), transform.p_num(length), tempo)
-    return transform.istft(moved, k1=length).astype(np.float32)
+        moved = _in_tempo(magnitude, np.angle(frames), 1 + -(-length // _HOP), tempo)
+    said = torch.istft(torch.from_numpy(moved), _WIDTH, _HOP, window=window, length=length)
+    return said.numpy().astype(np.float32)
 
 
 def _lift(magnitude: np.ndarray, formants: float) -> np.ndarray:

@@ -3,12 +3,11 @@
     python -m pipelines.tiny --data FOLDER --output DIR
 
 `FOLDER` is that of `pipelines.tiny.bundle`; the bundle comes from there. Digits and other words are
-spoken by Debian's `espeak-ng` and, where it is installed, `flite`; odd pictures, sounds and texts
-come from `tuxpaint-stamps-default`, `openclipart-png`, `gnome-backgrounds`, `mate-backgrounds`,
-`plasma-workspace-wallpapers`, `ukui-wallpapers`, `debian-reference-en` and
-`debian-reference-zh-cn`, as far as they are installed. It goes through
-`pipelines.tiny.stages`; what is done is left alone, and the tokenizing and training go on where
-they stopped.
+spoken by Debian's `espeak-ng` and, where they are installed, `flite` and `festival`; odd pictures,
+sounds and texts come from `tuxpaint-stamps-default`, `openclipart-png`, `gnome-backgrounds`,
+`mate-backgrounds`, `plasma-workspace-wallpapers`, `ukui-wallpapers`, `debian-reference-en` and
+`debian-reference-zh-cn`, as far as they are installed. It goes through `pipelines.tiny.stages`;
+what is done is left alone, and the tokenizing and training go on where they stopped.
 """
 
 import argparse

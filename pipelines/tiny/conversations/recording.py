@@ -1,32 +1,23 @@
 """Spoken digits joined with pauses into one recording, by known speakers and synthetic voices."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.speech import flite
 from pipelines.speech.augmentation import perturb, vary
-from pipelines.speech.clips import (
-    BASE_VOICES,
-    VOICE_VARIANTS,
-    Clip,
-    DigitSplit,
-    load_digits,
-    resampled,
-)
-from pipelines.speech.espeak import Espeak, Span
+from pipelines.speech.clips import Clip, DigitSplit, load_digits
+from pipelines.speech.digit_voices import cut_voices, formant_voices
+from pipelines.speech.espeak import Span
 from pipelines.speech.joining import join
 from pipelines.speech.revoicing import revoiced
-from pipelines.speech.word_lists import DIGIT_WORDS
 
 RATE_HZ = 8000
 
 _MIXED_SHARE = 0.3  # of the recordings have several speakers
 _SYNTHETIC_SHARE = 0.35
-_FLITE_SHARE = 0.4  # of synthetic ones
+_CUT_SHARE = 0.5  # of synthetic ones
 _VARIED_SHARE = 0.6
 _REVOICED_SHARE = 0.5
 _BARE_SHARE = 0.35  # of single digits begin and end with the word, as they are cut for data sets
@@ -38,11 +29,13 @@ class Voices:
     """Clips of one digit each, by speaker.
 
     Attributes:
-        recorded, synthetic: speaker → clips, for people and for synthesizers.
+        recorded, synthetic, cut: speaker → clips, for people, for synthesizers, and for those of
+            them whose voices are cut out of recordings of people.
     """
 
     recorded: dict[str, list[Clip]]
     synthetic: dict[str, list[Clip]]
+    cut: dict[str, list[Clip]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +56,8 @@ class Recording:
 def load_voices(folder: Path, split: DigitSplit, *, num_synthetic: int, seed: int) -> Voices:
     """Read one split of the digit recordings and let `num_synthetic` voices say all digits.
 
-    They are of espeak-ng; where there are any and Flite is installed, its four join them.
+    They are of espeak-ng; where there are any, those of Flite and Festival that are installed join
+    them.
 
     Raises:
         TrainingError: no recordings there.
@@ -72,14 +66,14 @@ def load_voices(folder: Path, split: DigitSplit, *, num_synthetic: int, seed: in
     recorded: dict[str, list[Clip]] = {}
     for clip in load_digits(folder, split, sample_rate_hz=RATE_HZ):
         recorded.setdefault(clip.speaker, []).append(clip)
+    if not num_synthetic:
+        return Voices(recorded=recorded, synthetic={}, cut={})
     rng = np.random.default_rng(seed)
-    synthetic = {}
-    names = sorted({f"{base}+{v}".rstrip("+") for base in BASE_VOICES for v in VOICE_VARIANTS})
-    for name in rng.permutation(names)[:num_synthetic]:
-        synthetic[str(name)] = _spoken(str(name), rng)
-    if num_synthetic and flite.is_installed():
-        synthetic |= {f"flite-{voice}": _spoken_by_flite(voice, rng) for voice in flite.VOICES}
-    return Voices(recorded=recorded, synthetic=synthetic)
+    return Voices(
+        recorded=recorded,
+        synthetic=formant_voices(num_synthetic, rng, rate_hz=RATE_HZ),
+        cut=cut_voices(rng, rate_hz=RATE_HZ),
+    )
 
 
 def record(
@@ -93,9 +87,8 @@ def record(
     """
     pools = voices.recorded
     if augment and voices.synthetic and rng.random() < _SYNTHETIC_SHARE:
-        pools = voices.synthetic
-        if rng.random() < _FLITE_SHARE:
-            pools = {n: c for n, c in pools.items() if n.startswith("flite-")} or pools
+        is_cut = voices.cut and rng.random() < _CUT_SHARE
+        pools = voices.cut if is_cut else voices.synthetic
     names = sorted(pools)
     speaker = names[rng.integers(len(names))]
     is_mixed = rng.random() < _MIXED_SHARE
@@ -123,32 +116,3 @@ def record(
         digits=clip.digits,
         spans_s=[(span.start_s, after.start_s) for span, after in pairwise(words) if span.label],
     )
-
-
-def _spoken(voice: str, rng: np.random.Generator, times: Sequence[int] = range(2)) -> list[Clip]:
-    clips = []
-    for _ in times:
-        rate, pitch = int(rng.integers(110, 220)), int(rng.integers(15, 85))
-        for word in DIGIT_WORDS:
-            speech = Espeak().speak(word, voice=voice, words_per_minute=rate, pitch=pitch)
-            samples = resampled(speech.samples, speech.sample_rate_hz, RATE_HZ)
-            said = Span(start_s=0.0, label=word)
-            clips.append(Clip(samples=_trimmed(samples), speaker=voice, words=(said,)))
-    return clips
-
-
-def _spoken_by_flite(voice: str, rng: np.random.Generator, times: int = 4) -> list[Clip]:
-    clips = []
-    for _ in range(times):
-        stretch, pitch_hz = float(rng.uniform(0.8, 1.4)), float(rng.uniform(85, 230))
-        for word in DIGIT_WORDS:
-            speech = flite.speak(word, voice=voice, stretch=stretch, pitch_hz=pitch_hz)
-            samples = resampled(speech.samples, speech.sample_rate_hz, RATE_HZ)
-            said = Span(start_s=0.0, label=word)
-            clips.append(Clip(samples=_trimmed(samples), speaker=voice, words=(said,)))
-    return clips
-
-
-def _trimmed(samples: np.ndarray) -> np.ndarray:
-    loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max())
-    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples

@@ -14,6 +14,7 @@ from pipelines.speech.clips import Clip
 from pipelines.speech.espeak import SILENCE, Span
 from pipelines.speech.joining import digit_sequence, join, stretch
 from pipelines.speech.phones import phone_index
+from pipelines.speech.revoicing import revoiced
 from pipelines.speech.word_lists import DIGIT_WORDS
 from pipelines.training.audio.encoder import IGNORED, NO_DIGIT, UnitEncoder
 from pipelines.training.audio.settings import UnitEncoderTraining
@@ -114,13 +115,17 @@ def _batch(
     firsts, seconds, speeds = [], [], []
     for clip in clips:
         speed = float(np.exp(rng.uniform(np.log(0.78), np.log(1.28))))
-        base = vary(clip.samples, rng, speed=speed)
+        samples, tempo = clip.samples, 1.0
+        if rng.random() < settings.revoiced_share:
+            formants, tempo = float(rng.uniform(0.82, 1.22)), float(rng.uniform(0.8, 1.3))
+            samples = revoiced(samples, formants=formants, tempo=tempo)
+        base = vary(samples, rng, speed=speed)
         shift = int(rng.integers(0, 24))
         first = perturb(base, rng, min_noise=0.003, max_noise=0.3)
         second = perturb(first, rng, min_noise=0.03, max_noise=0.15)
         firsts.append(_normalised(first[: len(first) - shift]))
         seconds.append(_normalised(second[shift:]))
-        speeds.append(speed)
+        speeds.append(speed * tempo)
     longest = max(map(len, firsts))
     views = np.zeros((2, len(clips), longest), np.float32)
     mask = np.zeros((len(clips), longest), np.int64)

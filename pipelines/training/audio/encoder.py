@@ -47,6 +47,8 @@ class UnitEncoder(nn.Module):
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()
         self.encoder = Wav2Vec2Model(config)
+        # The fused attention's gradient takes ten times as long over so few frames on a processor.
+        self.encoder.set_attn_implementation("eager")
         self.phone_head = nn.Linear(config.hidden_size, len(PHONES))
         self.digit_head = nn.Linear(config.hidden_size, NO_DIGIT + 1)
 

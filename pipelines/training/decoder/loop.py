@@ -9,6 +9,7 @@ model's own losses. It refuses to know what the rows are about.
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from dvse.remote.remote_path import Location, location
 from dvse.storage.atomic_file import write_atomically
 from dvse.storage.shard import find_shards, read_metadata
 from dvse.tokenizer import Tokenizer
+from pipelines.training.decoder.document_attention import attend_by_document
 from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
 from pipelines.training.decoder.sample_answers import SampleAnswers, samples_of
 
@@ -121,7 +123,8 @@ def train_decoder(
         if _is_cut(settings)
         else [SampleAnswers(tokenizer, prompts, samples, every=settings.sample_every)],
     )
-    trainer.train(resume_from_checkpoint=last)
+    with _by_document(decoder):
+        trainer.train(resume_from_checkpoint=last)
     decoder.config.use_cache = use_cache
     log = [line for line in trainer.state.log_history if "loss" in line or "train_loss" in line]
     if any(line.get("loss", 0) != line.get("loss", 0) for line in log):
@@ -130,6 +133,20 @@ def train_decoder(
         text = "".join(json.dumps(line) + "\n" for line in log)
         write_atomically(folder / "log.jsonl", text.encode())
     return log
+
+
+@contextmanager
+def _by_document(decoder: "DvseForCausalLM | PeftModel") -> Iterator[None]:
+    """Attend document by document on a processor, where torch's own attention was asked for."""
+    plain: Any = decoder.get_base_model() if hasattr(decoder, "get_base_model") else decoder
+    if torch.cuda.is_available() or plain.config._attn_implementation != "sdpa":
+        yield
+        return
+    attend_by_document(plain)
+    try:
+        yield
+    finally:
+        plain.set_attn_implementation("sdpa")
 
 
 def _arguments(settings: DecoderTraining, folder: Path) -> TrainingArguments:

@@ -113,6 +113,7 @@ class MovingAverageQuantizer(TrainedQuantizer):
 
     def __init__(self, dim: int, config: QuantizerConfig) -> None:
         super().__init__(dim, config)
+        self._kept: Codebook | None = None
         library = _library()
         options: dict[str, Any] = {
             "dim": config.code_dim,
@@ -134,9 +135,22 @@ class MovingAverageQuantizer(TrainedQuantizer):
         return F.normalize(narrow, dim=-1) if self.config.kind == "cosine" else narrow
 
     def _quantize(self, features: Tensor) -> Quantized:
+        if self._kept is not None:
+            return self._choose(features, self._kept)
         features, codes, commitment = self.codes(features)
         codes = codes if self.config.num_levels > 1 else codes.unsqueeze(-1)
         return Quantized(features=features, codes=codes, commitment=commitment.sum())
+
+    def _choose(self, features: Tensor, kept: Codebook) -> Quantized:
+        """Choose among codes that stay; no moving averages, hence no one-hot of all codes."""
+        flat = features.detach().flatten(0, 1)
+        kept = self._kept = kept.to(features.device)
+        codes = kept.encode(flat).unflatten(0, features.shape[:2])
+        chosen = kept.decode(codes)
+        commitment = F.mse_loss(features, chosen) if self.training else features.new_zeros(())
+        return Quantized(
+            features=features + (chosen - features).detach(), codes=codes, commitment=commitment
+        )
 
     @property
     def _levels(self) -> list[Any]:
@@ -147,7 +161,7 @@ class MovingAverageQuantizer(TrainedQuantizer):
         for level, centroids in zip(self._levels, quantizer.codebook.centroids, strict=True):
             level._codebook.embed.data.copy_(centroids[None])
             level._codebook.initted.fill_(True)
-            level.freeze_codebook = True
+        self._kept = quantizer.codebook
 
     def _export(self, projections: dict[str, Any]) -> ImageQuantizer:
         centroids = torch.cat([level._codebook.embed.detach() for level in self._levels])

@@ -48,7 +48,12 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
     about = _about_teacher(recipe)
     if wanted.start is not None:
         start = load_start(wanted.start)
-        continue_from(codec, start.tokenizer, is_encoder_new=wanted.new_encoder)
+        continue_from(
+            codec,
+            start.tokenizer,
+            is_encoder_new=wanted.new_encoder,
+            learns_pixels=wanted.learns == "pixels",
+        )
         about["start"] = dict(start.provenance)
     log = train_codec(
         codec.to(memory_format=torch.channels_last),

@@ -16,6 +16,7 @@ from pipelines.settings import section, setting
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "bf16", "fp16"]
 QuantizerKind = Literal["cosine", "ema", "simvq", "fsq"]
+Learns = Literal["encoder", "pixels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,9 @@ class TokenizerSettings:
     new_encoder: bool = setting(
         False, "with --start: take its codes only, for an encoder of any shape that begins anew"
     )
+    learns: Learns = setting(
+        "encoder", "with --start: the encoder, or the way back from codes to pixels alone"
+    )
     quantizer: QuantizerConfig = section(QuantizerConfig())
     max_tokens: int = setting(256, "budget for larger pictures")
     encoder: str = setting("vit_small_patch16_rope_224", "a timm ViT", metavar="NAME")
@@ -136,6 +140,13 @@ class TokenizerSettings:
     def __post_init__(self) -> None:
         if self.new_encoder and self.start is None:
             raise ConfigError("expected --start with --new-encoder: whose codes does it choose?")
+        if self.learns not in get_args(Learns):
+            raise ConfigError(f"--learns: expected encoder or pixels, received {self.learns!r}")
+        if self.learns == "pixels" and (self.start is None or self.new_encoder):
+            raise ConfigError(
+                "expected --start with --learns pixels, and no --new-encoder: codes and encoder "
+                "stay as they are there"
+            )
 
     @property
     def patch_size(self) -> int:

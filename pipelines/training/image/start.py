@@ -6,7 +6,8 @@ trained on such ids still reads them, and `dvse build-bundle --base … --allow-
 the part. The encoder may be deeper than it was: added blocks begin as the identity, for their last
 projections are zero (Zhang et al. 2019, *Fixup Initialization*). Or it may be another one
 altogether, which begins at random and learns what the codes mean from the frozen way back to
-pixels.
+pixels. Where an encoder has learnt on, the way back from codes to pixels may follow by itself: no
+file gets other ids by that.
 """
 
 from collections.abc import Mapping
@@ -56,7 +57,11 @@ def load_start(source: str | Path) -> Start:
 
 
 def continue_from(
-    codec: ImageCodec, tokenizer: ImageTokenizer, *, is_encoder_new: bool = False
+    codec: ImageCodec,
+    tokenizer: ImageTokenizer,
+    *,
+    is_encoder_new: bool = False,
+    learns_pixels: bool = False,
 ) -> None:
     """Give `codec` a tokenizer's weights, and freeze what gives its codes their meaning.
 
@@ -64,6 +69,7 @@ def continue_from(
         codec: of the tokenizer's shape, but for more blocks of the encoder.
         tokenizer: whose codes stay.
         is_encoder_new: whether the codec's encoder is kept as it is, of whatever shape.
+        learns_pixels: freeze the encoder, too, and let the pixel decoder learn on.
 
     Raises:
         ConfigError: another shape than the tokenizer's, but for more blocks of the encoder.
@@ -78,6 +84,9 @@ def continue_from(
     assert tokenizer.quantizer is not None, "a saved tokenizer is no draft"
     codec.quantizer.keep(tokenizer.quantizer)
     codec.freeze(codec.quantizer.project_out)
+    if learns_pixels:
+        codec.freeze(codec.encoder)
+        codec.freeze(codec.quantizer.project_in)
     if codec.decoder is not None:
         if tokenizer.decoder is None or tokenizer.decoder.config != codec.decoder.config:
             theirs = tokenizer.decoder and tokenizer.decoder.config
@@ -86,7 +95,8 @@ def continue_from(
                 f"{codec.decoder.config}; give the flags that it was trained with"
             )
         codec.decoder.load_state_dict(tokenizer.decoder.state_dict())
-        codec.freeze(codec.decoder)
+        if not learns_pixels:
+            codec.freeze(codec.decoder)
 
 
 def _deepen(encoder: ImageEncoder, start: ImageEncoder) -> None:

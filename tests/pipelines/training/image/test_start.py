@@ -39,15 +39,70 @@ def codec(**stem) -> ImageCodec:
     )
 
 
+def tokenizer_of(codec: ImageCodec) -> ImageTokenizer:
+    return ImageTokenizer(
+        encoder=codec.encoder,
+        quantizer=codec.export_quantizer(),
+        decoder=codec.decoder,
+        geometry=AspectGeometry(patch_size=4, max_tokens=64),
+    )
+
+
+def learnt(codec: ImageCodec) -> set[str]:
+    """Take a step and return the parts that it moved."""
+    before = {name: p.detach().clone() for name, p in codec.named_parameters()}
+    pixels = torch.randint(256, (8, 16, 16, 3), dtype=torch.uint8)
+    optimizer = torch.optim.AdamW(codec.parameters(), lr=0.1)
+    output = codec.train()(pixels)
+    (output.loss + output.commitment).backward()
+    optimizer.step()
+    now = dict(codec.named_parameters())
+    return {name.split(".")[0] for name, p in before.items() if not torch.equal(p, now[name])}
+
+
+def test_codes_chosen_among_those_that_stay_are_the_nearest_ones_with_straight_gradients():
+    torch.manual_seed(0)
+    old, new = codec(stem_widths=(4, 6)), codec(stem_widths=(4, 6))
+    continue_from(new, tokenizer_of(old))
+    quantizer = new.quantizer.train()
+    features = torch.randn(2, 6, 16, requires_grad=True)
+    found = quantizer(features)
+    narrow = torch.nn.functional.normalize(quantizer.project_in(features), dim=-1)
+    centroids = old.export_quantizer().codebook.centroids[0]
+    nearest = torch.cdist(narrow.flatten(0, 1), centroids).argmin(1).view(2, 6, 1)
+    assert torch.equal(found.codes, nearest)
+    chosen = centroids[nearest[..., 0]]
+    torch.testing.assert_close(found.features, quantizer.project_out(chosen))
+    torch.testing.assert_close(found.commitment, (narrow - chosen).square().mean())
+    (gradient,) = torch.autograd.grad(found.features.sum(), features, retain_graph=True)
+    (straight,) = torch.autograd.grad(quantizer.project_out(narrow).sum(), features)
+    torch.testing.assert_close(gradient, straight)
+
+
+def test_either_the_encoder_learns_on_or_the_way_back_to_pixels():
+    torch.manual_seed(0)
+    old = codec(stem_widths=(4, 6))
+    for learns_pixels, moved in ((False, {"encoder", "quantizer"}), (True, {"objective"})):
+        new = codec(stem_widths=(4, 6))
+        continue_from(new, tokenizer_of(old), learns_pixels=learns_pixels)
+        assert learnt(new) == moved
+        new_codes = new.export_quantizer().codebook.centroids
+        assert torch.equal(new_codes, old.export_quantizer().codebook.centroids)
+
+
+def test_what_learns_is_said_with_a_start():
+    with pytest.raises(ConfigError, match="--start with --learns pixels"):
+        TokenizerSettings(learns="pixels")
+    with pytest.raises(ConfigError, match="no --new-encoder"):
+        TokenizerSettings(start="tiny", new_encoder=True, learns="pixels")
+    with pytest.raises(ConfigError, match="encoder or pixels"):
+        TokenizerSettings(start="tiny", learns="all")
+
+
 def test_codes_and_the_way_back_stay_and_the_encoder_is_its_own():
     torch.manual_seed(0)
     old, new = codec(stem_widths=(4, 6)), codec(stem_widths=(4, 8), stem_top=20)
-    tokenizer = ImageTokenizer(
-        encoder=old.encoder,
-        quantizer=old.export_quantizer(),
-        decoder=old.decoder,
-        geometry=AspectGeometry(patch_size=4, max_tokens=64),
-    )
+    tokenizer = tokenizer_of(old)
     with pytest.raises(ConfigError, match="start's shape"):
         continue_from(new, tokenizer)
     before = {name: tensor.clone() for name, tensor in new.encoder.state_dict().items()}

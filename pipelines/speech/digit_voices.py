@@ -1,0 +1,86 @@
+"""The ten digits as synthesizers say them: clips of one word each, like recorded digits.
+
+Formant voices of espeak-ng, and those of Flite and Festival, which are cut out of recordings of
+people. Which are there depends on what is installed.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipelines.speech import festival, flite
+from pipelines.speech.clips import BASE_VOICES, VOICE_VARIANTS, Clip, resampled
+from pipelines.speech.espeak import Espeak, Span, Speech
+from pipelines.speech.word_lists import DIGIT_WORDS
+
+Say = Callable[[str], Speech]
+
+
+def formant_voices(
+    count: int, rng: np.random.Generator, *, rate_hz: int, times: int = 2
+) -> dict[str, list[Clip]]:
+    """Return `count` voices of espeak-ng, each saying all digits `times` times.
+
+    Raises:
+        MissingExtraError: espeak-ng is not installed.
+    """
+    names = sorted({f"{base}+{v}".rstrip("+") for base in BASE_VOICES for v in VOICE_VARIANTS})
+    voices = {}
+    for name in map(str, rng.permutation(names)[:count]):
+        clips = []
+        for _ in range(times):
+            pace, pitch = int(rng.integers(110, 220)), int(rng.integers(15, 85))
+            clips += _digits(
+                lambda word, name=name, pace=pace, pitch=pitch: Espeak().speak(
+                    word, voice=name, words_per_minute=pace, pitch=pitch
+                ),
+                name,
+                rate_hz,
+            )
+        voices[name] = clips
+    return voices
+
+
+def cut_voices(rng: np.random.Generator, *, rate_hz: int, times: int = 4) -> dict[str, list[Clip]]:
+    """Return the voices of Flite and Festival that are installed, each saying all digits."""
+    voices: dict[str, list[Clip]] = {}
+    for voice in flite.VOICES if flite.is_installed() else ():
+        for _ in range(times):
+            stretch, pitch_hz = float(rng.uniform(0.8, 1.4)), float(rng.uniform(85, 230))
+            voices.setdefault(f"flite-{voice}", []).extend(
+                _digits(
+                    lambda word, voice=voice, stretch=stretch, pitch_hz=pitch_hz: flite.speak(
+                        word, voice=voice, stretch=stretch, pitch_hz=pitch_hz
+                    ),
+                    f"flite-{voice}",
+                    rate_hz,
+                )
+            )
+    for voice in festival.installed_voices():
+        for _ in range(times):
+            stretch = float(rng.uniform(0.75, 1.3))
+            voices.setdefault(f"festival-{voice}", []).extend(
+                _digits(
+                    lambda word, voice=voice, stretch=stretch: festival.speak(
+                        word, voice=voice, stretch=stretch
+                    ),
+                    f"festival-{voice}",
+                    rate_hz,
+                )
+            )
+    return voices
+
+
+def _digits(say: Say, speaker: str, rate_hz: int) -> list[Clip]:
+    clips = []
+    for word in DIGIT_WORDS:
+        speech = say(word)
+        samples = resampled(speech.samples, speech.sample_rate_hz, rate_hz)
+        said = Span(start_s=0.0, label=word)
+        clips.append(Clip(samples=_trimmed(samples), speaker=speaker, words=(said,)))
+    return clips
+
+
+def _trimmed(samples: np.ndarray) -> np.ndarray:
+    loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max())
+    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples
