@@ -24,6 +24,7 @@ from dvse.storage.weights import round_to_half
 from pipelines.codebooks.kmeans import Reservoir
 from pipelines.codebooks.kmeans.restarts import fit_codebook
 from pipelines.codebooks.near_duplicates import separate
+from pipelines.codebooks.renumbering import renumber
 from pipelines.codebooks.settings import Clustering
 from pipelines.codebooks.usage import count_codes
 from pipelines.speech.clips import Clip, digit_paths, load_digits, synthesize_words
@@ -33,7 +34,7 @@ from pipelines.training.audio.draft import draft_tokenizer, encoder_of
 from pipelines.training.audio.encoder_loop import train_unit_encoder
 from pipelines.training.audio.part import write_audio_part
 from pipelines.training.audio.settings import DigitUnitRecipe
-from pipelines.training.audio.unit_figures import evaluate_units
+from pipelines.training.audio.unit_figures import evaluate_units, units_of
 from pipelines.training.audio.window_share import window_figures
 from pipelines.training.parts import hash_files
 
@@ -90,6 +91,9 @@ def train_digit_units(recipe: DigitUnitRecipe, output: Path) -> Part:
     ]
     clips = _mixed([*splits["train"], *sequences], synthetic, small.synthetic_share)
     tokenizer, figures = _fitted(draft, _clip_features(draft, clips), recipe.clustering)
+    if begun is not None:
+        before = AudioTokenizer.from_spec(begun.spec, begun.folder)
+        tokenizer = _renumbered(tokenizer, before, splits["train"])
     figures |= evaluate_units(tokenizer, splits)
     figures |= window_figures(tokenizer, (clip.samples for clip in splits["unknown"]))
     provenance = _provenance(recipe, data, begun)
@@ -144,6 +148,21 @@ def _fitted(
         "clustered_codes_used": round(used.share_used, 4),
         "clustered_perplexity": round(used.perplexity, 1),
     }
+
+
+def _renumbered(
+    tokenizer: AudioTokenizer, before: AudioTokenizer, clips: Sequence[Clip]
+) -> AudioTokenizer:
+    """Return the tokenizer with units numbered after those that it began with."""
+    old, new = (
+        np.concatenate([units_of(one, clip.samples) for clip in clips])
+        for one in (before, tokenizer)
+    )
+    if tokenizer.num_codes != before.num_codes or len(old) != len(new):
+        return tokenizer  # another number of units or of frames: none has a counterpart
+    assert tokenizer.codebook is not None
+    order = renumber(old, new, tokenizer.num_codes)
+    return tokenizer.with_codebook(Codebook(tokenizer.codebook.centroids[:, order]))
 
 
 def _clip_features(draft: AudioTokenizer, clips: Sequence[Clip]) -> Iterator[np.ndarray]:

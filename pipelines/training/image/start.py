@@ -69,7 +69,8 @@ def continue_from(
         codec: of the tokenizer's shape, but for more blocks of the encoder.
         tokenizer: whose codes stay.
         is_encoder_new: whether the codec's encoder is kept as it is, of whatever shape.
-        learns_pixels: freeze the encoder, too, and let the pixel decoder learn on.
+        learns_pixels: freeze the encoder, too, and let the pixel decoder learn on, or begin anew
+            where it has another shape.
 
     Raises:
         ConfigError: another shape than the tokenizer's, but for more blocks of the encoder.
@@ -88,15 +89,21 @@ def continue_from(
         codec.freeze(codec.encoder)
         codec.freeze(codec.quantizer.project_in)
     if codec.decoder is not None:
-        if tokenizer.decoder is None or tokenizer.decoder.config != codec.decoder.config:
-            theirs = tokenizer.decoder and tokenizer.decoder.config
-            raise ConfigError(
-                f"expected the pixel decoder of the start, {theirs}, received "
-                f"{codec.decoder.config}; give the flags that it was trained with"
-            )
-        codec.decoder.load_state_dict(tokenizer.decoder.state_dict())
+        _take_pixels(codec, tokenizer, may_begin_anew=learns_pixels)
         if not learns_pixels:
             codec.freeze(codec.decoder)
+
+
+def _take_pixels(codec: ImageCodec, tokenizer: ImageTokenizer, *, may_begin_anew: bool) -> None:
+    assert codec.decoder is not None
+    if tokenizer.decoder is not None and tokenizer.decoder.config == codec.decoder.config:
+        codec.decoder.load_state_dict(tokenizer.decoder.state_dict())
+    elif not may_begin_anew:
+        theirs = tokenizer.decoder and tokenizer.decoder.config
+        raise ConfigError(
+            f"expected the pixel decoder of the start, {theirs}, received "
+            f"{codec.decoder.config}; give the flags that it was trained with"
+        )
 
 
 def _deepen(encoder: ImageEncoder, start: ImageEncoder) -> None:

@@ -17,7 +17,7 @@ from pipelines.training.image.settings import (
 from pipelines.training.image.start import continue_from
 
 
-def codec(**stem) -> ImageCodec:
+def codec(widths=(8, 8, 4), **stem) -> ImageCodec:
     options = {
         "img_size": 16,
         "patch_size": 4,
@@ -34,7 +34,7 @@ def codec(**stem) -> ImageCodec:
         CodecConfig(
             encoder=EncoderConfig(name="vit_small_patch16_rope_224", options=options, **stem),
             quantizer=QuantizerConfig(num_codes=16, code_dim=4),
-            decoder=DecoderShape(widths=(8, 8, 4)),
+            decoder=DecoderShape(widths=widths),
         )
     )
 
@@ -88,6 +88,14 @@ def test_either_the_encoder_learns_on_or_the_way_back_to_pixels():
         assert learnt(new) == moved
         new_codes = new.export_quantizer().codebook.centroids
         assert torch.equal(new_codes, old.export_quantizer().codebook.centroids)
+
+
+def test_a_way_back_of_another_shape_begins_anew_where_it_learns():
+    old, new = codec(stem_widths=(4, 6)), codec((12, 8, 4), stem_widths=(4, 6))
+    with pytest.raises(ConfigError, match="pixel decoder of the start"):
+        continue_from(new, tokenizer_of(old))
+    continue_from(new, tokenizer_of(old), learns_pixels=True)
+    assert learnt(new) == {"objective"}
 
 
 def test_what_learns_is_said_with_a_start():
