@@ -5,6 +5,7 @@ people. Which are there depends on what is installed.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -30,13 +31,8 @@ def formant_voices(
         clips = []
         for _ in range(times):
             pace, pitch = int(rng.integers(110, 220)), int(rng.integers(15, 85))
-            clips += _digits(
-                lambda word, name=name, pace=pace, pitch=pitch: Espeak().speak(
-                    word, voice=name, words_per_minute=pace, pitch=pitch
-                ),
-                name,
-                rate_hz,
-            )
+            say = partial(Espeak().speak, voice=name, words_per_minute=pace, pitch=pitch)
+            clips += _digits(say, name, rate_hz)
         voices[name] = clips
     return voices
 
@@ -45,29 +41,16 @@ def cut_voices(rng: np.random.Generator, *, rate_hz: int, times: int = 4) -> dic
     """Return the voices of Flite and Festival that are installed, each saying all digits."""
     voices: dict[str, list[Clip]] = {}
     for voice in flite.VOICES if flite.is_installed() else ():
+        name = f"flite-{voice}"
         for _ in range(times):
             stretch, pitch_hz = float(rng.uniform(0.8, 1.4)), float(rng.uniform(85, 230))
-            voices.setdefault(f"flite-{voice}", []).extend(
-                _digits(
-                    lambda word, voice=voice, stretch=stretch, pitch_hz=pitch_hz: flite.speak(
-                        word, voice=voice, stretch=stretch, pitch_hz=pitch_hz
-                    ),
-                    f"flite-{voice}",
-                    rate_hz,
-                )
-            )
+            say = partial(flite.speak, voice=voice, stretch=stretch, pitch_hz=pitch_hz)
+            voices.setdefault(name, []).extend(_digits(say, name, rate_hz))
     for voice in festival.installed_voices():
+        name = f"festival-{voice}"
         for _ in range(times):
-            stretch = float(rng.uniform(0.75, 1.3))
-            voices.setdefault(f"festival-{voice}", []).extend(
-                _digits(
-                    lambda word, voice=voice, stretch=stretch: festival.speak(
-                        word, voice=voice, stretch=stretch
-                    ),
-                    f"festival-{voice}",
-                    rate_hz,
-                )
-            )
+            say = partial(festival.speak, voice=voice, stretch=float(rng.uniform(0.75, 1.3)))
+            voices.setdefault(name, []).extend(_digits(say, name, rate_hz))
     return voices
 
 

@@ -1,4 +1,4 @@
-"""How the shipped bundle `tiny` is made: four trainings and an assembly, as one would type them.
+"""How the shipped bundle `tiny` is made: seven trainings and an assembly, as one would type them.
 
     python -m pipelines.tiny.bundle --data FOLDER --output DIR
 
@@ -16,13 +16,14 @@ from pipelines.cli import main as dvse
 
 _TEXT = Path("/usr/share/debian-reference")
 _CARD = Path(__file__).with_name("bundle_card.md")
+_ENCODER = ("--stem-widths", "48,96", "--stem-top", "192", "--depth", "1", "--precision", "bf16")
 
 
 def commands(data: Path, output: Path) -> dict[str, list[str]]:
     """Return the `dvse` command of each step, by the name of the folder that it writes.
 
     >>> list(commands(Path("data"), Path("runs")))
-    ['text', 'codes', 'image', 'audio', 'tiny']
+    ['text', 'codes', 'encoder', 'together', 'image', 'units', 'audio', 'tiny']
     """
     parts = {name: str(output / name) for name in ("text", "image", "audio")}
     texts = [str(_TEXT / f"debian-reference.{lang}.txt.gz") for lang in ("en", "zh-cn")]
@@ -32,19 +33,35 @@ def commands(data: Path, output: Path) -> dict[str, list[str]]:
         *("--label-column", "label", "--label-weight", "0.5", "--decoded-share", "0.25"),
         *("--data-licence", "CIFAR-10 (Krizhevsky 2009), research use", "--threads", "2"),
     ]
+    recordings = ["train", "audio", "--data", str(data / "fsdd")]
     return {
         "text": ["train", "text", "--data", *texts, "--output", parts["text"]],
         "codes": [
             *(*pictures, "--epochs", "13", "--depth", "1"),
             *("--hard-from", "0.24", "--hard-by", "0.45", "--output", str(output / "codes")),
         ],
+        "encoder": [
+            *(*pictures, *_ENCODER, "--start", str(output / "codes"), "--new-encoder"),
+            *("--label-weight", "1", "--label-smoothing", "0.05", "--epochs", "14"),
+            *("--hard-from", "0.1", "--hard-by", "0.3", "--learning-rate", "2e-3"),
+            *("--seed", "3", "--output", str(output / "encoder")),
+        ],
+        "together": [
+            *(*pictures, *_ENCODER, "--start", str(output / "encoder"), "--learns", "all"),
+            *("--label-weight", "1.5", "--label-smoothing", "0.02", "--epochs", "6"),
+            *("--learning-rate", "1e-3", "--seed", "4", "--output", str(output / "together")),
+        ],
         "image": [
-            *(*pictures, "--epochs", "11", "--depth", "3", "--start", str(output / "codes")),
-            *("--learning-rate", "1e-3", "--precision", "bf16", "--seed", "1"),
+            *(*pictures, *_ENCODER, "--start", str(output / "together"), "--learns", "pixels"),
+            *("--label-weight", "0", "--decoded-share", "1", "--epochs", "4"),
+            *("--decoder-widths", "128,64,32", "--decoder-blocks", "2"),
             *("--output", parts["image"]),
         ],
+        "units": [*recordings, "--output", str(output / "units")],
         "audio": [
-            *("train", "audio", "--data", str(data / "fsdd"), "--output", parts["audio"]),
+            *(*recordings, "--start", str(output / "units"), "--steps", "1800"),
+            *("--learning-rate", "1e-3", "--hours", "1.2", "--seed", "5"),
+            *("--output", parts["audio"]),
         ],
         "tiny": [
             *("build-bundle", "--name", "tiny", "--card", str(_CARD)),

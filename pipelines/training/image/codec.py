@@ -4,8 +4,9 @@ Everything that a trained tokenizer keeps comes from `dvse.image`; what only tra
 quantizer with its moving averages, the objective, the label head) is added here.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -156,6 +157,7 @@ def _attend_plainly(encoder: ImageEncoder) -> None:
     On a processor the fused one's gradient in bf16 takes 50 ms where this takes 3 (64 pictures of
     64 patches, four heads of 32); the few patches of a picture do not need what it saves.
     """
-    for module in encoder.modules():
+    modules: Iterable[Any] = encoder.modules()
+    for module in modules:
         if hasattr(module, "fused_attn"):
             module.fused_attn = False

@@ -21,6 +21,8 @@ from dvse.errors import ConfigError, MissingExtraError
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer, LatticeQuantizer
 from pipelines.training.image.settings import QuantizerConfig
 
+_FEATURES_BEFORE = 4.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:
@@ -57,8 +59,8 @@ class TrainedQuantizer(nn.Module):
     def _export(self, projections: dict[str, Any]) -> ImageQuantizer: ...
 
     @abstractmethod
-    def _keep(self, quantizer: ImageQuantizer) -> None:
-        """Take over the codes of a quantizer and let them be."""
+    def _keep(self, quantizer: ImageQuantizer, *, is_moving: bool) -> None:
+        """Take over the codes of a quantizer, to let them be or to go on from them."""
 
     def bounded(self, features: Tensor) -> Tensor:
         """Return features `[N, P, code_dim]` where codes may lie, before any is chosen."""
@@ -80,8 +82,12 @@ class TrainedQuantizer(nn.Module):
             )
 
     @torch.no_grad()
-    def keep(self, quantizer: ImageQuantizer) -> None:
-        """Take a tokenizer's codes over and let them be; the projection to them may learn on.
+    def keep(self, quantizer: ImageQuantizer, *, is_moving: bool = False) -> None:
+        """Take a tokenizer's codes over; the projection to them may learn on.
+
+        Args:
+            quantizer: the tokenizer's.
+            is_moving: whether codes go on moving instead of being as they are.
 
         Raises:
             ConfigError: another kind, number or width of codes.
@@ -97,7 +103,7 @@ class TrainedQuantizer(nn.Module):
         for name in ("project_in", "project_out"):
             if (layer := getattr(quantizer, name)) is not None:
                 getattr(self, name).load_state_dict(layer.state_dict())
-        self._keep(quantizer)
+        self._keep(quantizer, is_moving=is_moving)
 
     @torch.no_grad()
     def export(self) -> ImageQuantizer:
@@ -156,12 +162,16 @@ class MovingAverageQuantizer(TrainedQuantizer):
     def _levels(self) -> list[Any]:
         return list(self.codes.layers) if self.config.num_levels > 1 else [self.codes]
 
-    def _keep(self, quantizer: ImageQuantizer) -> None:
+    def _keep(self, quantizer: ImageQuantizer, *, is_moving: bool) -> None:
         assert isinstance(quantizer, CodebookQuantizer)
         for level, centroids in zip(self._levels, quantizer.codebook.centroids, strict=True):
-            level._codebook.embed.data.copy_(centroids[None])
-            level._codebook.initted.fill_(True)
-        self._kept = quantizer.codebook
+            codebook = level._codebook
+            codebook.embed.data.copy_(centroids[None])
+            codebook.initted.fill_(True)
+            # As if each had coded so many features on the average until now.
+            codebook.cluster_size.data.fill_(_FEATURES_BEFORE)
+            codebook.embed_avg.data.copy_(centroids[None] * _FEATURES_BEFORE)
+        self._kept = None if is_moving else quantizer.codebook
 
     def _export(self, projections: dict[str, Any]) -> ImageQuantizer:
         centroids = torch.cat([level._codebook.embed.detach() for level in self._levels])
@@ -184,7 +194,7 @@ class SimVQQuantizer(TrainedQuantizer):
         features, codes, commitment = self.codes(features)
         return Quantized(features=features, codes=codes, commitment=commitment.sum())
 
-    def _keep(self, quantizer: ImageQuantizer) -> None:
+    def _keep(self, quantizer: ImageQuantizer, *, is_moving: bool) -> None:
         raise ConfigError(
             "codes of simvq move together and cannot be kept; start from another quantizer's"
         )
@@ -213,7 +223,7 @@ class LatticeTraining(TrainedQuantizer):
             commitment=features.new_zeros(()),
         )
 
-    def _keep(self, quantizer: ImageQuantizer) -> None:
+    def _keep(self, quantizer: ImageQuantizer, *, is_moving: bool) -> None:
         assert isinstance(quantizer, LatticeQuantizer)
         if quantizer.levels != self.config.lattice:
             raise ConfigError(

@@ -52,7 +52,7 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
             codec,
             start.tokenizer,
             is_encoder_new=wanted.new_encoder,
-            learns_pixels=wanted.learns == "pixels",
+            learns=wanted.learns,
         )
         about["start"] = dict(start.provenance)
     log = train_codec(

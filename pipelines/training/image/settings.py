@@ -16,7 +16,7 @@ from pipelines.settings import section, setting
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "bf16", "fp16"]
 QuantizerKind = Literal["cosine", "ema", "simvq", "fsq"]
-Learns = Literal["encoder", "pixels"]
+Learns = Literal["encoder", "pixels", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,8 @@ class TokenizerSettings:
         False, "with --start: take its codes only, for an encoder of any shape that begins anew"
     )
     learns: Learns = setting(
-        "encoder", "with --start: the encoder, or the way back from codes to pixels alone"
+        "encoder",
+        "with --start: the encoder, the way back from codes to pixels alone, or all and codes too",
     )
     quantizer: QuantizerConfig = section(QuantizerConfig())
     max_tokens: int = setting(256, "budget for larger pictures")
@@ -141,11 +142,13 @@ class TokenizerSettings:
         if self.new_encoder and self.start is None:
             raise ConfigError("expected --start with --new-encoder: whose codes does it choose?")
         if self.learns not in get_args(Learns):
-            raise ConfigError(f"--learns: expected encoder or pixels, received {self.learns!r}")
-        if self.learns == "pixels" and (self.start is None or self.new_encoder):
             raise ConfigError(
-                "expected --start with --learns pixels, and no --new-encoder: codes and encoder "
-                "stay as they are there"
+                f"--learns: expected {', '.join(get_args(Learns))}, received {self.learns!r}"
+            )
+        if self.learns != "encoder" and (self.start is None or self.new_encoder):
+            raise ConfigError(
+                f"expected --start with --learns {self.learns}, and no --new-encoder: it goes on "
+                "with the start's encoder"
             )
 
     @property

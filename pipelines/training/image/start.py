@@ -7,7 +7,7 @@ the part. The encoder may be deeper than it was: added blocks begin as the ident
 projections are zero (Zhang et al. 2019, *Fixup Initialization*). Or it may be another one
 altogether, which begins at random and learns what the codes mean from the frozen way back to
 pixels. Where an encoder has learnt on, the way back from codes to pixels may follow by itself: no
-file gets other ids by that.
+file gets other ids by that. Where ids need not stay, everything learns on together.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,7 @@ from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
 from dvse.storage.part import Part
 from pipelines.training.image.codec import ImageCodec
+from pipelines.training.image.settings import Learns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +62,17 @@ def continue_from(
     tokenizer: ImageTokenizer,
     *,
     is_encoder_new: bool = False,
-    learns_pixels: bool = False,
+    learns: Learns = "encoder",
 ) -> None:
-    """Give `codec` a tokenizer's weights, and freeze what gives its codes their meaning.
+    """Give `codec` a tokenizer's weights, and freeze what does not learn on.
 
     Args:
         codec: of the tokenizer's shape, but for more blocks of the encoder.
         tokenizer: whose codes stay.
         is_encoder_new: whether the codec's encoder is kept as it is, of whatever shape.
-        learns_pixels: freeze the encoder, too, and let the pixel decoder learn on, or begin anew
-            where it has another shape.
+        learns: `encoder` freezes what gives codes their meaning; `pixels` the encoder, too, and
+            lets the pixel decoder learn on, or begin anew where it has another shape; `all` freezes
+            nothing: codes move, and ids no longer mean what they meant.
 
     Raises:
         ConfigError: another shape than the tokenizer's, but for more blocks of the encoder.
@@ -83,15 +85,17 @@ def continue_from(
             )
         _deepen(codec.encoder, tokenizer.encoder)
     assert tokenizer.quantizer is not None, "a saved tokenizer is no draft"
-    codec.quantizer.keep(tokenizer.quantizer)
+    if codec.decoder is not None:
+        _take_pixels(codec, tokenizer, may_begin_anew=learns == "pixels")
+    codec.quantizer.keep(tokenizer.quantizer, is_moving=learns == "all")
+    if learns == "all":
+        return
     codec.freeze(codec.quantizer.project_out)
-    if learns_pixels:
+    if learns == "pixels":
         codec.freeze(codec.encoder)
         codec.freeze(codec.quantizer.project_in)
-    if codec.decoder is not None:
-        _take_pixels(codec, tokenizer, may_begin_anew=learns_pixels)
-        if not learns_pixels:
-            codec.freeze(codec.decoder)
+    elif codec.decoder is not None:
+        codec.freeze(codec.decoder)
 
 
 def _take_pixels(codec: ImageCodec, tokenizer: ImageTokenizer, *, may_begin_anew: bool) -> None:
