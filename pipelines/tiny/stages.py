@@ -36,6 +36,21 @@ class Stage:
     talk: Mapping[str, float] = field(default_factory=lambda: SHARES)
 
 
+_WITH_PROSE = {
+    "who": 0.10,
+    "can": 0.04,
+    "hello": 0.04,
+    "thanks": 0.04,
+    "bye": 0.03,
+    "how": 0.03,
+    "nothing": 0.04,
+    "no_media": 0.04,
+    "sum": 0.24,
+    "other": 0.20,
+    "prose": 0.12,
+    "border": 0.08,
+}
+
 STAGES = (
     # The shipped one took this stage in seven parts, as its speech units and its encoder of
     # pictures were still changing; here it is one.
@@ -123,19 +138,27 @@ STAGES = (
         precision="bf16",
         start=("names", "talks"),
         seed=8,
-        talk={
-            "who": 0.10,
-            "can": 0.04,
-            "hello": 0.04,
-            "thanks": 0.04,
-            "bye": 0.03,
-            "how": 0.03,
-            "nothing": 0.04,
-            "no_media": 0.04,
-            "sum": 0.24,
-            "other": 0.20,
-            "prose": 0.12,
-            "border": 0.08,
-        },
+        talk=_WITH_PROSE,
+    ),
+    # The shipped one came here with other codes of pictures and units of speech than those that it
+    # had learnt with.
+    Stage(
+        name="again",
+        counts=Counts(
+            pictures=45_000,
+            mosaics=9_000,
+            digits=6_000,
+            sequences=14_000,
+            texts=14_000,
+            drawings=1_200,
+            odd_pictures=6_000,
+            odd_recordings=4_500,
+        ),
+        num_steps=6_000,
+        learning_rate=1e-3,
+        precision="bf16",
+        start=("rehearses",),
+        seed=21,
+        talk=_WITH_PROSE,
     ),
 )
