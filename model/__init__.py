@@ -37,7 +37,7 @@ _MODULE_OF = {
     "record_routing": "routing",
     "tokens_that_fit": "sizes",
     "weight_bytes": "sizes",
-    "WeightOnlyConfig": "quantization",
+    "WeightOnlyConfig": "quantization_config",
 }
 
 __all__ = sorted(_MODULE_OF)

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import Glm4Config, Glm4MoeConfig, GlmConfig
 
-from .errors import ModelConfigError
+from .families import FAMILIES, check_family
 
 # Written by transformers, or of parts that are left behind (further tokens at once).
 _NOT_TRANSLATED = {
@@ -25,14 +25,10 @@ def translate_config(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ModelConfigError: a configuration of another architecture.
     """
-    kind = config.get("model_type", "dvse")
-    if kind == "dvse":
+    check_family(config)
+    kind = config.get("model_type", FAMILIES[0])
+    if kind == FAMILIES[0]:
         return config
-    if kind not in _FAMILY:
-        raise ModelConfigError(
-            f"expected a config.json of model_type dvse, {', '.join(_FAMILY)}, got {kind!r}: GLM-4 "
-            "loads in transformers' own layout, for example glm-4-9b-chat-hf."
-        )
     family, ours = _FAMILY[kind]
     fields = family.from_dict(config).to_dict()  # type: ignore[attr-defined]
     return {key: fields[key] for key in fields if key not in _NOT_TRANSLATED} | ours

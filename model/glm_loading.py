@@ -6,13 +6,14 @@ is read by transformers' own class, whose weights are put in this decoder's orde
 over the dimensions of a head, so an order that queries and keys share changes none.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .errors import CheckpointError
+from .families import check_decoder_directory
+from .quantization_config import check_kernels
 
 if TYPE_CHECKING:
     from .configuration_dvse import DvseConfig
@@ -37,18 +38,15 @@ def load_glm(
             as `use_token_gate=True`.
 
     Raises:
-        CheckpointError: not a GLM checkpoint, a shard or tensor missing or of the wrong shape.
+        CheckpointError: not a GLM checkpoint, adapters alone, a shard or tensor missing or of the
+            wrong shape.
+        ModelConfigError: a checkpoint of another family, or quantized by what cannot run here.
     """
     from .embedding import extend_embedding
     from .modeling_dvse import DvseForCausalLM
 
-    config = Path(directory) / "config.json"
-    if not config.is_file():
-        raise CheckpointError(
-            f"expected a GLM checkpoint with a config.json, found none in {directory}: give the "
-            "directory that transformers' save_pretrained wrote."
-        )
-    if json.loads(config.read_text(encoding="utf-8")).get("model_type") == "glm4_moe":
+    config = check_decoder_directory(directory)
+    if config.get("model_type") == "glm4_moe":
         model = _of_glm4_moe(directory, **kwargs)
     else:
         model = DvseForCausalLM.from_pretrained(directory, **kwargs)
@@ -66,6 +64,7 @@ def _of_glm4_moe(directory: str | Path, dtype: Any = "auto", **fields: Any) -> "
 
     config = DvseConfig.from_pretrained(directory, **fields)
     check_shards(Path(directory))
+    check_kernels(config, directory)
     try:
         read: Any = Glm4MoeForCausalLM.from_pretrained(
             directory, dtype=dtype, output_loading_info=True

@@ -20,7 +20,8 @@ from .errors import ModelConfigError
 from .evaluation import Batch, as_inputs, evaluating, on_device
 from .experts import Experts
 from .modeling_dvse import DvseForCausalLM
-from .quantization import WeightOnlyConfig, check, is_target, mark_quantized
+from .quantization import check, is_target, mark_quantized
+from .quantization_config import WeightOnlyConfig
 from .quantized_experts import QuantizedExperts, quantized
 from .quantized_linear import Int4Linear, Int8Linear, QuantizedLinear, quantize_int4, quantize_int8
 

@@ -17,6 +17,8 @@ from .checkpoint import check_shards, explain_failure
 from .configuration_dvse import DvseConfig
 from .decoder_layer import DvseDecoderLayer
 from .experts import Experts, RoutedLayer, Router
+from .families import base_of_lone_adapters, check_decoder_directory
+from .quantization_config import check_kernels
 from .share_reading import stored_tensors
 from .token_gate import TokenGate
 
@@ -58,15 +60,16 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
         Raises:
             MissingShardError: a weight file named in the index is not there.
             TensorShapeError: a tensor does not have the configuration's shape.
-            CheckpointError: a weight file is cut off.
-            ModelConfigError: `config.json` has an unknown key or is another architecture's.
+            CheckpointError: a weight file is cut off, or adapters whose decoder is not there.
+            ModelConfigError: `config.json` has an unknown key, is another architecture's, or names
+                a quantization that cannot run here.
         """
         name_or_path = pretrained_model_name_or_path
         directory = None if name_or_path is None else Path(name_or_path)
         if directory is None or not directory.is_dir():
             return super().from_pretrained(name_or_path, *args, **kwargs)
         directory /= kwargs.get("subfolder", "")
-        check_shards(directory)
+        _check_before_weights(directory)
         try:
             return super().from_pretrained(name_or_path, *args, **kwargs)
         except (RuntimeError, OSError, SafetensorError):
@@ -109,3 +112,15 @@ class DvsePreTrainedModel(GlmPreTrainedModel):
             init.normal_(module.down_proj, mean=0.0, std=std)
         else:
             super()._init_weights(module)
+
+
+def _check_before_weights(directory: Path) -> None:
+    """Refuse what no weight has to be read for."""
+    base = base_of_lone_adapters(directory)
+    if base and Path(base).is_dir():
+        return  # transformers goes there, and puts the adapters on it
+    if base and not Path(base).is_absolute() and base.count("/") == 1:
+        return  # a Hub id
+    if (directory / "config.json").is_file() or base is not None:
+        check_kernels(check_decoder_directory(directory), directory)
+    check_shards(directory)

@@ -11,42 +11,18 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.auto import register_quantizer
 from transformers.quantizers.base import HfQuantizer
-from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from .errors import ModelConfigError
 from .experts import Experts
 from .linear import Linear
 from .pretrained import DvsePreTrainedModel
+from .quantization_config import METHOD, WeightOnlyConfig
 from .quantized_experts import QuantizedExperts, empty_linear, quantized
 from .quantized_linear import GROUP_SIZES, QuantizedLinear, check_group_size
 
-METHOD = "dvse_weight_only"
-
 Decoder = TypeVar("Decoder", bound=DvsePreTrainedModel)
-
-
-@register_quantization_config(METHOD)
-class WeightOnlyConfig(QuantizationConfigMixin):
-    """How weights are stored.
-
-    Attributes:
-        bits: 8 or 4.
-        group_size: weights of a row that share a scale and a zero at 4 bits: 32, 64, 128 or 256.
-
-    Raises:
-        ModelConfigError: other bits, or a group size that no kernel takes.
-    """
-
-    def __init__(self, bits: int = 8, group_size: int = 128, **kwargs: Any) -> None:
-        kwargs.pop("quant_method", None)
-        if kwargs:
-            raise ModelConfigError(f"unknown setting of quantization: {sorted(kwargs)[0]}.")
-        if bits not in (4, 8):
-            raise ModelConfigError(f"bits must be 8 or 4, got {bits}.")
-        self.quant_method = METHOD  # type: ignore[assignment]
-        self.bits, self.group_size = bits, group_size
 
 
 @register_quantizer(METHOD)

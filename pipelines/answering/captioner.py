@@ -17,7 +17,8 @@ from pipelines.answering.caption import Caption
 from pipelines.answering.exported_model import load_exported
 from pipelines.answering.incremental_text import IncrementalText
 from pipelines.answering.inputs import as_inputs, as_row, is_single
-from pipelines.answering.model_directory import LoadedModel, find_model, load_model
+from pipelines.answering.model_directory import LoadedModel, load_model
+from pipelines.answering.model_folders import find_model
 from pipelines.answering.prompts import encode_prompts, prompt_row
 from pipelines.answering.settings import AnswerSettings
 from pipelines.answering.weight_format import Quantization

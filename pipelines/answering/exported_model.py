@@ -17,13 +17,8 @@ from dvse.storage.file_hash import file_sha256
 from dvse.tokenizer import load
 from model.errors import ModelError
 from model.graph.onnx_decoder import OnnxDecoder, OnnxDecoderConfig
-from pipelines.answering.model_directory import (
-    GRAPH,
-    LoadedModel,
-    ModelFolders,
-    check_belong,
-    find_model,
-)
+from pipelines.answering.model_directory import LoadedModel, check_belong
+from pipelines.answering.model_folders import GRAPH, ModelFolders, find_model
 from pipelines.answering.weight_format import Quantization
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.answering.model_directory import LoadedModel, check_belong, find_model, load_model
+from pipelines.answering.model_directory import LoadedModel, check_belong, load_model
+from pipelines.answering.model_folders import find_model
+from pipelines.answering.room import check_room
 from pipelines.answering.weight_format import Quantization, dtype_of
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def load_to_answer(
 
     wanted = dtype_of(dtype)
     has_adapters = folders.adapters is not None or (folders.decoder / _ADAPTERS).is_file()
+    check_room(folders.decoder, device=device, dtype=wanted)
     decoder = None
     if device == "cpu" and quantize is None and not has_adapters:
         as_given = None if isinstance(wanted, str) else wanted

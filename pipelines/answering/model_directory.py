@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvse.errors import BundleFormatError, BundleNotFoundError, ConfigError, ModelMismatchError
+from dvse.errors import BundleFormatError, ConfigError, ModelMismatchError
 from dvse.origin import source_of
 from dvse.special_tokens import END_OF_TEXT, USER
 from dvse.storage.bundle import Bundle
@@ -32,8 +32,10 @@ from pipelines.answering.adapters import (
     write_adapters,
 )
 from pipelines.answering.merged_adapters import without_adapters
+from pipelines.answering.model_folders import CONFIG, ModelFolders, find_model
 from pipelines.answering.model_origin import ModelOrigin, decoder_sha256
 from pipelines.answering.quiet_transformers import no_progress_bar
+from pipelines.answering.room import check_room
 from pipelines.answering.weight_format import (
     Quantization,
     check_quantization,
@@ -51,9 +53,6 @@ if TYPE_CHECKING:
     from model.plain.config import PlainConfig
 
 STOP_TOKENS = (END_OF_TEXT, USER)
-GRAPH = "model.onnx"
-"""The decoder's file in a model that was exported, see `exported_model`."""
-_CONFIG = "config.json"
 
 _MODEL_CODE = '''"""Lets others find DVSE's decoder; the dvse package holds the code."""
 
@@ -71,52 +70,6 @@ _AUTO_MAP = {
     "AutoModelForImageTextToText": "modeling_dvse.DvseForCausalLM",
     "AutoModelForMultimodalLM": "modeling_dvse.DvseForCausalLM",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFolders:
-    """Where the two halves of a model lie: the same folder, or the bundle in a folder inside.
-
-    Attributes:
-        name: what people call the model: a shipped name, a folder's name, a Hub id.
-        decoder: holds `config.json`.
-        bundle: holds `dvse.json`.
-        adapters: holds `adapter_config.json`, where the model is a decoder with adapters.
-    """
-
-    name: str
-    decoder: Path
-    bundle: Path
-    adapters: Path | None = None
-
-    @property
-    def is_exported(self) -> bool:
-        """Whether the decoder is a graph for ONNX Runtime, without weights for torch."""
-        return (self.decoder / GRAPH).is_file()
-
-    def refuse_export(self) -> None:
-        """Refuse an export where torch is to compute.
-
-        Raises:
-            ConfigError: it is one.
-        """
-        if self.is_exported:
-            raise ConfigError(
-                f"{self.decoder}: an export for ONNX Runtime, which holds no weights for torch; "
-                "Captioner and dvse caption run it, everything else takes what it was made from"
-            )
-
-    def refuse_adapters(self, what: str) -> None:
-        """Refuse adapters where something takes a decoder alone.
-
-        Raises:
-            ConfigError: there are some.
-        """
-        if self.adapters is not None:
-            raise ConfigError(
-                f"{self.adapters}: {what} takes no adapters beside a decoder; merge them with "
-                "save_model(load_model(...).model, ..., merge=True)"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,37 +108,6 @@ class LoadedModel:
         return load_again, (origin,)
 
 
-def find_model(
-    name: str | Path, *, revision: str | None = None, token: str | bool | None = None
-) -> ModelFolders:
-    """Return the folders of a shipped name, a directory or a Hugging Face Hub id.
-
-    Raises:
-        BundleNotFoundError: none of the three, a bundle without a decoder, or adapters whose
-            decoder is not there.
-        ModelMismatchError: adapters whose decoder is another one now.
-    """
-    bundle = find_bundle(
-        name, revision=revision, token=token, more_files=["*.safetensors", "*.onnx*"]
-    )
-    inside = bundle.parent if bundle.name == "bundle" else bundle
-    if (base := AdapterBase.read(bundle)) is not None:
-        called = Path(name).resolve().name if Path(name).is_dir() else str(name)
-        below = _decoder_of(base, bundle, token=token)
-        return ModelFolders(name=called, decoder=below, bundle=bundle, adapters=bundle)
-    decoder = next((f for f in (bundle, inside) if (f / _CONFIG).is_file()), None)
-    if decoder is None:
-        raise BundleNotFoundError(
-            f"{str(name)!r} is a bundle without a decoder: expected {_CONFIG} and "
-            f"model.safetensors in {bundle}; it can tokenise but not answer, train a decoder on it "
-            "with dvse train decoder"
-        )
-    is_folder = Path(name).is_dir()
-    return ModelFolders(
-        name=Path(name).resolve().name if is_folder else str(name), decoder=decoder, bundle=bundle
-    )
-
-
 def load_model(
     name: str | Path,
     *,
@@ -210,29 +132,34 @@ def load_model(
     Raises:
         BundleError: it is not there, not whole, or has no decoder.
         ModelMismatchError: the decoder was made for another bundle.
-        ConfigError: no such device or dtype, or a decoder that cannot be quantized.
+        ConfigError: no such device or dtype, a decoder that cannot be quantized, or one that there
+            is no room for.
     """
     folders = find_model(name, revision=revision, token=token)
     folders.refuse_export()
 
     import dvse
     from model import DvseConfig, DvseForCausalLM, ModelError
+    from model.quantization_config import check_kernels
 
     wanted = dtype_of(dtype)
     if quantize is not None:
         folders.refuse_adapters("quantizing")
-    tokenizer = dvse.load(folders.bundle, device=device, **encoders)
     try:
         config = DvseConfig.from_pretrained(folders.decoder)
-        check_belong(config, tokenizer.fingerprint, folders)
-        group_size = check_quantization(config, quantize, folders.decoder)
+        check_kernels(config)
+    except (ModelError, OSError) as error:
+        raise _unloadable(folders, error) from error
+    group_size = check_quantization(config, quantize, folders.decoder)
+    check_room(folders.decoder, device=device, dtype=wanted)
+    tokenizer = dvse.load(folders.bundle, device=device, **encoders)
+    check_belong(config, tokenizer.fingerprint, folders)
+    try:
         with no_progress_bar():
             model = DvseForCausalLM.from_pretrained(folders.decoder, dtype=wanted)
         model = in_bits(model, quantize, group_size)
     except (ModelError, OSError) as error:
-        raise BundleFormatError(
-            f"{folders.decoder}: the decoder cannot be loaded; {error}"
-        ) from error
+        raise _unloadable(folders, error) from error
     if folders.adapters is not None:
         attach(model, folders.adapters)
     return LoadedModel(
@@ -243,6 +170,11 @@ def load_model(
         source=source_of(folders.adapters or folders.decoder),
         quantize=quantize,
     )
+
+
+def _unloadable(folders: ModelFolders, error: Exception) -> BundleFormatError:
+    """Return the error that says which decoder cannot be loaded, and why."""
+    return BundleFormatError(f"{folders.decoder}: the decoder cannot be loaded; {error}")
 
 
 def load_again(origin: ModelOrigin) -> LoadedModel:
@@ -364,27 +296,9 @@ def _base(model: Any, bundle: Bundle, directory: Path, *, must: bool) -> Adapter
     return AdapterBase.of(folder, bundle.fingerprint)
 
 
-def _decoder_of(base: AdapterBase, adapters: Path, *, token: str | bool | None) -> Path:
-    """Find the decoder of adapters by its name, or beside them, and check that it is the one."""
-    found = None
-    for source in (base.source, adapters.parent / Path(base.source).name):
-        try:
-            found = find_model(source, revision=base.revision, token=token)
-            break
-        except BundleNotFoundError:
-            continue
-    if found is None:
-        raise BundleNotFoundError(
-            f"{adapters}: holds adapters of the decoder {base.source}, which is not there; put it "
-            "back, or beside the adapters"
-        )
-    base.check(found.decoder, adapters)
-    return found.decoder
-
-
 def _refuse_strangers(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise ConfigError(f"{directory}: expected a directory, received a file")
-    is_ours = any((directory / name).is_file() for name in ("dvse.json", _CONFIG))
+    is_ours = any((directory / name).is_file() for name in ("dvse.json", CONFIG))
     if directory.is_dir() and not is_ours and any(directory.iterdir()):
         raise ConfigError(f"{directory}: expected a new or empty directory, or a model to replace")

@@ -62,9 +62,11 @@ def run(args: argparse.Namespace) -> int:
     options = from_flags(CaptionOptions, args)
 
     def make_step(filters: object = None) -> "Step":
+        from pipelines.answering.model_folders import find_model
         from pipelines.steps.caption import CaptionStep
 
         placement = from_flags(Placement, args)
+        find_model(args.model)  # an export is made of what can answer alone
         return CaptionStep(
             model=opened(args.model, args),
             options=options,

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from dvse.storage.bundle import Bundle
     from dvse.storage.finding import find_bundle
     from model import ModelError
+    from pipelines.training.decoder.adapting import check_rounding
     from pipelines.training.decoder.memory import GIB, training_memory
     from pipelines.training.decoder.recipe import read_recipe
     from pipelines.training.decoder.start import decoder_config, new_ids
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     vocabulary = Bundle.open(find_bundle(plan.bundle)).vocabulary
     try:
         config = decoder_config(recipe, vocabulary, shape=plan.shape)
+        check_rounding(config, recipe)
     except ModelError as error:
         raise ConfigError(f"{args.recipe}: {error}") from error
     stages = [

@@ -20,10 +20,17 @@ import numpy as np
 from dvse.errors import ConfigError
 from dvse.tokenizer import Tokenizer
 from pipelines.answering.light_loading import load_to_answer
+from pipelines.answering.room import check_room
 from pipelines.answering.whole_directory import write_whole
 from pipelines.runtimes.agreement import recordings
-from pipelines.runtimes.device_settings import DeviceSettings
-from pipelines.runtimes.source import Source, refuse_strangers, write_json
+from pipelines.runtimes.device_settings import INT4_GROUP, DeviceSettings
+from pipelines.runtimes.source import (
+    Source,
+    refuse_experts,
+    refuse_strangers,
+    refuse_uneven_rows,
+    write_json,
+)
 
 
 class DeviceTarget(ABC):
@@ -86,12 +93,12 @@ def export_to_device(
         MissingExtraError: what writes it is not installed.
         BundleError: there is no such bundle, or a program does not agree with torch.
         ConfigError: a decoder with experts and all that `Source.find` refuses, a context longer
-            than the decoder's, weights that the target cannot hold, or `output` holds something
-            else.
+            than the decoder's, weights that the target cannot hold or whose rows no group divides,
+            too little memory for it and its context, or `output` holds something else.
     """
     settings = settings or DeviceSettings()
     source = Source.find(name)
-    source.refuse_experts(target.name)
+    refuse_experts(source.name, source.config, target.name)
     if settings.weights not in target.weights:
         raise ConfigError(
             f"--weights {settings.weights}: {target.name} takes {' or '.join(target.weights)} here"
@@ -101,6 +108,10 @@ def export_to_device(
         raise ConfigError(
             f"--context {settings.context}: the decoder has {most} positions; ask for fewer"
         )
+    if settings.weights == "int4" and source.folders is not None:
+        refuse_uneven_rows(source.name, source.config, INT4_GROUP)
+    if source.folders is not None:
+        check_room(source.folders.decoder, dtype="float32", num_tokens=settings.context)
     refuse_strangers(output)
     target.check_extra()
     figures: dict[str, str] = {}

@@ -7,6 +7,8 @@ from dvse.errors import ConfigError
 from pipelines.settings import setting
 
 DeviceWeights = Literal["float32", "int4"]
+INT4_GROUP = 32
+"""Weights of a row that share a scale at int4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,8 @@ class DeviceSettings:
 
     weights: DeviceWeights = setting(
         "float32",
-        "of the decoder's products; int4 has 4-bit weights in groups of 32 and 8-bit activations",
+        f"of the decoder's products; int4 has 4-bit weights in groups of {INT4_GROUP} and 8-bit "
+        "activations",
     )
     context: int = setting(512, "tokens that the cache holds, prompt and answer together")
     picture_side: int | None = setting(

@@ -9,11 +9,10 @@ import numpy as np
 
 from dvse.errors import BundleIntegrityError, MissingExtraError
 from pipelines.runtimes.device_export import DeviceTarget, megabytes
-from pipelines.runtimes.device_settings import DeviceSettings
+from pipelines.runtimes.device_settings import INT4_GROUP, DeviceSettings
 
 _LARGEST_ERROR = 1e-4  # of a logit, over the largest logit, in fp32
 _FEWEST_SAME = 0.99
-_GROUP = 32
 _WHOLE = ("lm_head", "gate")
 _NUM_TOKENS = 16
 
@@ -130,12 +129,11 @@ def _quantize(step: Any) -> None:
 
     int4: Any = vars(torch)["int4"]  # not in torch's annotations yet
     config = Int8DynamicActivationIntxWeightConfig(
-        weight_dtype=int4, weight_granularity=PerGroup(_GROUP)
+        weight_dtype=int4, weight_granularity=PerGroup(INT4_GROUP)
     )
 
     def is_product(module: Any, name: str) -> bool:
-        is_linear = isinstance(module, torch.nn.Linear) and not name.endswith(_WHOLE)
-        return is_linear and module.in_features % _GROUP == 0
+        return isinstance(module, torch.nn.Linear) and not name.endswith(_WHOLE)
 
     quantize_(step, config, is_product)
 

@@ -6,13 +6,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from dvse.errors import BundleNotFoundError
 from dvse.onnx_numerics import OnnxProfile, profile_of
 from dvse.storage.bundle import Bundle
 from dvse.storage.file_hash import files_sha256
-from dvse.storage.finding import find_bundle
 from dvse.version import __version__
-from pipelines.answering.model_directory import find_model
+from pipelines.answering.model_folders import find_model_or_bundle
+from pipelines.runtimes.source import Source
 
 
 def exported(name: str, cache: Path, note: Callable[[str], None]) -> str:
@@ -28,9 +27,10 @@ def exported(name: str, cache: Path, note: Callable[[str], None]) -> str:
         BundleError: there is no such bundle.
         ConfigError: no graph can be made of it.
     """
-    bundle = Bundle.open(find_bundle(name))
+    bundle = Bundle.open(find_model_or_bundle(name)[0])
     if profile_of(bundle.sections) is OnnxProfile:
         return name
+    Source.find(name)  # refuses before anything is read or announced
     place = cache / "onnx" / f"{bundle.name}-{_digest(name, bundle)}"
     if not (place / "export.json").is_file():
         note(f"exporting {bundle.name} to {place}, once")
@@ -41,9 +41,8 @@ def exported(name: str, cache: Path, note: Callable[[str], None]) -> str:
 def _digest(name: str, bundle: Bundle) -> str:
     """Another tokenizer, decoder or DVSE is another export."""
     digest = hashlib.sha256(f"{__version__} {bundle.fingerprint}".encode())
-    try:
-        folders = find_model(name)
-    except BundleNotFoundError:
+    folders = find_model_or_bundle(name)[1]
+    if folders is None:
         return digest.hexdigest()[:16]
     digest.update(files_sha256(sorted(folders.decoder.glob("*.safetensors"))).encode())
     digest.update((folders.decoder / "config.json").read_bytes())

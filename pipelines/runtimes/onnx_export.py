@@ -20,6 +20,7 @@ from dvse.errors import ConfigError
 from dvse.storage.bundle import Bundle, Section, write_bundle
 from dvse.tokenizer import Tokenizer
 from pipelines.answering.light_loading import load_to_answer
+from pipelines.answering.room import check_room
 from pipelines.answering.whole_directory import write_whole
 from pipelines.runtimes.agreement import (
     codes_agreement,
@@ -68,8 +69,8 @@ def export_onnx(
     Raises:
         MissingExtraError: the extra `onnx` is not installed.
         BundleError: there is no such bundle, or a graph does not agree with what it was made from.
-        ConfigError: something of which no graph can be made, see `Source.find`, or `output` holds
-            something else.
+        ConfigError: something of which no graph can be made, see `Source.find`, too little memory,
+            or `output` holds something else.
     """
     settings = settings or OnnxSettings()
     check_extra()
@@ -79,6 +80,8 @@ def export_onnx(
             f"--weights {settings.weights}: {source.name} has no decoder, and encoders stay in "
             "float32"
         )
+    if source.folders is not None:
+        check_room(source.folders.decoder, dtype="float32")
     refuse_strangers(output)
     tokenizer = Tokenizer.from_bundle(source.bundle)
     figures: dict[str, str] = {}

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dvse.errors import BundleFormatError, BundleNotFoundError, ConfigError
+from dvse.errors import BundleFormatError, ConfigError
 from dvse.onnx_tokenizer import KIND
 from dvse.storage.bundle import Bundle
-from dvse.storage.finding import find_bundle
-from pipelines.answering.model_directory import ModelFolders, find_model
+from pipelines.answering.model_folders import ModelFolders, find_model_or_bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,42 +37,61 @@ class Source:
             ConfigError: what no graph can be made of: an export, quantized weights, adapters, a
                 neural codec.
         """
-        bundle = Bundle.open(find_bundle(name))
-        _refuse_sections(bundle)
-        try:
-            folders = find_model(name)
-        except BundleNotFoundError:
-            return cls(name=str(name), bundle=bundle, folders=None, config={})
+        folder, folders = find_model_or_bundle(name)
+        if folders is None:
+            return cls(name=str(name), bundle=_opened(folder), folders=None, config={})
         folders.refuse_adapters("an export")
-        config = _read_config(folders.decoder / "config.json")
+        config = read_config(folders.decoder / "config.json")
         if "quantization_config" in config:
             raise ConfigError(
                 f"{folders.decoder}: its weights are quantized by torch's kernels, which no other "
                 "runtime has; export the model that it was made from and choose the bits there "
                 "(--weights)"
             )
-        return cls(name=str(name), bundle=bundle, folders=folders, config=config)
-
-    @property
-    def has_experts(self) -> bool:
-        """Whether the decoder has routed experts."""
-        return bool(self.config.get("n_routed_experts"))
-
-    def refuse_experts(self, target: str) -> None:
-        """Refuse a decoder with experts where a target cannot choose among them.
-
-        Raises:
-            ConfigError: it has some.
-        """
-        if self.has_experts:
-            raise ConfigError(
-                f"{self.name}: has {self.config['n_routed_experts']} experts a layer, and {target} "
-                "has no operator that runs only those that a token chooses; export it to onnx, or "
-                "a dense decoder"
-            )
+        return cls(name=str(name), bundle=_opened(folder), folders=folders, config=config)
 
 
-def _refuse_sections(bundle: Bundle) -> None:
+def refuse_experts(name: str | Path, config: Mapping[str, Any], target: str) -> None:
+    """Refuse a decoder with experts where a target cannot choose among them.
+
+    Args:
+        name: as it was given, for messages.
+        config: the decoder's `config.json`.
+        target: the runtime by its name.
+
+    Raises:
+        ConfigError: it has some.
+    """
+    if number := config.get("n_routed_experts"):
+        raise ConfigError(
+            f"{name}: has {number} experts a layer, and no graph that runs only those that a token "
+            f"chooses is made for {target}; export it to onnx and run that, or take a dense decoder"
+        )
+
+
+def refuse_uneven_rows(name: str | Path, config: Mapping[str, Any], group_size: int) -> None:
+    """Refuse weights in groups of a row that do not divide it: they would stay as they are.
+
+    Args:
+        name: as it was given, for messages.
+        config: the decoder's `config.json`.
+        group_size: weights that share a scale.
+
+    Raises:
+        ConfigError: with the rows that are left over.
+    """
+    heads = config["num_attention_heads"] * config["head_dim"]
+    widths = {config["hidden_size"], config["intermediate_size"], heads}
+    if uneven := sorted(width for width in widths if width % group_size):
+        raise ConfigError(
+            f"{name}: groups of {group_size} weights do not divide its rows of "
+            f"{', '.join(map(str, uneven))}; take --weights float32"
+        )
+
+
+def _opened(folder: Path) -> Bundle:
+    """Open a bundle, whose files are proved by their hashes, unless no graph is made of it."""
+    bundle = Bundle.open(folder)
     for modality, section in bundle.sections.items():
         kind = section.spec.get("kind")
         if kind == KIND:
@@ -85,9 +103,15 @@ def _refuse_sections(bundle: Bundle) -> None:
                 f"{bundle.folder}: its recordings are encoded by a neural codec, of which no graph "
                 "is made; export a bundle with speech units"
             )
+    return bundle
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a decoder's `config.json`.
+
+    Raises:
+        BundleFormatError: unreadable, or no object.
+    """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

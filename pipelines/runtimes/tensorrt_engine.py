@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dvse.errors import BundleFormatError, MissingExtraError
-from dvse.onnx_tokenizer import GRAPH_FILE
+from dvse.errors import BundleFormatError, ConfigError, MissingExtraError
+from dvse.onnx_tokenizer import GRAPH_FILE, KIND
+from dvse.storage.bundle import Bundle
 from dvse.tokenizer import Tokenizer, load
 from model.graph.onnx_decoder import OnnxDecoderConfig
-from pipelines.answering.model_directory import GRAPH
+from pipelines.answering.model_folders import CONFIG, GRAPH, find_model_or_bundle
 from pipelines.runtimes.engine_settings import EngineSettings
+from pipelines.runtimes.source import read_config, refuse_experts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +33,10 @@ def engine_bounds(export: Path, settings: EngineSettings) -> dict[str, dict[str,
     """Return the bounds of each input of each graph, by the graph's name in the export.
 
     Raises:
-        BundleError: no export to ONNX there.
+        BundleError: no such bundle or model.
+        ConfigError: no export to ONNX there, or one whose decoder has experts.
     """
+    _check_export(export)
     tokenizer = load(export)
     found: dict[str, dict[str, Bounds]] = {}
     if tokenizer.image is not None:
@@ -56,7 +60,8 @@ def build_engines(
 
     Raises:
         MissingExtraError: TensorRT is not installed.
-        BundleError: no export to ONNX there, or a graph that TensorRT refuses.
+        BundleError: no such bundle or model, or a graph that TensorRT refuses.
+        ConfigError: no export to ONNX there, or one whose decoder has experts.
     """
     bounds = engine_bounds(export, settings)
     try:
@@ -74,6 +79,21 @@ def build_engines(
         path.write_bytes(_built(tensorrt, export / name, inputs, half=settings.half))
         paths.append(path)
     return paths
+
+
+def _check_export(export: Path) -> None:
+    """Refuse, before a graph is opened, what no engine is made of."""
+    folder, folders = find_model_or_bundle(export)
+    if folders is not None:
+        is_export = folders.is_exported
+    else:
+        is_export = KIND in [one.spec.get("kind") for one in Bundle.open(folder).sections.values()]
+    if not is_export:
+        raise ConfigError(
+            f"{export}: expected what dvse export onnx wrote, received a model or bundle for torch"
+        )
+    if folders is not None:
+        refuse_experts(export, read_config(folders.decoder / CONFIG), "TensorRT")
 
 
 def _built(trt: Any, path: Path, inputs: Mapping[str, Bounds], *, half: bool) -> bytes:

@@ -9,7 +9,9 @@ from dvse.errors import BundleFormatError, ConfigError
 from pipelines.answering.introduction import introduction_of
 from pipelines.answering.legal_tokens import LegalTokens
 from pipelines.answering.light_loading import load_to_answer
-from pipelines.answering.model_directory import LoadedModel, check_belong, find_model
+from pipelines.answering.model_directory import LoadedModel, check_belong
+from pipelines.answering.model_folders import find_model
+from pipelines.answering.room import itemsize_of, shape_of, token_bytes
 from pipelines.server.batching.config import BatchingConfig
 from pipelines.server.batching.continuous_batcher import ContinuousBatcher
 from pipelines.server.batching.drafter import Drafter, ModelDrafter
@@ -128,7 +130,7 @@ def check_processes(config: LoadingConfig) -> None:
     folders = find_model(config.model)
     folders.refuse_adapters("--tensor-parallel")
     check_split(str(folders.decoder), config.tensor_parallel)
-    cache_bytes(config)
+    granted_bytes(config)
 
 
 def follow_leader(config: LoadingConfig) -> None:
@@ -137,6 +139,21 @@ def follow_leader(config: LoadingConfig) -> None:
 
     _, runner, _ = _load(config)
     follow(runner)
+
+
+def granted_bytes(config: LoadingConfig) -> int:
+    """Return what a process's cache may take, before any weight is read.
+
+    Raises:
+        BundleError: no such model or model that guesses, or one that cannot be.
+        ConfigError: no room for weights and cache, or for not even one prompt.
+    """
+    if config.draft is not None:
+        find_model(config.draft).refuse_export()
+    granted = cache_bytes(config)
+    shape = shape_of(find_model(config.model).decoder)
+    batching_for(config, shape, itemsize_of(shape, config.dtype), granted)
+    return granted
 
 
 def batching_for(
@@ -150,9 +167,7 @@ def batching_for(
     Raises:
         ConfigError: not even one prompt fits.
     """
-    values = 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_dim
-    per_token = values * bytes_per_value
-    fits = int(granted / per_token * config.tensor_parallel)
+    fits = int(granted / token_bytes(decoder, bytes_per_value) * config.tensor_parallel)
     defaults = BatchingConfig()
     pages = min(defaults.prefix_pages * 4, fits // 4 // defaults.chunk)
     tokens = fits - pages * defaults.chunk
@@ -171,7 +186,7 @@ def batching_for(
 
 
 def _load(config: LoadingConfig) -> tuple[LoadedModel, LocalRunner, BatchingConfig]:
-    granted = cache_bytes(config)
+    granted = granted_bytes(config)
     if config.tensor_parallel == 1:
         loaded = load_to_answer(
             config.model,

@@ -21,7 +21,7 @@ from dvse.items import Item, Special
 from dvse.precision import Precision
 from dvse.preparers import Preparers
 from dvse.storage.file_hash import files_sha256
-from pipelines.answering.model_directory import ModelFolders, find_model
+from pipelines.answering.model_folders import ModelFolders, find_model
 from pipelines.answering.prompts import conversation_row, prompt_row, too_long
 from pipelines.answering.settings import CaptionOptions
 from pipelines.answering.weight_format import Quantization
@@ -115,7 +115,10 @@ class CaptionStep(Step):
 
             return CaptionWork(load_exported(folders, **how), self.options)
         from pipelines.answering.light_loading import load_to_answer
+        from pipelines.answering.room import check_room
 
+        num_tokens = self.options.answers.max_new_tokens
+        check_room(folders.decoder, device=device, dtype=self.dtype, num_tokens=num_tokens)
         return CaptionWork(load_to_answer(self.model, **how), self.options)
 
     def _tokenize(self, folders: ModelFolders) -> TokenizeStep:

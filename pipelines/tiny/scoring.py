@@ -19,8 +19,14 @@ from pipelines.answering.caption import Caption
 from pipelines.answering.captioner import Captioner
 from pipelines.speech.clips import DigitSplit
 from pipelines.tiny.conversations.arithmetic import heard, said
-from pipelines.tiny.conversations.mosaic import SIDE, compose
-from pipelines.tiny.conversations.recording import RATE_HZ, load_voices, record
+from pipelines.tiny.conversations.mosaic import SIDE, Mosaic, compose
+from pipelines.tiny.conversations.recording import (
+    RATE_HZ,
+    Recording,
+    Voices,
+    load_voices,
+    record,
+)
 from pipelines.tiny.conversations.scene import LANGUAGES, Language, Scene, parse_scene
 from pipelines.tiny.conversations.writing import HELD_OUT
 from pipelines.training.image.pictures import Pictures, load_pictures, parse_rows
@@ -78,14 +84,7 @@ def score(captioner: Captioner, data: Path, *, count: int = 1000, seed: int = 1)
         count: inputs a kind, but for pictures, of which all 5,000 are asked (all recordings of an
             unknown speaker are more than there are of known ones).
     """
-    pictures = load_pictures(
-        data / "cifar10-train.parquet",
-        size=SIDE,
-        rows=parse_rows(HELD_OUT.rows),
-        image_column="image",
-        label_column="label",
-        num_threads=1,
-    )
+    pictures = held_out_pictures(data)
     return {
         "pictures": _pictures(captioner, pictures),
         "mosaics": _mosaics(captioner, pictures, count, seed),
@@ -100,12 +99,46 @@ def score(captioner: Captioner, data: Path, *, count: int = 1000, seed: int = 1)
     }
 
 
+def held_out_pictures(data: Path) -> Pictures:
+    """Return the pictures that no stage has seen."""
+    return load_pictures(
+        data / "cifar10-train.parquet",
+        size=SIDE,
+        rows=parse_rows(HELD_OUT.rows),
+        image_column="image",
+        label_column="label",
+        num_threads=1,
+    )
+
+
+def mosaics_of(pictures: Pictures, count: int, seed: int) -> list[Mosaic]:
+    """Return half as many mosaics, of two, three and four pictures in turn."""
+    assert pictures.labels is not None
+    labels = [pictures.label_names[label] for label in pictures.labels]
+    found = []
+    for i in range(count // 2):
+        rng = np.random.default_rng((seed, i))
+        chosen = rng.integers(0, len(labels), 2 + i % 3)
+        found.append(
+            compose([pictures.pixels[row] for row in chosen], [labels[row] for row in chosen], rng)
+        )
+    return found
+
+
+def rows_of_digits(voices: Voices, count: int, seed: int) -> list[Recording]:
+    """Return recordings of two to six digits, joined with pauses."""
+    return [
+        record(voices, 2 + i % 5, np.random.default_rng((seed, i)), augment=False)
+        for i in range(count)
+    ]
+
+
 def _pictures(captioner: Captioner, pictures: Pictures) -> dict[str, Any]:
     assert pictures.labels is not None
     labels = [pictures.label_names[label] for label in pictures.labels]
     found: dict[str, Any] = {"inputs": len(labels)}
     for language in LANGUAGES:
-        told = _ask(captioner, list(pictures.pixels), "picture", language)
+        told = ask(captioner, list(pictures.pixels), "picture", language)
         right = [
             parse_scene(t.text) == Scene(rows=((label,),))
             for t, label in zip(told, labels, strict=True)
@@ -115,20 +148,11 @@ def _pictures(captioner: Captioner, pictures: Pictures) -> dict[str, Any]:
 
 
 def _mosaics(captioner: Captioner, pictures: Pictures, count: int, seed: int) -> dict[str, Any]:
-    assert pictures.labels is not None
-    labels = [pictures.label_names[label] for label in pictures.labels]
-    inputs, scenes = [], []
-    for i in range(count // 2):
-        rng = np.random.default_rng((seed, i))
-        chosen = rng.integers(0, len(labels), 2 + i % 3)
-        mosaic = compose(
-            [pictures.pixels[row] for row in chosen], [labels[row] for row in chosen], rng
-        )
-        inputs.append(mosaic.pixels)
-        scenes.append(mosaic.scene)
+    mosaics = mosaics_of(pictures, count, seed)
+    inputs, scenes = [m.pixels for m in mosaics], [m.scene for m in mosaics]
     found: dict[str, Any] = {"inputs": len(inputs)}
     for language in LANGUAGES:
-        told = _ask(captioner, inputs, "picture", language)
+        told = ask(captioner, inputs, "picture", language)
         for size in (2, 3, 4):
             pairs = [(s, t) for s, t in zip(scenes, told, strict=True) if len(s.labels) == size]
             right = sum(tiles_right(scene, parse_scene(t.text)) for scene, t in pairs)
@@ -138,7 +162,7 @@ def _mosaics(captioner: Captioner, pictures: Pictures, count: int, seed: int) ->
             / sum(len(s.labels) for s in scenes),
             4,
         )
-    told = _ask(captioner, inputs, "count", "en")
+    told = ask(captioner, inputs, "count", "en")
     counted = [t.text == str(len(s.labels)) for t, s in zip(told, scenes, strict=True)]
     found["count_accuracy"] = round(float(np.mean(counted)), 4)
     return found
@@ -149,13 +173,10 @@ def _recordings(
 ) -> dict[str, Any]:
     voices = load_voices(data / "fsdd", split, num_synthetic=0, seed=seed)
     singles = [clip for clips in voices.recorded.values() for clip in clips][:count]
-    told = _ask(captioner, [_audio(clip.samples) for clip in singles], "recording", "en")
+    told = ask(captioner, [audio(clip.samples) for clip in singles], "recording", "en")
     right = [t.text == said(clip.digits, "en") for t, clip in zip(told, singles, strict=True)]
-    recorded = [
-        record(voices, 2 + i % 5, np.random.default_rng((seed, i)), augment=False)
-        for i in range(min(count, 500))
-    ]
-    inputs = [_audio(recording.samples) for recording in recorded]
+    recorded = rows_of_digits(voices, min(count, 500), seed)
+    inputs = [audio(recording.samples) for recording in recorded]
     truth = [recording.digits for recording in recorded]
     found: dict[str, Any] = {
         "digits": len(singles),
@@ -164,15 +185,15 @@ def _recordings(
     }
     transcripts = {}
     for language in LANGUAGES:
-        told = _ask(captioner, inputs, "recording", language)
+        told = ask(captioner, inputs, "recording", language)
         pairs = zip(truth, told, strict=True)
         words = [(said(digits, language).split(), t.text.split()) for digits, t in pairs]
         wrong = sum(word_errors(*pair) for pair in words)
         found[f"word_error_{language}"] = round(wrong / sum(len(e) for e, _ in words), 4)
         transcripts[language] = [e == f for e, f in words]
     for language in LANGUAGES:
-        thought = _ask(captioner, inputs, "sum", language, thinking=True)
-        plain = _ask(captioner, inputs, "sum", language)
+        thought = ask(captioner, inputs, "sum", language, thinking=True)
+        plain = ask(captioner, inputs, "sum", language)
         sums = [str(sum(digits)) for digits in truth]
         is_heard = [heard(t.reasoning or "") == d for t, d in zip(thought, truth, strict=True)]
         is_right = [t.text == s for t, s in zip(thought, sums, strict=True)]
@@ -183,17 +204,18 @@ def _recordings(
         plain_heard = [r for r, h in zip(is_plain_right, transcripts[language], strict=True) if h]
         found[f"sum_plain_of_heard_{language}"] = round(float(np.mean(plain_heard or [False])), 4)
         found[f"sum_plain_{language}"] = round(float(np.mean(is_plain_right)), 4)
-    told = _ask(captioner, inputs, "largest", "en")
+    told = ask(captioner, inputs, "largest", "en")
     largest = [t.text == str(max(d)) for t, d in zip(told, truth, strict=True)]
     found["largest_plain"] = round(float(np.mean(largest)), 4)
     return found
 
 
-def _audio(samples: np.ndarray) -> Audio:
+def audio(samples: np.ndarray) -> Audio:
+    """Return samples `float32 [n]` as what `Captioner` takes."""
     return Audio(samples, sample_rate_hz=RATE_HZ)
 
 
-def _ask(
+def ask(
     captioner: Captioner,
     inputs: list[Any],
     question: str,
@@ -201,6 +223,7 @@ def _ask(
     *,
     thinking: bool = False,
 ) -> list[Caption]:
+    """Return the answers to one of the questions: picture, count, recording, sum, largest."""
     told: Any = captioner(
         inputs,
         prompt=_QUESTIONS[question][language],

@@ -14,8 +14,9 @@ from typing import Any
 from torch import nn
 
 from dvse.errors import ConfigError, MissingExtraError
-from model import DvseForCausalLM, ModelError, fitting_group_size, quantize
-from pipelines.training.decoder.recipe import AdapterSettings, DecoderTraining
+from model import DvseConfig, DvseForCausalLM, ModelError, fitting_group_size, quantize
+from model.quantization_config import METHOD, WeightOnlyConfig, check_kernels
+from pipelines.training.decoder.recipe import AdapterSettings, DecoderRecipe, DecoderTraining
 
 
 def with_adapters(decoder: DvseForCausalLM, settings: AdapterSettings, added: range) -> nn.Module:
@@ -58,6 +59,47 @@ def with_adapters(decoder: DvseForCausalLM, settings: AdapterSettings, added: ra
         raise ConfigError(f"[adapters]: {error}") from error
 
 
+def check_rounding(config: DvseConfig, recipe: DecoderRecipe) -> None:
+    """Refuse, before any weight is read, bits that a recipe cannot train with.
+
+    Args:
+        config: of the decoder that training begins at.
+        recipe: of all stages.
+
+    Raises:
+        ConfigError: a decoder that is quantized and is to be rounded, to learn or to be merged
+            into; rows that no group divides; kernels that are not here.
+    """
+    start = recipe.model.get("checkpoint", "the decoder")
+    is_quantized = getattr(config, "quantization_config", None) is not None
+    stages = recipe.in_stages()
+    try:
+        check_kernels(config, start)
+        if (stored := _stored_bits(config)) is not None and stored.bits == 4:
+            fitting_group_size(config, stored.group_size)
+        for number, stage in enumerate(stages, start=1):
+            bits = stage.adapters.bits if stage.adapters is not None else None
+            if is_quantized and stage.adapters is None and stage.training.learns == "all":
+                raise ConfigError(
+                    f"{start}: its weights are quantized, and integers do not learn; train "
+                    "[adapters] beside them, or begin at the model that it was made from"
+                )
+            if is_quantized and bits is not None:
+                raise ConfigError(
+                    f"[adapters] bits: {start} is quantized already; leave bits out, or begin at "
+                    "the model that it was made from"
+                )
+            if is_quantized and stage.adapters is not None and number < len(stages):
+                raise ConfigError(
+                    f"{start}: its weights are quantized, and adapters are not merged into them; "
+                    "let them be the last stage"
+                )
+            if bits == 4:
+                fitting_group_size(config)
+    except ModelError as error:
+        raise ConfigError(f"the recipe's model: {error}") from error
+
+
 def rounded(decoder: DvseForCausalLM, settings: AdapterSettings) -> DvseForCausalLM:
     """Return the decoder with its weights in as few bits as adapters are to stand beside.
 
@@ -74,6 +116,14 @@ def rounded(decoder: DvseForCausalLM, settings: AdapterSettings) -> DvseForCausa
         return quantize(decoder, bits=settings.bits, group_size=group_size)
     except ModelError as error:
         raise ConfigError(f"[adapters] bits: {error}") from error
+
+
+def as_stored(decoder: DvseForCausalLM, config: DvseConfig) -> DvseForCausalLM:
+    """Return a decoder made from a configuration with the layers that its checkpoint has."""
+    stored = _stored_bits(config)
+    if stored is None:
+        return decoder
+    return quantize(decoder, bits=stored.bits, group_size=stored.group_size)
 
 
 def let_learn(decoder: DvseForCausalLM, settings: DecoderTraining, added: range) -> None:
@@ -95,3 +145,11 @@ def let_learn(decoder: DvseForCausalLM, settings: DecoderTraining, added: range)
         return gradient
 
     table.register_hook(keep_new)
+
+
+def _stored_bits(config: DvseConfig) -> WeightOnlyConfig | None:
+    """Return how a checkpoint's weights are stored, where `dvse quantize` wrote it."""
+    stored = getattr(config, "quantization_config", None)
+    if not isinstance(stored, dict) or stored.get("quant_method") != METHOD:
+        return None
+    return WeightOnlyConfig.from_dict(stored)

@@ -13,6 +13,7 @@ The larger of the two ends is the peak. Not in it: the runtime itself (a CUDA co
 """
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,14 +24,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dvse.errors import ConfigError
 from model import DvseConfig, DvseForCausalLM
-from pipelines.training.decoder.adapting import let_learn, rounded, with_adapters
+from pipelines.training.decoder.adapting import as_stored, let_learn, rounded, with_adapters
 from pipelines.training.decoder.optimizers import library_of
-from pipelines.training.decoder.recipe import DecoderRecipe
+from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
 
 GIB = 1 << 30
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A logit while its loss is differentiated: log-softmax, its gradient, its own gradient, in float32.
 _LOSS_BYTES = 12
+_MOST_TOO_HIGH = 1.2  # the count over what torch's allocator held, at most
 # Optimisers that keep no two moments in the weights' own dtype: bytes a weight, from the libraries'
 # own layouts (two moments of 8 or 4 bits and a float32 scale for each block of 256 or 128 values).
 _OPTIMIZER_BYTES = {
@@ -76,6 +78,23 @@ class TrainingMemory:
         kept = self.gradients if self.keeps_gradients else 0
         forward = self.activations + self.logits + kept
         return at_rest + max(forward, self.gradients + self.layer)
+
+    def check_room(self, card_bytes: int, settings: DecoderTraining) -> None:
+        """Refuse what cannot fit, whatever the optimiser does with its moments.
+
+        A sixth of the count is left out: by so much it was too high at most (`test_memory.py`).
+
+        Raises:
+            ConfigError: a step needs more than a card has.
+        """
+        least = round((self.peak - self.optimizer) / _MOST_TOO_HIGH)
+        if least > card_bytes:
+            raise ConfigError(
+                f"batch_size = {settings.batch_size} and length = {settings.length} need at least "
+                f"{_rounded(least).strip()} on each card, {_rounded(card_bytes).strip()} are "
+                "there; choose a shorter length, fewer rows, activation_checkpointing, or bits of "
+                "[adapters]"
+            )
 
     def table(self, *, card_gib: float) -> str:
         """Return it as lines for a person, with what is left of a card."""
@@ -172,7 +191,9 @@ def _cut(
 
 def _learner(config: DvseConfig, recipe: DecoderRecipe, added: range) -> nn.Module:
     """Return the model that would be trained, with weights on the device of the context."""
-    decoder = DvseForCausalLM._from_config(config, dtype=_stored_in(config, recipe)).train()
+    dtype = _stored_in(config, recipe)
+    decoder = DvseForCausalLM._from_config(copy.deepcopy(config), dtype=dtype)  # it is written to
+    decoder = as_stored(decoder, config).train()
     let_learn(decoder, recipe.training, added)
     if recipe.adapters is None:
         return decoder

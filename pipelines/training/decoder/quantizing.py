@@ -15,7 +15,9 @@ from dvse.errors import ConfigError, TrainingError
 from dvse.storage.atomic_file import write_atomically
 from dvse.storage.shard import find_shards, read_metadata, read_shard
 from model import DvseConfig, quantize, quantize_calibrated
-from pipelines.answering.model_directory import find_model, load_model, save_model
+from pipelines.answering.model_directory import load_model, save_model
+from pipelines.answering.model_folders import find_model
+from pipelines.answering.room import check_room
 from pipelines.answering.weight_format import check_quantization
 from pipelines.training.decoder.quality_gate import Judgement, judge
 from pipelines.training.decoder.quantization_settings import QuantizationSettings
@@ -45,7 +47,8 @@ def quantize_model(
         write_anyway: also where it is not good enough, or was not judged.
 
     Raises:
-        ConfigError: nothing to judge it by, or settings that do not fit the decoder.
+        ConfigError: nothing to judge it by, settings that do not fit the decoder, or no room for it
+            and the one it is made from.
         TrainingError: shards or data that cannot be read.
     """
     if tokens is None and data is None and not write_anyway:
@@ -59,6 +62,7 @@ def quantize_model(
     group_size = check_quantization(
         config, settings.to, folders.decoder, group_size=settings.group_size
     )
+    check_room(folders.decoder, copies=2)
     before, after = load_model(name), load_model(name)
     how = {"bits": settings.bits, "group_size": group_size}
     if calibrate is None:

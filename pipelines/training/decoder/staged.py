@@ -21,11 +21,16 @@ from dvse.tokenizer import Tokenizer
 from model import DvseForCausalLM, ModelError
 from pipelines.answering.model_directory import load_model, save_model
 from pipelines.runs.processes import Processes
-from pipelines.training.decoder.adapting import let_learn, rounded, with_adapters
+from pipelines.training.decoder.adapting import (
+    check_rounding,
+    let_learn,
+    rounded,
+    with_adapters,
+)
 from pipelines.training.decoder.loop import train_decoder
 from pipelines.training.decoder.optimizers import check_optimizer
 from pipelines.training.decoder.recipe import DecoderRecipe
-from pipelines.training.decoder.start import new_decoder, new_ids
+from pipelines.training.decoder.start import decoder_config, new_decoder, new_ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,8 @@ class DecoderRun:
         """Run all stages that are missing and return the log of the last.
 
         Raises:
-            ConfigError: a shape that cannot be, a sharding that cannot train so, or no optimiser.
+            ConfigError: a shape that cannot be, a sharding that cannot train so, no optimiser, or
+                too little memory.
             MissingExtraError: the optimiser's library is not installed.
             TrainingError, ShardError: see `train_decoder`.
         """
@@ -86,18 +92,22 @@ class DecoderRun:
         return log
 
     def _start(self, stage: DecoderRecipe) -> DvseForCausalLM:
+        """Return the decoder to begin with, after all that can be said without its weights."""
         from pipelines.runs.processes import card_bytes
         from pipelines.training.decoder.memory import GIB, training_memory
 
+        vocabulary = self.tokenizer.vocabulary
         try:
-            decoder = new_decoder(stage, self.tokenizer)
+            config = decoder_config(stage, vocabulary)
+            check_rounding(config, self.recipe)
+            for each in self.recipe.in_stages():
+                added, count = new_ids(vocabulary), Processes().count
+                memory = training_memory(config, each, added, num_cards=count)
+                self._say(memory.table(card_gib=card_bytes() / GIB))
+                memory.check_room(card_bytes(), each.training)
+            return new_decoder(stage, self.tokenizer)
         except ModelError as error:
             raise ConfigError(f"the recipe's model: {error}") from error
-        for each in self.recipe.in_stages():
-            added, count = new_ids(self.tokenizer.vocabulary), Processes().count
-            memory = training_memory(decoder.config, each, added, num_cards=count)
-            self._say(memory.table(card_gib=card_bytes() / GIB))
-        return decoder
 
     def _lone_base(self) -> Path:
         return self.output.with_name(self.output.name + ".base")

@@ -23,6 +23,7 @@ from dvse.text.hugging_face import HuggingFaceText
 from dvse.tokenizer import Tokenizer
 from dvse.vocabulary import Vocabulary
 from model import DvseConfig, DvseForCausalLM, initialize_rows, load_glm, preset
+from model.families import ADAPTERS, check_decoder_directory
 from pipelines.training.decoder.recipe import DecoderRecipe
 
 _PROBES = ("The quick brown fox, 1234.", "你好,世界", "  x = [1]\n\tÄ 😀")
@@ -71,7 +72,8 @@ def decoder_config(
         config = preset(shape, **overrides)
         config.dtype = torch.bfloat16
     else:
-        folder = _found(str(checkpoint), files=["config.json"])
+        folder = _found(str(checkpoint), files=["config.json", ADAPTERS])
+        check_decoder_directory(folder)
         overrides.pop("dtype", None)
         config = DvseConfig.from_pretrained(folder, **overrides)
     config.vocab_size = max(config.vocab_size, vocabulary.size)
@@ -87,6 +89,7 @@ def _from_checkpoint(
     source: str, overrides: dict[str, Any], tokenizer: Tokenizer
 ) -> DvseForCausalLM:
     folder = _found(source)
+    check_decoder_directory(folder)
     _check_text(folder, tokenizer)
     decoder = load_glm(folder, **{"dtype": "auto", **overrides})
     added, size = new_ids(tokenizer.vocabulary), tokenizer.vocabulary.size

@@ -11,7 +11,8 @@ from small_model import make_decoder
 
 from dvse.errors import BundleFormatError, BundleNotFoundError, ConfigError, ModelMismatchError
 from pipelines.answering.adapters import FILE
-from pipelines.answering.model_directory import find_model, load_model, save_model
+from pipelines.answering.model_directory import load_model, save_model
+from pipelines.answering.model_folders import find_model
 
 peft = pytest.importorskip("peft")
 IDS = torch.tensor([[8001, 8002, 8004, 11, 500]])

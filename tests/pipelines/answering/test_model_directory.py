@@ -20,7 +20,8 @@ from dvse.errors import (
 )
 from dvse.items import Text
 from dvse.storage.bundle import Bundle
-from pipelines.answering.model_directory import find_model, load_model, save_model
+from pipelines.answering.model_directory import load_model, save_model
+from pipelines.answering.model_folders import find_model
 
 TINY = dvse.load("tiny")
 

@@ -16,7 +16,7 @@ from pipelines import Captioner
 from pipelines.answering.answerer import Answerer
 from pipelines.answering.exported_model import load_exported
 from pipelines.answering.light_loading import load_to_answer
-from pipelines.answering.model_directory import find_model
+from pipelines.answering.model_folders import find_model
 from pipelines.answering.settings import AnswerSettings
 
 RNG = np.random.default_rng(3)
