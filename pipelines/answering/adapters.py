@@ -11,6 +11,7 @@ proved by their hash.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,15 @@ def attach(decoder: Any, folder: Path) -> None:
 
 def decoder_files_sha256(folder: Path) -> str:
     """Return a hash of a decoder's files by name and content."""
-    return files_sha256([folder / "config.json", *sorted(folder.glob("*.safetensors"))])
+    files = (folder / "config.json", *sorted(folder.glob("*.safetensors")))
+    stats = [file.stat() for file in files]
+    return _sha256(files, tuple((stat.st_size, stat.st_mtime_ns) for stat in stats))
+
+
+@lru_cache(maxsize=8)
+def _sha256(files: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) -> str:
+    """Return the hash of files that were last touched so: a model is looked for more than once."""
+    return files_sha256(list(files))
 
 
 def _named(decoder: Path) -> tuple[str, str | None]:

@@ -37,7 +37,7 @@ def free_on(device: str) -> int | None:
     if device == "cpu":
         return available_bytes()
     if device.startswith("cuda") and torch.cuda.is_available():
-        return torch.cuda.mem_get_info(torch.device(device))[0]
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
     return None
 
 

@@ -80,8 +80,8 @@ def refuse_uneven_rows(name: str | Path, config: Mapping[str, Any], group_size: 
     Raises:
         ConfigError: with the rows that are left over.
     """
-    heads = config["num_attention_heads"] * config["head_dim"]
-    widths = {config["hidden_size"], config["intermediate_size"], heads}
+    widths = {config.get("hidden_size", 0), config.get("intermediate_size", 0)}
+    widths.add(config.get("num_attention_heads", 0) * (config.get("head_dim") or 0))
     if uneven := sorted(width for width in widths if width % group_size):
         raise ConfigError(
             f"{name}: groups of {group_size} weights do not divide its rows of "

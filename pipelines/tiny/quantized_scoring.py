@@ -128,7 +128,8 @@ def compare(
     for number, task in enumerate(all_tasks):
         before = told[first][number]
         wrong = [task.wrong(i, text) for i, text in enumerate(before)]
-        figures[task.name] = found = {"inputs": len(task.inputs)}
+        found: dict[str, Any] = {"inputs": len(task.inputs)}
+        figures[task.name] = found
         for name in others:
             after = told[name][number]
             paired = pair(task.sizes, wrong, [task.wrong(i, text) for i, text in enumerate(after)])

@@ -152,4 +152,5 @@ def _stored_bits(config: DvseConfig) -> WeightOnlyConfig | None:
     stored = getattr(config, "quantization_config", None)
     if not isinstance(stored, dict) or stored.get("quant_method") != METHOD:
         return None
-    return WeightOnlyConfig.from_dict(stored)
+    found: WeightOnlyConfig = WeightOnlyConfig.from_dict(stored)
+    return found

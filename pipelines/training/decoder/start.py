@@ -6,7 +6,7 @@
     use_token_gate = true                gates begin open: the logits stay as they were
 
 The ids of the checkpoint's text keep their rows, so the bundle's text part has to be the tokenizer
-of the checkpoint (`dvse import text`). Rows of ids that the checkpoint does not have begin at the
+of the checkpoint (`dvse build-bundle --text CHECKPOINT`). Rows of ids that the checkpoint does not have begin at the
 mean of its rows, those of codes as their centroids lie to each other.
 """
 
@@ -124,8 +124,8 @@ def _check_text(folder: Path, tokenizer: Tokenizer) -> None:
     """See that the checkpoint and the bundle give the same ids to the same text."""
     ours = tokenizer.text
     advice = (
-        f"make a bundle whose text part is the checkpoint's: dvse import text {folder} "
-        "--output PART, dvse build-bundle --text PART ..., and tokenise with it"
+        f"make a bundle whose text part is the checkpoint's: dvse build-bundle --text {folder} "
+        "--image PART --audio PART --output BUNDLE, and tokenise with it"
     )
     try:
         theirs = HuggingFaceText.load(folder)

@@ -70,8 +70,7 @@ def glm(tmp_path_factory):
 def bundle(glm, tmp_path_factory):
     """The shipped codebooks behind the checkpoint's text."""
     folder = tmp_path_factory.mktemp("bundle")
-    assert main(["import", "text", str(glm), "--output", str(folder / "text")]) == 0
-    words = ["build-bundle", "--text", str(folder / "text"), "--output", str(folder / "glm")]
+    words = ["build-bundle", "--text", str(glm), "--output", str(folder / "glm")]
     shipped = Bundle.open(SHIPPED / "tiny")
     for kind in ("image", "audio"):
         shutil.copytree(shipped.folder / kind, folder / kind)
@@ -213,7 +212,7 @@ def test_another_text_is_refused(glm, bundle, tmp_path):
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((glm / name).read_bytes())
     recipe = DecoderRecipe(model={"checkpoint": str(tmp_path)})
-    with pytest.raises(TrainingError, match="dvse import text"):
+    with pytest.raises(TrainingError, match="dvse build-bundle --text"):
         new_decoder(recipe, dvse.load(bundle))
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(TrainingError, match=r"tokenizer\.json"):
