@@ -6,8 +6,8 @@
     use_token_gate = true                gates begin open: the logits stay as they were
 
 The ids of the checkpoint's text keep their rows, so the bundle's text part has to be the tokenizer
-of the checkpoint (`dvse build-bundle --text CHECKPOINT`). Rows of ids that the checkpoint does not have begin at the
-mean of its rows, those of codes as their centroids lie to each other.
+of the checkpoint (`dvse build-bundle --text CHECKPOINT`). Rows of ids that the checkpoint does not
+have begin at the mean of its rows, those of codes as their centroids lie to each other.
 """
 
 from collections.abc import Sequence
