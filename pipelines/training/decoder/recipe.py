@@ -55,6 +55,11 @@ class DecoderTraining:
     sharding: Literal["none", "fsdp"] = setting(
         "none", "of several processes: each has the whole decoder, or a share of all that it holds"
     )
+    attention: str | None = setting(
+        None,
+        "how layers attend: sdpa, eager, on cards also flex_attention and flash_attention_2 "
+        "(default: as transformers chooses)",
+    )
     activation_checkpointing: bool = setting(
         False, "compute activations again in the backward pass: less memory, a third more time"
     )
@@ -170,7 +175,10 @@ class DecoderRecipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON; of a stage."""
-        document = {"model": dict(self.model), "training": asdict(self.training)}
+        training = asdict(self.training)
+        if training["attention"] is None:
+            del training["attention"]  # so that runs of before go on
+        document = {"model": dict(self.model), "training": training}
         return document | ({"adapters": asdict(self.adapters)} if self.adapters else {})
 
 

@@ -27,6 +27,7 @@ from pipelines.training.decoder.adapting import (
     rounded,
     with_adapters,
 )
+from pipelines.training.decoder.attending import check_attention
 from pipelines.training.decoder.loop import train_decoder
 from pipelines.training.decoder.optimizers import check_optimizer
 from pipelines.training.decoder.recipe import DecoderRecipe
@@ -63,14 +64,15 @@ class DecoderRun:
         """Run all stages that are missing and return the log of the last.
 
         Raises:
-            ConfigError: a shape that cannot be, a sharding that cannot train so, no optimiser, or
-                too little memory.
+            ConfigError: a shape that cannot be, a sharding or attention that cannot train so, no
+                optimiser, or too little memory.
             MissingExtraError: the optimiser's library is not installed.
             TrainingError, ShardError: see `train_decoder`.
         """
         stages = self.recipe.in_stages()
         for stage in stages:
             check_optimizer(stage.training.optimizer)
+            check_attention(stage.training.attention)
         decoder, log = None, []
         for number, stage in enumerate(stages, start=1):
             is_last = number == len(stages)
@@ -114,22 +116,29 @@ class DecoderRun:
 
     def _learner(self, decoder: DvseForCausalLM, stage: DecoderRecipe, base: Path) -> Any:
         """Return what is trained: the decoder, it with adapters, or this process's share of it."""
+        attention = stage.training.attention
+
+        def attending(decoder: DvseForCausalLM) -> DvseForCausalLM:
+            if attention is not None:
+                decoder.set_attn_implementation(attention)
+            return decoder
+
         added = new_ids(self.tokenizer.vocabulary)
         is_cut = stage.training.sharding == "fsdp" and Processes().count > 1
         if stage.adapters is None and not is_cut:
             let_learn(decoder, stage.training, added)
-            return decoder
+            return attending(decoder)
         if Processes().rank == 0 and not (self.resume and base.is_dir()):
             kept = decoder if stage.adapters is None else rounded(decoder, stage.adapters)
             save_model(kept, self.bundle, base)
         Processes().from_first(None)  # the others wait for it
         if stage.adapters is not None:
             self._say(f"the decoder that the adapters belong to: {base}")
-            return with_adapters(load_model(base).model, stage.adapters, added)
+            return with_adapters(attending(load_model(base).model), stage.adapters, added)
         from transformers.distributed import DistributedConfig
 
         share = DistributedConfig(fsdp_size=Processes().count)
-        return DvseForCausalLM.from_pretrained(base, distributed_config=share).train()
+        return attending(DvseForCausalLM.from_pretrained(base, distributed_config=share)).train()
 
     def _save(self, learner: Any, place: Path, target: Path, *, merge: bool | None) -> None:
         """Write the model directory, in the first process; shares are put together before."""

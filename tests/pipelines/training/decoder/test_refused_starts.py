@@ -6,11 +6,15 @@ The checkpoints here have no weights, and no tokenizer that would be asked for n
 import json
 
 import pytest
+from small_model import make_decoder
 
+import dvse
+from dvse.storage.finding import find_bundle
 from pipelines.cli import main
 from pipelines.training.decoder import staged
+from pipelines.training.decoder.attending import check_attention
 from pipelines.training.decoder.memory import TrainingMemory
-from pipelines.training.decoder.recipe import DecoderTraining
+from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining, read_recipe
 
 GLM = {
     "model_type": "glm",
@@ -102,6 +106,43 @@ def test_too_little_memory_for_the_length(tmp_path, capsys, monkeypatch):
     assert "memory of a step on each card" in told.out
     assert "batch_size = 40000 and length = 2000 need at least" in told.err
     assert len(told.err.splitlines()) == 1
+
+
+def test_attention_that_cannot_be_trained_with(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for name, words in (
+        ("linear", "attention: expected sdpa, eager, flex_attention or flash_attention_2"),
+        ("flex_attention", "its backward pass runs on cards alone"),
+        ("flash_attention_2", "its backward pass runs on cards alone"),
+    ):
+        text = f"[training]\nattention = '{name}'"
+        assert words in refused(text, tmp_path, capsys, plans=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="flash_attn is not installed"):
+        check_attention("flash_attention_2")
+    check_attention("flex_attention")
+
+
+@pytest.mark.parametrize("more", ["", "[adapters]\nrank = 2"])
+def test_the_attention_that_was_asked_for(more, tmp_path):
+    """Behind adapters, too, whose decoder is saved and loaded again in between."""
+    pytest.importorskip("peft")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f"[training]\nattention = 'eager'\n{more}")
+    tokenizer, stage = dvse.load("tiny"), read_recipe(recipe)
+    run = staged.DecoderRun(
+        recipe=stage,
+        tokenizer=tokenizer,
+        bundle=find_bundle("tiny"),
+        shards=tmp_path,
+        output=tmp_path / "out",
+        tell=lambda line: None,
+    )
+    learner = run._learner(make_decoder(), stage, tmp_path / "base")
+    assert learner.config._attn_implementation == "eager"
+    assert "attention" not in DecoderRecipe().to_dict()["training"]
+    assert stage.to_dict()["training"]["attention"] == "eager"
 
 
 def test_what_surely_does_not_fit_by_hand():
