@@ -53,8 +53,13 @@ def free_bytes(device: str, *, num_processes: int = 1) -> tuple[int, int]:
     """Return what a process may take, and how much of it is to be kept free.
 
     Of a GPU its free memory; of this machine, what all processes of the model share.
+
+    Raises:
+        ConfigError: no such GPU.
     """
     if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise ConfigError(f"device {device}: torch finds no CUDA device here; use cpu")
         return torch.cuda.mem_get_info(device_of_process(device))[0], _RESERVE_CUDA
     available = available_bytes() // num_processes
     return available, int(available * (1 - _SHARE_CPU))

@@ -59,6 +59,12 @@ def test_too_little_is_refused_before_weights_are_read(random_model, tmp_path, m
         load_served(config(folder, cache_gib="auto"))
 
 
+def test_no_card(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="device cuda: torch finds no CUDA device here"):
+        load_served(LoadingConfig(device="cuda"))
+
+
 def test_this_machine():
     free, reserve = free_bytes("cpu")
     assert 0 < reserve < free
