@@ -20,7 +20,7 @@ _MODULE_OF = {
     "DvseForCausalLM": "modeling_dvse",
     "DvseModel": "modeling_dvse",
     "extend_embedding": "embedding",
-    "fitting_group_size": "quantization",
+    "fitting_group_size": "quantization_config",
     "fit_gates": "gate_fitting",
     "forward_flops": "sizes",
     "FULL_PRECISION_MODULES": "token_gate",

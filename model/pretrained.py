@@ -121,6 +121,7 @@ def _check_before_weights(directory: Path) -> None:
         return  # transformers goes there, and puts the adapters on it
     if base and not Path(base).is_absolute() and base.count("/") == 1:
         return  # a Hub id
-    if (directory / "config.json").is_file() or base is not None:
-        check_kernels(check_decoder_directory(directory), directory)
+    is_asked = base is not None or (directory / "config.json").is_file()
+    if is_asked and "quantization_config" in check_decoder_directory(directory):
+        check_kernels(DvseConfig.from_pretrained(directory), directory)
     check_shards(directory)

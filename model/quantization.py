@@ -20,7 +20,7 @@ from .linear import Linear
 from .pretrained import DvsePreTrainedModel
 from .quantization_config import METHOD, WeightOnlyConfig
 from .quantized_experts import QuantizedExperts, empty_linear, quantized
-from .quantized_linear import GROUP_SIZES, QuantizedLinear, check_group_size
+from .quantized_linear import QuantizedLinear, check_group_size
 
 Decoder = TypeVar("Decoder", bound=DvsePreTrainedModel)
 
@@ -130,33 +130,3 @@ def _exchange(model: nn.Module, config: WeightOnlyConfig, *, is_empty: bool) -> 
         else:
             new = quantized(module.weight, module.bias, **how)
         model.set_submodule(name, new)
-
-
-def fitting_group_size(config: Any, wanted: int | None = None) -> int:
-    """Return the largest group size up to 128 that divides every row of a decoder's weights.
-
-    Args:
-        config: of the decoder.
-        wanted: a size to be checked instead.
-
-    Raises:
-        ModelConfigError: none does, or not this one.
-    """
-    widths = [config.hidden_size, config.num_attention_heads * config.head_dim]
-    if not config.has_experts or config.first_k_dense_replace > 0:
-        widths.append(config.intermediate_size)
-    if config.has_experts:
-        widths.append(config.moe_intermediate_size)
-        if config.n_shared_experts:
-            widths.append(config.moe_intermediate_size * config.n_shared_experts)
-    if wanted is not None:
-        for width in widths:
-            check_group_size(wanted, width)
-        return wanted
-    fitting = [size for size in GROUP_SIZES if size <= 128 and not any(w % size for w in widths)]
-    if not fitting:
-        raise ModelConfigError(
-            f"no group size among {GROUP_SIZES} divides rows of {sorted(set(widths))} weights: "
-            "choose int8."
-        )
-    return max(fitting)

@@ -8,9 +8,9 @@ from transformers.quantizers.auto import AutoHfQuantizer, register_quantization_
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from .errors import ModelConfigError
+from .quantized_linear import GROUP_SIZES, check_group_size
 
 METHOD = "dvse_weight_only"
-_KEY = "quantization_config"
 
 
 @register_quantization_config(METHOD)
@@ -39,14 +39,14 @@ def check_kernels(config: Any, where: Any = "") -> None:
     """Refuse, before any weight is read, a quantization whose kernels are not here.
 
     Args:
-        config: of the decoder, as a `DvseConfig` or the contents of its `config.json`.
+        config: a `DvseConfig`.
         where: its directory, for messages.
 
     Raises:
-        ModelConfigError: a method that nobody here knows, or whose library or device is missing.
+        ModelConfigError: a method that nobody here knows, or whose library or device is missing;
+            groups that do not divide a row.
     """
-    is_read = isinstance(config, Mapping)
-    found = config.get(_KEY) if is_read else getattr(config, _KEY, None)
+    found = getattr(config, "quantization_config", None)
     if found is None:
         return
     given = found if isinstance(found, Mapping) else found.to_dict()
@@ -56,8 +56,10 @@ def check_kernels(config: Any, where: Any = "") -> None:
         if not torch.cuda.is_available() and "Int4WeightOnly" in str(given.get("quant_type")):
             raise RuntimeError("torchao's int4 layout is read by CUDA's kernels alone")
         if method == METHOD:
-            WeightOnlyConfig.from_dict(dict(given))  # weights without a kernel are multiplied out
-            return
+            ours: WeightOnlyConfig = WeightOnlyConfig.from_dict(dict(given))
+            if ours.bits == 4:
+                fitting_group_size(config, ours.group_size)
+            return  # weights without a kernel are multiplied out
         quantizer = AutoHfQuantizer.from_config(dict(given), pre_quantized=True)
         quantizer.validate_environment(device_map=None, weights_only=True)
     except ModelConfigError as error:
@@ -68,3 +70,33 @@ def check_kernels(config: Any, where: Any = "") -> None:
             f"{about}its weights are quantized by {method}, which cannot run here ({reason}); "
             "give the model that it was made from, and round that with dvse quantize."
         ) from error
+
+
+def fitting_group_size(config: Any, wanted: int | None = None) -> int:
+    """Return the largest group size up to 128 that divides every row of a decoder's weights.
+
+    Args:
+        config: of the decoder.
+        wanted: a size to be checked instead.
+
+    Raises:
+        ModelConfigError: none does, or not this one.
+    """
+    widths = [config.hidden_size, config.num_attention_heads * config.head_dim]
+    if not config.has_experts or config.first_k_dense_replace > 0:
+        widths.append(config.intermediate_size)
+    if config.has_experts:
+        widths.append(config.moe_intermediate_size)
+        if config.n_shared_experts:
+            widths.append(config.moe_intermediate_size * config.n_shared_experts)
+    if wanted is not None:
+        for width in widths:
+            check_group_size(wanted, width)
+        return wanted
+    fitting = [size for size in GROUP_SIZES if size <= 128 and not any(w % size for w in widths)]
+    if not fitting:
+        raise ModelConfigError(
+            f"no group size among {GROUP_SIZES} divides rows of {sorted(set(widths))} weights: "
+            "choose int8."
+        )
+    return max(fitting)

@@ -75,8 +75,6 @@ def check_rounding(config: DvseConfig, recipe: DecoderRecipe) -> None:
     stages = recipe.in_stages()
     try:
         check_kernels(config, start)
-        if (stored := _stored_bits(config)) is not None and stored.bits == 4:
-            fitting_group_size(config, stored.group_size)
         for number, stage in enumerate(stages, start=1):
             bits = stage.adapters.bits if stage.adapters is not None else None
             if is_quantized and stage.adapters is None and stage.training.learns == "all":
