@@ -139,17 +139,12 @@ def load_model(
     folders.refuse_export()
 
     import dvse
-    from model import DvseConfig, DvseForCausalLM, ModelError
-    from model.quantization_config import check_kernels
+    from model import DvseForCausalLM, ModelError
 
     wanted = dtype_of(dtype)
     if quantize is not None:
         folders.refuse_adapters("quantizing")
-    try:
-        config = DvseConfig.from_pretrained(folders.decoder)
-        check_kernels(config)
-    except (ModelError, OSError) as error:
-        raise _unloadable(folders, error) from error
+    config = _config_of(folders)
     group_size = check_quantization(config, quantize, folders.decoder)
     check_room(folders.decoder, device=device, dtype=wanted)
     tokenizer = dvse.load(folders.bundle, device=device, **encoders)
@@ -170,6 +165,19 @@ def load_model(
         source=source_of(folders.adapters or folders.decoder),
         quantize=quantize,
     )
+
+
+def _config_of(folders: ModelFolders) -> "DvseConfig":
+    """Return the decoder's configuration, if what it asks for is here."""
+    from model import DvseConfig, ModelError
+    from model.quantization_config import check_kernels
+
+    try:
+        config = DvseConfig.from_pretrained(folders.decoder)
+        check_kernels(config)
+    except (ModelError, OSError) as error:
+        raise _unloadable(folders, error) from error
+    return config
 
 
 def _unloadable(folders: ModelFolders, error: Exception) -> BundleFormatError:

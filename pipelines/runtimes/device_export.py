@@ -98,20 +98,7 @@ def export_to_device(
     """
     settings = settings or DeviceSettings()
     source = Source.find(name)
-    refuse_experts(source.name, source.config, target.name)
-    if settings.weights not in target.weights:
-        raise ConfigError(
-            f"--weights {settings.weights}: {target.name} takes {' or '.join(target.weights)} here"
-        )
-    most = source.config.get("max_position_embeddings", settings.context)
-    if settings.context > most:
-        raise ConfigError(
-            f"--context {settings.context}: the decoder has {most} positions; ask for fewer"
-        )
-    if settings.weights == "int4" and source.folders is not None:
-        refuse_uneven_rows(source.name, source.config, INT4_GROUP)
-    if source.folders is not None:
-        check_room(source.folders.decoder, dtype="float32", num_tokens=settings.context)
+    _check(source, target, settings)
     refuse_strangers(output)
     target.check_extra()
     figures: dict[str, str] = {}
@@ -133,6 +120,25 @@ def export_to_device(
 
     write_whole(output.absolute(), fill)
     return figures
+
+
+def _check(source: Source, target: DeviceTarget, settings: DeviceSettings) -> None:
+    """Refuse, before any weight is read, what a target cannot be given."""
+    refuse_experts(source.name, source.config, target.name)
+    if settings.weights not in target.weights:
+        raise ConfigError(
+            f"--weights {settings.weights}: {target.name} takes {' or '.join(target.weights)} here"
+        )
+    most = source.config.get("max_position_embeddings", settings.context)
+    if settings.context > most:
+        raise ConfigError(
+            f"--context {settings.context}: the decoder has {most} positions; ask for fewer"
+        )
+    if source.folders is None:
+        return
+    if settings.weights == "int4":
+        refuse_uneven_rows(source.name, source.config, INT4_GROUP)
+    check_room(source.folders.decoder, dtype="float32", num_tokens=settings.context)
 
 
 def megabytes(path: Path) -> str:

@@ -47,8 +47,7 @@ def quantize_model(
         write_anyway: also where it is not good enough, or was not judged.
 
     Raises:
-        ConfigError: nothing to judge it by, settings that do not fit the decoder, or no room for it
-            and the one it is made from.
+        ConfigError: nothing to judge it by, settings that do not fit the decoder, or no room.
         TrainingError: shards or data that cannot be read.
     """
     if tokens is None and data is None and not write_anyway:
@@ -64,21 +63,20 @@ def quantize_model(
     )
     check_room(folders.decoder, copies=2)
     before, after = load_model(name), load_model(name)
-    how = {"bits": settings.bits, "group_size": group_size}
+    how, bounds = {"bits": settings.bits, "group_size": group_size}, settings.bounds
     if calibrate is None:
         quantize(after.model, **how)
     else:
         progress(f"rounding by {settings.calibration_rows} rows")
         rows = _rows(calibrate, after.tokenizer.fingerprint, settings.calibration_rows)
         quantize_calibrated(after.model, rows, **how)
-    bounds = settings.bounds
     found = judge(before, after, bounds, tokens=tokens, data=data, progress=progress)
     if found.misses and not write_anyway:
         return found
     save_model(after.model, folders.bundle, output)
     num_rows = settings.calibration_rows if calibrate is not None else 0
     about = {
-        "settings": {**how, "calibration_rows": num_rows, "bounds": asdict(settings.bounds)},
+        "settings": {**how, "calibration_rows": num_rows, "bounds": asdict(bounds)},
         "made_from": folders.name,
         **found.figures,
         "misses": list(found.misses),
