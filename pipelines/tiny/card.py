@@ -57,8 +57,8 @@ instead of spoken it mostly gets wrong. Do not decide anything about people with
 **What it was trained on.** The first 45,000 training pictures of CIFAR-10 (research use), mosaics
 made of them; the training part of the Free Spoken Digit Dataset (CC BY-SA 4.0) without the speaker
 `lucas` and without indices 5-9 of the others, joined with pauses, varied in speed, formants, tempo,
-room and noise; digits spoken by 120 voices of espeak-ng and four of Flite; questions and answers
-from templates. To say no it learnt from drawings made by code, stamps and sounds of
+room and noise; digits spoken by 120 voices of espeak-ng, four of Flite and three of Festival;
+questions and answers from templates. To say no it learnt from drawings made by code, stamps and sounds of
 `tuxpaint-stamps-default` (GPL-2), photographs of Debian's `gnome-backgrounds`, `mate-backgrounds`,
 `plasma-workspace-wallpapers` and `ukui-wallpapers`, clip art of `openclipart-png`, lines of the
 Debian Reference, words and sentences of espeak-ng and Flite, and music and noise made by code.
