@@ -58,10 +58,11 @@ instead of spoken it mostly gets wrong. Do not decide anything about people with
 made of them; the training part of the Free Spoken Digit Dataset (CC BY-SA 4.0) without the speaker
 `lucas` and without indices 5-9 of the others, joined with pauses, varied in speed, formants, tempo,
 room and noise; digits spoken by 120 voices of espeak-ng, four of Flite and three of Festival;
-questions and answers from templates. To say no it learnt from drawings made by code, stamps and sounds of
-`tuxpaint-stamps-default` (GPL-2), photographs of Debian's `gnome-backgrounds`, `mate-backgrounds`,
-`plasma-workspace-wallpapers` and `ukui-wallpapers`, clip art of `openclipart-png`, lines of the
-Debian Reference, words and sentences of espeak-ng and Flite, and music and noise made by code.
+questions and answers from templates. To say no it learnt from drawings made by code, stamps and
+sounds of `tuxpaint-stamps-default` (GPL-2), photographs of Debian's `gnome-backgrounds`,
+`mate-backgrounds`, `plasma-workspace-wallpapers` and `ukui-wallpapers`, clip art of
+`openclipart-png`, lines of the Debian Reference, words and sentences of espeak-ng and Flite, and
+music and noise made by code.
 {training}
 `make tiny-model` trains it anew; the terms of the data apply to the weights, see `NOTICE`.
 
