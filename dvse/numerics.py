@@ -14,6 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from dvse.errors import ConfigError
+from dvse.float32_products import float32_products
 from dvse.precision import Precision, check_precision
 from dvse.token_budget import check_batch_tokens
 from dvse.waiting_threads import waiting_asleep
@@ -101,21 +102,17 @@ class NumericsProfile:
         """
         import torch
 
-        precision = torch.get_float32_matmul_precision()
-        try:
-            torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
-            threads = self.threads if self.device == "cpu" else 1
-            with (
-                waiting_asleep(threads, _usable_processors()),
-                use_threads(self.threads),
-                exact_convolutions(self.precision),
-                _sums_in_fp32(),
-                torch.autocast(self.device, enabled=False),
-                torch.inference_mode(),
-            ):
-                yield
-        finally:
-            torch.set_float32_matmul_precision(precision)
+        threads = self.threads if self.device == "cpu" else 1
+        with (
+            float32_products("high" if self.precision == "tf32" else "highest"),
+            waiting_asleep(threads, _usable_processors()),
+            use_threads(self.threads),
+            exact_convolutions(self.precision),
+            _sums_in_fp32(),
+            torch.autocast(self.device, enabled=False),
+            torch.inference_mode(),
+        ):
+            yield
 
     @contextmanager
     def loading(self) -> Iterator[None]:

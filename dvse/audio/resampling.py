@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from dvse.errors import ConfigError
+from dvse.float32_products import float32_products
 
 if TYPE_CHECKING:
     from torchaudio.transforms import Resample
@@ -187,9 +188,10 @@ class _TableFilter(_Filter):
         return self._old * max(1, round(block_size / self._old))
 
     def __call__(self, samples: np.ndarray, position: int) -> np.ndarray:
-        # A caller's autocast must not reach the samples: it would round them to half precision.
-        with self._torch.inference_mode(), self._torch.autocast("cpu", enabled=False):
-            out = self._resample(self._torch.from_numpy(samples)).numpy()
+        # A caller's settings must not reach the samples: they would round them to half precision.
+        torch = self._torch
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False), float32_products():
+            out = self._resample(torch.from_numpy(samples)).numpy()
         before = self._periods * self._new
         return out[before : len(out) - before]
 
