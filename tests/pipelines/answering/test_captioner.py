@@ -45,6 +45,9 @@ def files(tmp_path_factory):
     return folder
 
 
+_MEDIA = ("0.wav", "1.wav", "0.png")
+
+
 def short(captioner, inputs, **options):
     return captioner(inputs, **{"max_new_tokens": 6, **options})
 
@@ -113,10 +116,10 @@ def test_thinking_comes_apart_from_the_answer(captioner, files):
 
 
 def test_stream_adds_up_to_the_caption(captioner, files):
-    stream = short(captioner, files / "0.wav", stream=True)
-    pieces = list(stream)
-    assert len(pieces) > 1
-    assert "".join(pieces) == short(captioner, files / "0.wav")
+    streamed = {name: list(short(captioner, files / name, stream=True)) for name in _MEDIA}
+    assert max(map(len, streamed.values())) > 1
+    for name, pieces in streamed.items():
+        assert "".join(pieces) == short(captioner, files / name)
     with pytest.raises(ConfigError, match="one input"):
         short(captioner, [files / "0.wav"], stream=True)
 

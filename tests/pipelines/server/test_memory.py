@@ -21,7 +21,7 @@ def config(model="tiny", **fields):
 
 def test_what_is_left_is_the_caches(monkeypatch):
     weights = weight_bytes_of(config())
-    assert 21e6 < weights < 27e6  # 5.3 M parameters in single precision, encoders beside them
+    assert 21e6 < weights < 30e6  # 5.3 M parameters in single precision, encoders beside them
     monkeypatch.setattr(memory, "free_bytes", lambda *_, **__: (2 * GIB, GIB // 2))
     assert cache_bytes(config(cache_gib="auto")) == 2 * GIB - GIB // 2 - weights
     assert cache_bytes(config(cache_gib=1.25)) == 5 * GIB // 4

@@ -59,7 +59,7 @@ def ask(client, sound, *times, **data):
     ("words", "pauses_s"),
     [
         (("three", "one", "four"), (0.2, 0.2, 0.2)),
-        (("one", "four", "three"), (0.6, 0.15, 0.5)),
+        (("one", "four", "three"), (0.3, 0.15, 0.5)),
         (("four", "one"), (0.3, 0.4)),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_recording_says_where_its_digits_are():
         )
         for word in DIGIT_WORDS
     ]
-    voices = Voices(recorded={"a": clips}, synthetic={})
+    voices = Voices(recorded={"a": clips}, synthetic={}, cut={})
     for seed in range(10):
         found = record(voices, 3, np.random.default_rng(seed), augment=False)
         is_loud = np.abs(found.samples) > 0.2
