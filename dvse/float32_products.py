@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 _LOCK = threading.Lock()
-_before: list[str] = []
-_num_inside = 0
+_settings: list[str] = []  # what the process had set, then what those inside ask for
 
 
 @contextmanager
@@ -22,24 +21,28 @@ def float32_products(kept: Literal["highest", "high"] = "highest") -> Iterator[N
     >>> import torch
     >>> torch.set_float32_matmul_precision("medium")
     >>> with float32_products():
+    ...     with float32_products("high"):
+    ...         pass
     ...     torch.get_float32_matmul_precision()
     'highest'
     >>> torch.get_float32_matmul_precision()
     'medium'
     >>> torch.set_float32_matmul_precision("highest")
     """
-    global _num_inside
     import torch
 
     with _LOCK:
-        if _num_inside == 0:
-            _before[:] = [torch.get_float32_matmul_precision()]
-        _num_inside += 1
+        if not _settings:
+            _settings.append(torch.get_float32_matmul_precision())
+        _settings.append(kept)
         torch.set_float32_matmul_precision(kept)
     try:
         yield
     finally:
         with _LOCK:
-            _num_inside -= 1
-            if _num_inside == 0:
-                torch.set_float32_matmul_precision(_before[0])
+            _settings.reverse()  # the last one that asked for this
+            _settings.remove(kept)
+            _settings.reverse()
+            torch.set_float32_matmul_precision(_settings[-1])
+            if len(_settings) == 1:
+                _settings.clear()
