@@ -43,8 +43,8 @@ demo: $(VENV)/.base  ## tokenise and caption sample files, write demo/report.htm
 	@$(BIN)/dvse caption $(addprefix demo/samples/,cat.png ship.png truck.png seven.flac \
 		three-one-four.flac house.png flower.jpg tones.flac)
 
-test: $(VENV)/.test  ## run the tests (CPU, offline)
-	@$(BIN)/python -m pytest -q
+test: $(VENV)/.test  ## run the tests (CPU, offline), two files at a time
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 25
 
 test-all: $(VENV)/.source  ## run the slow tests too
 	@$(BIN)/python -m pytest -q -m "not gpu and not network"

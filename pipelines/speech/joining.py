@@ -8,13 +8,26 @@ import numpy as np
 from pipelines.speech.clips import Clip
 from pipelines.speech.espeak import SILENCE, Span
 
-_EDGE_S = (0.0, 0.3)
+EDGE_S = (0.0, 0.3)
+LONG_EDGE_S = (0.3, 1.3)
+"""How long it may be silent before and after what is said, and where one waits before speaking."""
+LATE_SHARE = 0.15
+"""Of recordings to learn from in which one waits."""
+
 _PAUSE_S = (0.08, 0.6)
 _LOUDNESS = (0.0, 0.0003, 0.002)  # of a pause: digital silence, or the hiss of a room
 
 
-def join(clips: Sequence[Clip], rng: np.random.Generator, *, rate_hz: int) -> Clip:
+def join(
+    clips: Sequence[Clip],
+    rng: np.random.Generator,
+    *,
+    rate_hz: int,
+    edges_s: tuple[float, float] = EDGE_S,
+) -> Clip:
     """Return one clip that says `clips` in order, 0.08 to 0.6 s apart, between two silences.
+
+    These are between `edges_s` long, each drawn by itself.
 
     Its words are those of the clips; its phones as well, if every clip brings some.
 
@@ -22,7 +35,7 @@ def join(clips: Sequence[Clip], rng: np.random.Generator, *, rate_hz: int) -> Cl
     >>> [span.label for span in join(two, np.random.default_rng(0), rate_hz=8000).words]
     ['', 'six', '', 'six', '']
     """
-    pieces = [_pause(rng, _EDGE_S, rate_hz)]
+    pieces = [_pause(rng, edges_s, rate_hz)]
     words, phones = [Span(start_s=0.0, label="")], [Span(start_s=0.0, label=SILENCE)]
     for number, clip in enumerate(clips):
         pieces += [_pause(rng, _PAUSE_S, rate_hz)] if number else []
@@ -31,7 +44,7 @@ def join(clips: Sequence[Clip], rng: np.random.Generator, *, rate_hz: int) -> Cl
         end_s = begin_s + len(clip.samples) / rate_hz
         words += [*_later(clip.words, begin_s), Span(start_s=end_s, label="")]
         phones += [*_later(clip.phones, begin_s), Span(start_s=end_s, label=SILENCE)]
-    pieces.append(_pause(rng, _EDGE_S, rate_hz))
+    pieces.append(_pause(rng, edges_s, rate_hz))
     return Clip(
         samples=np.concatenate(pieces),
         words=tuple(words),

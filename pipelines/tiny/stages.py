@@ -161,4 +161,24 @@ STAGES = (
         seed=21,
         talk=_WITH_PROSE,
     ),
+    # Four times as many codes of pictures, and units that know unknown voices better.
+    Stage(
+        name="more",
+        counts=Counts(
+            pictures=45_000,
+            mosaics=12_000,
+            digits=7_000,
+            sequences=16_000,
+            texts=9_000,
+            drawings=900,
+            odd_pictures=7_500,
+            odd_recordings=4_500,
+        ),
+        num_steps=4_000,
+        learning_rate=1.2e-3,
+        precision="bf16",
+        start=("again",),
+        seed=33,
+        talk=_WITH_PROSE,
+    ),
 )

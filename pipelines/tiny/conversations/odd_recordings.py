@@ -15,6 +15,7 @@ from pipelines.speech import flite
 from pipelines.speech.augmentation import perturb, vary
 from pipelines.speech.clips import BASE_VOICES, VOICE_VARIANTS, resampled
 from pipelines.speech.espeak import Espeak
+from pipelines.speech.joining import EDGE_S, LATE_SHARE, LONG_EDGE_S
 from pipelines.speech.revoicing import revoiced
 from pipelines.speech.word_lists import HELD_OUT_WORDS, TRAINING_WORDS
 from pipelines.tiny.conversations.odd_pictures import STAMPS
@@ -119,7 +120,8 @@ class OddRecordings:
             samples = vary(samples, rng, speed=float(rng.uniform(0.85, 1.18)))
         if augment and kind != "noise" and rng.random() < 0.5:
             samples = perturb(samples, rng, min_noise=0.003, max_noise=0.1)
-        edge = np.zeros(int(rng.uniform(0, 0.3) * RATE_HZ))
+        is_late = augment and rng.random() < LATE_SHARE
+        edge = np.zeros(int(rng.uniform(*(LONG_EDGE_S if is_late else EDGE_S)) * RATE_HZ))
         samples = np.concatenate([edge, samples, edge])
         peak = float(np.abs(samples).max()) if len(samples) else 0.0
         return (samples / max(1.0, peak / 0.95)).astype(np.float32)

@@ -57,7 +57,7 @@ def picture_rows(stock: OddStock, count: int, output: Path, seed: int) -> Iterat
     """Yield messages about odd pictures of several sizes."""
     for i in range(count):
         rng = np.random.default_rng((seed, 4, i))
-        side = int(rng.choice([_SIDE, 2 * _SIDE, int(rng.integers(24, 100))], p=[0.7, 0.18, 0.12]))
+        side = int(rng.choice([_SIDE, 2 * _SIDE, int(rng.integers(24, 100))], p=[0.8, 0.1, 0.1]))
         pixels = stock.pictures.draw(rng, side=side)
         if rng.random() < 0.2:  # some are wide or high
             pixels = pixels[: side * 3 // 4] if rng.random() < 0.6 else pixels[:, : side * 3 // 4]

@@ -10,7 +10,7 @@ from pipelines.speech.augmentation import perturb, vary
 from pipelines.speech.clips import Clip, DigitSplit, load_digits
 from pipelines.speech.digit_voices import cut_voices, formant_voices
 from pipelines.speech.espeak import Span
-from pipelines.speech.joining import join
+from pipelines.speech.joining import EDGE_S, LATE_SHARE, LONG_EDGE_S, join
 from pipelines.speech.revoicing import revoiced
 
 RATE_HZ = 8000
@@ -105,7 +105,9 @@ def record(
             samples = vary(samples, rng, speed=float(rng.uniform(0.85, 1.18)))
         said.append(replace(clip, samples=samples))
     is_bare = augment and length == 1 and rng.random() < _BARE_SHARE
-    clip = said[0] if is_bare else join(said, rng, rate_hz=RATE_HZ)
+    is_late = augment and rng.random() < LATE_SHARE
+    edges_s = LONG_EDGE_S if is_late else EDGE_S
+    clip = said[0] if is_bare else join(said, rng, rate_hz=RATE_HZ, edges_s=edges_s)
     joined = clip.samples
     if augment and rng.random() < _NOISY_SHARE:
         joined = perturb(joined, rng, min_noise=0.003, max_noise=0.1)

@@ -19,9 +19,11 @@ from torch.nn import functional as F
 from dvse.codebook import Codebook, Metric
 from dvse.errors import ConfigError, MissingExtraError
 from dvse.image.quantizer import CodebookQuantizer, ImageQuantizer, LatticeQuantizer
+from pipelines.training.image.moving_codes import choose_by_index
 from pipelines.training.image.settings import QuantizerConfig
 
 _FEATURES_BEFORE = 4.0
+_APART = 0.2  # of the spread of codes, between one and those added beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +89,18 @@ class TrainedQuantizer(nn.Module):
 
         Args:
             quantizer: the tokenizer's.
-            is_moving: whether codes go on moving instead of being as they are.
+            is_moving: whether codes go on moving instead of being as they are. There may be more
+                of them then: an added code begins beside the one whose number it has in the
+                rest of a division by their number before.
 
         Raises:
             ConfigError: another kind, number or width of codes.
         """
         ours = self.export()
         for name in ("num_codes", "num_levels", "code_dim"):
-            if getattr(ours, name) != getattr(quantizer, name) or type(ours) is not type(quantizer):
+            here, there = getattr(ours, name), getattr(quantizer, name)
+            may_differ = name == "num_codes" and is_moving and here > there
+            if (here != there and not may_differ) or type(ours) is not type(quantizer):
                 raise ConfigError(
                     f"expected the codes of the start: {type(quantizer).__name__} with {name} "
                     f"{getattr(quantizer, name)}, received {type(ours).__name__} with "
@@ -134,6 +140,8 @@ class MovingAverageQuantizer(TrainedQuantizer):
             self.codes = library.ResidualVQ(num_quantizers=config.num_levels, **options)
         else:
             self.codes = library.VectorQuantize(**options)
+        for level in self._levels:
+            choose_by_index(level._codebook)
 
     def bounded(self, features: Tensor) -> Tensor:
         """Return features, on the unit sphere where codes are compared by angle."""
@@ -166,12 +174,24 @@ class MovingAverageQuantizer(TrainedQuantizer):
         assert isinstance(quantizer, CodebookQuantizer)
         for level, centroids in zip(self._levels, quantizer.codebook.centroids, strict=True):
             codebook = level._codebook
+            centroids = self._with_added(centroids)
             codebook.embed.data.copy_(centroids[None])
             codebook.initted.fill_(True)
             # As if each had coded so many features on the average until now.
             codebook.cluster_size.data.fill_(_FEATURES_BEFORE)
             codebook.embed_avg.data.copy_(centroids[None] * _FEATURES_BEFORE)
         self._kept = None if is_moving else quantizer.codebook
+
+    def _with_added(self, centroids: Tensor) -> Tensor:
+        """Return as many centroids as are trained: an added one lies beside one that was there."""
+        copies = centroids.repeat(-(-self.config.num_codes // len(centroids)), 1)
+        copies = copies[: self.config.num_codes].clone()
+        added = copies[len(centroids) :]
+        spread = centroids.std(0, correction=0).mean()
+        added += torch.randn(added.shape) * spread * _APART
+        if self.config.kind == "cosine":
+            added.copy_(F.normalize(added, dim=-1))
+        return copies
 
     def _export(self, projections: dict[str, Any]) -> ImageQuantizer:
         centroids = torch.cat([level._codebook.embed.detach() for level in self._levels])

@@ -44,8 +44,8 @@ class QuantizerConfig:
 
     Attributes:
         decay: of the moving averages.
-        revive_below: codes used less often than this (moving average over steps) start anew from a
-            random feature; 0 leaves dead codes dead.
+        revive_below: codes used less often than this share of the mean (moving average over steps)
+            start anew from a random feature; 0 leaves dead codes dead.
 
     Raises:
         ConfigError: values outside their range, or ones that do not fit together.
@@ -63,7 +63,7 @@ class QuantizerConfig:
     )
     code_dim: int = setting(16, "width in which codes are compared")
     decay: float = 0.97
-    revive_below: float = 1.0
+    revive_below: float = 0.25
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lattice", tuple(self.lattice))

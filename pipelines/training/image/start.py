@@ -72,7 +72,7 @@ def continue_from(
         is_encoder_new: whether the codec's encoder is kept as it is, of whatever shape.
         learns: `encoder` freezes what gives codes their meaning; `pixels` the encoder, too, and
             lets the pixel decoder learn on, or begin anew where it has another shape; `all` freezes
-            nothing: codes move, and ids no longer mean what they meant.
+            nothing: codes move, there may be more of them, and ids no longer mean what they meant.
 
     Raises:
         ConfigError: another shape than the tokenizer's, but for more blocks of the encoder.

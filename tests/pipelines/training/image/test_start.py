@@ -17,7 +17,7 @@ from pipelines.training.image.settings import (
 from pipelines.training.image.start import continue_from
 
 
-def codec(widths=(8, 8, 4), **stem) -> ImageCodec:
+def codec(widths=(8, 8, 4), num_codes=16, **stem) -> ImageCodec:
     options = {
         "img_size": 16,
         "patch_size": 4,
@@ -33,12 +33,13 @@ def codec(widths=(8, 8, 4), **stem) -> ImageCodec:
     made = ImageCodec(
         CodecConfig(
             encoder=EncoderConfig(name="vit_small_patch16_rope_224", options=options, **stem),
-            quantizer=QuantizerConfig(num_codes=16, code_dim=4),
+            quantizer=QuantizerConfig(num_codes=num_codes, code_dim=4),
             decoder=DecoderShape(widths=widths),
         )
     )
     codebook = made.quantizer.codes._codebook
-    codebook.embed.data.copy_(torch.nn.functional.normalize(torch.randn(1, 16, 4), dim=-1))
+    codes = torch.nn.functional.normalize(torch.randn(1, num_codes, 4), dim=-1)
+    codebook.embed.data.copy_(codes)
     return made
 
 
@@ -108,6 +109,24 @@ def test_a_way_back_of_another_shape_begins_anew_where_it_learns():
         continue_from(new, tokenizer_of(old))
     continue_from(new, tokenizer_of(old), learns="pixels")
     assert learnt(new) == {"objective"}
+
+
+def test_where_codes_move_there_may_be_more_of_them():
+    torch.manual_seed(0)
+    old, new = codec(stem_widths=(4, 6)), codec(num_codes=40, stem_widths=(4, 6))
+    with pytest.raises(ConfigError, match="num_codes 16, received CodebookQuantizer with 40"):
+        continue_from(new, tokenizer_of(old))
+    continue_from(new, tokenizer_of(old), learns="all")
+    before = old.export_quantizer().codebook.centroids[0]
+    codes = new.export_quantizer().codebook.centroids[0]
+    assert torch.equal(codes[:16], before)
+    assert len(codes.unique(dim=0)) == 40
+    beside = (codes[16:] * before.repeat(2, 1)[:24]).sum(-1)
+    assert 0.8 < beside.min() and beside.max() < 1
+    torch.testing.assert_close(codes.norm(dim=1), torch.ones(40))
+    assert learnt(new) == {"encoder", "quantizer", "objective"}
+    with pytest.raises(ConfigError, match="num_codes 40, received CodebookQuantizer with 16"):
+        continue_from(codec(stem_widths=(4, 6)), tokenizer_of(new), learns="all")
 
 
 def test_what_learns_is_said_with_a_start():
