@@ -26,7 +26,8 @@ def choose_by_index(codebook: Any) -> None:
     that 133 features of each are remembered, and a code is dead below the wanted share of the
     others' mean.
     """
-    codebook.__class__ = _indexed(type(codebook))
+    library: Any = type(codebook)
+    codebook.__class__ = _indexed(library)
     codebook.dead_share = codebook.threshold_ema_dead_code
 
 
