@@ -69,7 +69,7 @@ def test_greedy_answers_are_those_of_the_loop(decoder, answerer, thinking, batch
 def test_a_stop_ends_the_answer_and_its_score(decoder, answerer, monkeypatch):
     """A head that wants `<|user|>` from the second token on."""
     stop = answerer.legal.stop_ids[1]
-    bias = torch.zeros(9600)
+    bias = torch.zeros(decoder.config.vocab_size)
     bias[stop] = 1e4
     forward = decoder.lm_head.forward
     monkeypatch.setattr(decoder.lm_head, "forward", lambda x: forward(x) + bias)

@@ -17,7 +17,7 @@ TEXT = set(range(8000))
 
 @pytest.fixture(scope="module")
 def legal():
-    return LegalTokens(TINY.vocabulary, vocab_size=9600)
+    return LegalTokens(TINY.vocabulary, vocab_size=TINY.vocabulary.size)
 
 
 def ids_of(row):
@@ -58,7 +58,7 @@ def test_the_processor_agrees_with_the_table_row_by_row(legal, thinking):
     for length in range(6):
         processor = LegalAnswer(legal, thinking=thinking)
         rows = torch.tensor([answer[:length] for answer in answers], dtype=torch.long)
-        out = processor(rows, torch.zeros(len(rows), 9600))
+        out = processor(rows, torch.zeros(len(rows), TINY.vocabulary.size))
         for row, answer in zip(out, answers, strict=True):
             expected = legal.allowed[legal.phase(answer[:length], thinking=thinking)]
             assert torch.equal(torch.isfinite(row), expected)

@@ -99,15 +99,16 @@ def test_a_batch_of_answers_has_the_states_of_each():
 def test_random_scores_never_break_a_character(thinking):
     """Scores that want bytes above all; each answer is read by Python's strict decoder."""
     tiny = dvse.load("tiny")
-    legal = LegalTokens.of(tiny, vocab_size=9600)
+    size = tiny.vocabulary.size
+    legal = LegalTokens.of(tiny, vocab_size=size)
     processor = LegalAnswer(legal, thinking=thinking)
     generator = torch.Generator().manual_seed(0)
-    wanted = torch.zeros(9600)
+    wanted = torch.zeros(size)
     wanted[[i for i in range(8000) if len(tiny.text.piece_bytes(i)) == 1]] = 3.0
     wanted[[*legal.stop_ids, legal.end_think_id]] = 4.0
     rows = torch.zeros(64, 0, dtype=torch.long)
     for _ in range(60):
-        scores = wanted + torch.randn(64, 9600, generator=generator)
+        scores = wanted + torch.randn(64, size, generator=generator)
         rows = torch.cat([rows, processor(rows, scores).argmax(-1, keepdim=True)], dim=1)
     num_bytes, num_answers = 0, 0
     for row in rows.tolist():

@@ -112,9 +112,9 @@ def test_a_missing_shard_is_named(shards, tokenizer):
 def test_each_changed_code_is_reported(shards, tokenizer):
     def change(rows):
         row = next(r for r in rows if r["modality"] == "image")
-        first = tokenizer.vocabulary.image_ids([0])[0]
+        first, num_codes = tokenizer.vocabulary.image_ids([0])[0], tokenizer.image.num_codes
         for at in (5, 9):
-            row["ids"][at] = first + (row["ids"][at] - first + 1) % 1024
+            row["ids"][at] = first + (row["ids"][at] - first + 1) % num_codes
 
     rewrite(shards / "shard-000000.parquet", change)
     found = verify(shards, tokenizer=tokenizer)

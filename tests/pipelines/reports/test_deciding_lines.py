@@ -117,7 +117,7 @@ def test_the_shipped_bundle(capsys):
     assert Bundle.open(folder).fingerprint in text
     for wanted in (
         "1 levels of 200 codes",
-        "1 levels of 1024 codes",
+        f"1 levels of {Bundle.open(folder).vocabulary.num_codes('image')} codes",
         "sentencepiece",
         "windows of",
     ):

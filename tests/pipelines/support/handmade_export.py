@@ -43,6 +43,7 @@ def write_export(folder: Path) -> Path:
     """Write the exported model, on the vocabulary and the text of the shipped bundle."""
     shipped = Bundle.open(find_bundle("tiny"))
     num_codes = shipped.vocabulary.num_codes("audio")
+    num_picture_codes = shipped.vocabulary.num_codes("image")
     (folder / "text").mkdir(parents=True)
     name = "text/spiece.model"
     (folder / name).write_bytes((shipped.folder / name).read_bytes())
@@ -58,7 +59,7 @@ def write_export(folder: Path) -> Path:
     )
     sections = {
         "text": shipped.sections["text"],
-        "image": Section(spec=image.onnx_spec(pictures, num_codes=1024, num_levels=1)),
+        "image": Section(spec=image.onnx_spec(pictures, num_codes=num_picture_codes, num_levels=1)),
         "audio": Section(
             spec=audio.onnx_spec(recordings, merge_repeats=False, num_codes=num_codes, num_levels=1)
         ),
