@@ -2,24 +2,29 @@
 
     a folder of .TextGrid   Praat, long and short form; Montreal Forced Aligner's LibriSpeech
     .ctm                    utterance, channel, start, duration, phone (Kaldi, NIST)
-    .phn beside a .tsv      a line of frames an utterance of the .tsv, as HuBERT's measures read
+    .tsv                    `utterance<TAB>phone,phone,…`, a phone a frame: what HuBERT's measures
+                            hold units against (`measure_teacher_quality.py --phn_dir`)
+    .phn beside a .tsv      a line of frames an utterance of that list of files, as they read labels
     any other text          `utterance phone phone …`, a phone a frame (libri-light's CPC files;
                             Kaldi's `ali-to-phones --per-frame`), or `phone count ; phone count`
                             (`--write-lengths`)
 
-Utterances are named as files are, without folder and ending.
+Utterances are named as files are, without folder and ending. Vowels of ARPAbet lose their stress,
+as they do in HuBERT's measures (AH0, AH1 and AH2 are one phone), unless it is to be kept.
 """
 
 import bisect
 import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dvse.errors import TrainingError
 
 PHONE_TIERS = ("phones", "phone", "phn", "segments")
+_NO_PHONE = re.compile(r'[",\t]')  # words between commas, columns: other forms
+_STRESS = re.compile(r"(?<=^[A-Z]{2})[012]$")
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)|<(exists|absent)>')
 
 
@@ -55,7 +60,11 @@ class Alignment:
 
 
 def read_alignments(
-    path: Path, *, frame_rate_hz: float = 100.0, tier: str | None = None
+    path: Path,
+    *,
+    frame_rate_hz: float = 100.0,
+    tier: str | None = None,
+    keep_stress: bool = False,
 ) -> dict[str, Alignment]:
     """Return the alignment of each utterance.
 
@@ -63,6 +72,7 @@ def read_alignments(
         path: a file, or a folder of TextGrids (searched to the bottom).
         frame_rate_hz: of forms that give a phone a frame.
         tier: of a TextGrid; by default the one that is called as phones are.
+        keep_stress: AH0 and AH1 are two phones.
 
     Raises:
         TrainingError: it cannot be read, is none of these forms, or holds nothing.
@@ -74,12 +84,17 @@ def read_alignments(
         found = dict(_read(Path(path), frame_rate_hz, tier))
     except (OSError, ValueError, IndexError) as error:
         raise TrainingError(
-            f"{path}: expected alignments as TextGrid, CTM, .phn beside a .tsv, or lines of "
-            f"'utterance phone phone …'; {error}"
+            f"{path}: expected alignments as TextGrid, CTM, .tsv of 'utterance<TAB>phone,phone', "
+            f".phn beside a .tsv, or lines of 'utterance phone phone …'; {error}"
         ) from error
     if not found:
         raise TrainingError(f"{path}: expected alignments, found none")
-    return found
+    return found if keep_stress else {name: _unstressed(one) for name, one in found.items()}
+
+
+def _unstressed(alignment: Alignment) -> Alignment:
+    spans = tuple(replace(s, phone=_STRESS.sub("", s.phone)) for s in alignment.spans)
+    return Alignment(spans=spans)
 
 
 def _read(path: Path, frame_rate_hz: float, tier: str | None) -> Iterator[tuple[str, Alignment]]:
@@ -90,6 +105,8 @@ def _read(path: Path, frame_rate_hz: float, tier: str | None) -> Iterator[tuple[
         yield path.stem, _text_grid(path, tier)
     elif path.suffix.lower() == ".ctm":
         yield from _ctm(path)
+    elif path.suffix.lower() == ".tsv":
+        yield from _frames_behind_tabs(path, frame_rate_hz)
     elif path.suffix.lower() == ".phn":
         names = path.with_suffix(".tsv").read_text(encoding="utf-8").splitlines()[1:]
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -101,11 +118,26 @@ def _read(path: Path, frame_rate_hz: float, tier: str | None) -> Iterator[tuple[
         yield from _lines(path, frame_rate_hz)
 
 
+def _frames_behind_tabs(path: Path, frame_rate_hz: float) -> Iterator[tuple[str, Alignment]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        name, tab, rest = line.rstrip().partition("\t")
+        phones = rest.split(",")
+        if not tab or not all(phones) or any(char.isspace() for char in name + rest):
+            raise ValueError(
+                f"line {number}: expected 'utterance<TAB>phone,phone,…', received {line[:60]!r}"
+            )
+        yield name, _frames(phones, frame_rate_hz)
+
+
 def _lines(path: Path, frame_rate_hz: float) -> Iterator[tuple[str, Alignment]]:
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         name, _, rest = line.strip().partition(" ")
         if not name:
             continue
+        if not rest or _NO_PHONE.search(rest):
+            raise ValueError(
+                f"line {number}: expected 'utterance phone phone …', received {line[:60]!r}"
+            )
         if ";" not in rest:
             yield name, _frames(rest.split(), frame_rate_hz)
             continue

@@ -13,8 +13,9 @@ A JSON file says it, for each modality that is there:
 match. The units' meaning is learnt from `train` only, figures are of the `splits`. `caption` is
 what a decoder should say of an input, with `{label}` or `{a_label}` (with its article) in it.
 
-Of recordings also `"phones": {"path": "alignments", "tier": "phones", "frame_rate_hz": 100}`, see
-`pipelines.evaluation.alignments`, and `"items": "dev-clean.item"`, an item file for ABX.
+Of recordings also `"phones": {"path": "alignments", "tier": "phones", "frame_rate_hz": 100,
+"keep_stress": false}`, see `pipelines.evaluation.alignments`, and `"items": "dev-clean.item"`, an
+item file for ABX.
 """
 
 import json
@@ -54,11 +55,17 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneLabels:
-    """Where alignments lie below the data folder; tier and rate as `read_alignments` takes them."""
+    """Where alignments lie below the data folder; all else is as `read_alignments` takes it."""
 
     path: str
     tier: str | None = None
     frame_rate_hz: float = 100.0
+    keep_stress: bool = False
+
+    def __post_init__(self) -> None:
+        rate = self.frame_rate_hz
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
+            raise ValueError(f"expected a frame_rate_hz above 0, received {rate!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ from typing import Any, get_args
 
 import numpy as np
 
+from dvse.errors import TrainingError
 from dvse.tokenizer import Tokenizer
-from pipelines.evaluation.alignments import read_alignments
+from pipelines.evaluation.alignments import read_alignments, utterance_of
 from pipelines.evaluation.data_layout import LabelledData
 from pipelines.evaluation.encoded import EncodedInput
 from pipelines.evaluation.measures.item_abx import (
@@ -38,10 +39,17 @@ def phone_measures(
             data / source.phones.path,
             frame_rate_hz=source.phones.frame_rate_hz,
             tier=source.phones.tier,
+            keep_stress=source.phones.keep_stress,
         )
         for name, inputs in splits.items():
             figures[name]["phones"] = phone_figures(
                 inputs, alignments, audio.preparer, audio.num_codes
+            )
+        names = [entry.source.name for inputs in splits.values() for entry in inputs]
+        if names and not any(utterance_of(name, alignments) for name in names):
+            raise TrainingError(
+                f"{data / source.phones.path}: expected alignments of the recordings, such as "
+                f"{Path(names[0]).stem!r}, received others, such as {next(iter(alignments))!r}"
             )
     if source.items is not None:
         for name, inputs in splits.items():

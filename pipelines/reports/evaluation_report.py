@@ -26,7 +26,7 @@ from pipelines.reports.drawing import (
     wav,
     zipf_points,
 )
-from pipelines.reports.published import PICTURES, SPEECH
+from pipelines.reports.published import NOT_COMPARABLE, beside
 from pipelines.runs.storage import cannot_write
 
 _NUM_PICTURES, _NUM_RECORDINGS = 24, 6
@@ -36,11 +36,15 @@ _CONTEXT_S = 0.06
 def write_evaluation(tokenizer: Tokenizer, found: Evaluation, output: Path) -> None:
     """Write `metrics.json` and `report.html` into `output`, made if it is missing, each whole.
 
+    Beside figures that somebody published stands what was reached, under `published` in the first.
+
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
     page = render_report(tokenizer, found)
-    text = json.dumps(dict(found.metrics), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    published = {"note": NOT_COMPARABLE, "figures": beside(found.metrics)}
+    metrics = {**found.metrics, "published": published}
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         output.mkdir(parents=True, exist_ok=True)
         write_atomically(output / "report.html", page.encode())
@@ -62,9 +66,24 @@ def render_report(tokenizer: Tokenizer, found: Evaluation) -> str:
         metrics=found.metrics,
         verdicts=found.verdicts,
         views=views,
-        published_pictures=PICTURES,
-        published_speech=SPEECH,
+        published={place: _row(one) for place, one in beside(found.metrics).items()},
+        not_comparable=NOT_COMPARABLE,
     )
+
+
+def _row(one: Mapping[str, Any]) -> dict[str, Any]:
+    """What was published of a figure as the page shows it."""
+
+    def shown(value: float) -> str:
+        return f"{100 * value:.1f} %" if one["is_share"] else f"{value:g}"
+
+    values = [reached["value"] for reached in one["reached"]]
+    return {
+        **one,
+        "here": shown(one["here"]),
+        "range": f"{shown(min(values))} to {shown(max(values))}",
+        "reached": [(shown(reached["value"]), reached["system"]) for reached in one["reached"]],
+    }
 
 
 def _measured(splits: Mapping[str, Sequence[EncodedInput]]) -> list[EncodedInput]:

@@ -109,6 +109,11 @@ def write_hubert(folder):
     return folder / "dev.phn"
 
 
+def write_hubert_phones(folder):
+    (folder / "dev-clean.tsv").write_text(f"84-1\t{','.join(FRAMES)}\n")
+    return folder / "dev-clean.tsv"
+
+
 def write_per_frame(folder):
     (folder / "ali.txt").write_text(f"84-1 {' '.join(FRAMES)}\n")
     return folder / "ali.txt"
@@ -120,18 +125,41 @@ def write_lengths(folder):
 
 
 @pytest.mark.parametrize(
-    "write", [write_long, write_short, write_ctm, write_hubert, write_per_frame, write_lengths]
+    "write",
+    [
+        write_long,
+        write_short,
+        write_ctm,
+        write_hubert,
+        write_hubert_phones,
+        write_per_frame,
+        write_lengths,
+    ],
 )
 def test_every_form_says_the_same(write, tmp_path):
-    (alignment,) = read_alignments(write(tmp_path)).values()
+    ((name, alignment),) = read_alignments(write(tmp_path), keep_stress=True).items()
+    assert name == "84-1"
     found = [(round(s.start_s, 6), round(s.stop_s, 6), s.phone) for s in alignment.spans]
     assert found == SPANS
     assert alignment.at([0.0, 0.0999, 0.1, 0.26, 0.31]) == ["sil", "sil", "AH0", "N", None]
 
 
+def test_stress_goes_and_numbers_that_are_no_stress_stay(tmp_path):
+    """HuBERT's `read_phn` takes it out of ARPAbet; tones and numbers of phones are none."""
+    (tmp_path / "a.txt").write_text("84-1 AH0 AH1 EY2 N SIL ah0 a55 12 IY5\n")
+    (alignment,) = read_alignments(tmp_path / "a.txt").values()
+    found = alignment.at([0.005 + 0.01 * place for place in range(9)])
+    assert found == ["AH", "AH", "EY", "N", "SIL", "ah0", "a55", "12", "IY5"]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("a.tsv", "/root\n84/84-1.flac\t4800\n", "line 1: expected 'utterance<TAB>phone,phone"),
+        ("a.tsv", "84-1\tAH,,N\n", "line 1: expected 'utterance<TAB>phone,phone"),
+        ("a.txt", "84-1\tAH,N\n", "line 1: expected 'utterance phone"),
+        ("a.txt", '84-1 ",GO," "0.5,0.9"\n', "line 1: expected 'utterance phone"),
+        ("a.txt", "84-1\n", "line 1: expected 'utterance phone"),
         ("a.TextGrid", "nothing", "no TextGrid"),
         ("a.TextGrid", SHORT.replace("anna - phones", "words"), "expected a tier phones"),
         ("a.ctm", "84-1 1 0.0\n", "line 1: expected utterance"),
@@ -167,7 +195,7 @@ def test_frames_have_the_times_of_their_samples(windowing):
 
 
 def test_figures_of_phones_are_those_of_another_formula(tmp_path):
-    alignments = read_alignments(write_per_frame(tmp_path))
+    alignments = read_alignments(write_per_frame(tmp_path), keep_stress=True)
     grid = FrameGrid(stride=160, reach=160)  # 100 frames a second at 16 kHz, as the labels
     preparer = AudioPreparer(
         sample_rate_hz=16_000, grid=grid, windowing=Windowing(window_frames=99, hop_frames=99)

@@ -47,6 +47,8 @@ def test_a_description_in_the_folder_comes_first(data):
         '{"text": {"path": "*", "labels": "x"}}',
         '{"audio": {"path": "*", "train": {"where": {"speaker": "("}}}}',
         '{"audio": {"path": "*", "train": {"range": [0, 1]}}}',
+        '{"audio": {"path": "*", "phones": {"path": "a", "frame_rate_hz": 0}}}',
+        '{"audio": {"path": "*", "phones": {"path": "a", "stress": true}}}',
     ],
 )
 def test_descriptions_that_are_none(data, text):

@@ -93,6 +93,10 @@ def test_figures_page_and_verdicts(tokenizer, data, tmp_path):
     assert metrics["audio"]["splits"]["unknown"]["changed"]["gain_0_5_db"] <= 1
     assert set(metrics["image"]["probes"]["sequence"]["codes"]) == {"validation"}
     assert metrics["text"]["round_trip_failures"] == 0
+    assert "not comparable" in metrics["published"]["note"]
+    psnr = metrics["published"]["figures"]["image.psnr_db"]
+    assert psnr["here"] == metrics["image"]["psnr_db"]
+    assert {"value": 28.9, "system": "Emu3"} in psnr["reached"]
     split, floor = (metrics["audio"][k]["unknown"] for k in ("splits", "log_mel"))
     assert split["label_purity_ratio"] == pytest.approx(
         split["label_purity"] / floor["label_purity"], abs=1e-4
@@ -112,6 +116,7 @@ def test_figures_page_and_verdicts(tokenizer, data, tmp_path):
     for asset in ("http://", "https://", "<link", 'src="/'):
         assert asset not in page
     assert "misses 1 of 2 thresholds" in page
+    assert "published: 21.2 to 28.9, of other data" in page
     assert page.count("data:audio/wav") > 10
     assert page.count("data:image/png") > 10
 
@@ -203,6 +208,13 @@ def test_phones_and_items_of_a_split_stand_in_figures_and_page(tokenizer, data, 
         assert 0 <= split["item_abx"][way]["units"] < 0.5
         assert 0 <= split["item_abx"][way]["features"] < 0.5
     assert "pnmi" not in split and 0 <= split["file_label_nmi"] <= 1
+    (data / "ali.txt").write_text("84-1 AH AH N\n")
+    with pytest.raises(TrainingError, match="alignments of the recordings, such as 'b0', received"):
+        evaluate(tokenizer, data, thresholds={}, layout=layout, settings=settings)
     page = render_report(tokenizer, found)
     assert "phone purity" in page and "ABX, across speakers, units" in page
     assert "HuBERT-base, layer 6" in page and "not comparable" in page
+    assert "each phone" in page
+    # Beside the bar itself, and in full in the table.
+    assert page.count("published: 61.4 % to 66.5 %, of other data") == 2  # PNMI, NMI of files
+    assert "not of phones of frames" in page
