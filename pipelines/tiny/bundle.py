@@ -16,6 +16,7 @@ from pipelines.cli import main as dvse
 
 _TEXT = Path("/usr/share/debian-reference")
 _CARD = Path(__file__).with_name("bundle_card.md")
+_DECODER = ("--decoder-widths", "128,64,32", "--decoder-blocks", "2")
 _ENCODER = ("--stem-widths", "48,96", "--stem-top", "192", "--depth", "1", "--precision", "bf16")
 
 
@@ -23,7 +24,7 @@ def commands(data: Path, output: Path) -> dict[str, list[str]]:
     """Return the `dvse` command of each step, by the name of the folder that it writes.
 
     >>> list(commands(Path("data"), Path("runs")))
-    ['text', 'codes', 'encoder', 'together', 'image', 'units', 'audio', 'tiny']
+    ['text', 'codes', 'encoder', 'together', 'pixels', 'image', 'audio', 'tiny']
     """
     parts = {name: str(output / name) for name in ("text", "image", "audio")}
     texts = [str(_TEXT / f"debian-reference.{lang}.txt.gz") for lang in ("en", "zh-cn")]
@@ -33,7 +34,6 @@ def commands(data: Path, output: Path) -> dict[str, list[str]]:
         *("--label-column", "label", "--label-weight", "0.5", "--decoded-share", "0.25"),
         *("--data-licence", "CIFAR-10 (Krizhevsky 2009), research use", "--threads", "2"),
     ]
-    recordings = ["train", "audio", "--data", str(data / "fsdd")]
     return {
         "text": ["train", "text", "--data", *texts, "--output", parts["text"]],
         "codes": [
@@ -51,17 +51,19 @@ def commands(data: Path, output: Path) -> dict[str, list[str]]:
             *("--label-weight", "1.5", "--label-smoothing", "0.02", "--epochs", "6"),
             *("--learning-rate", "1e-3", "--seed", "4", "--output", str(output / "together")),
         ],
-        "image": [
-            *(*pictures, *_ENCODER, "--start", str(output / "together"), "--learns", "pixels"),
-            *("--label-weight", "0", "--decoded-share", "1", "--epochs", "4"),
-            *("--decoder-widths", "128,64,32", "--decoder-blocks", "2"),
-            *("--output", parts["image"]),
+        "pixels": [
+            *(*pictures, *_ENCODER, *_DECODER, "--start", str(output / "together")),
+            *("--learns", "pixels", "--label-weight", "0", "--decoded-share", "1"),
+            *("--epochs", "4", "--output", str(output / "pixels")),
         ],
-        "units": [*recordings, "--output", str(output / "units")],
+        "image": [
+            *(*pictures, *_ENCODER, *_DECODER, "--start", str(output / "pixels")),
+            *("--learns", "all", "--num-codes", "4096", "--batch-size", "128"),
+            *("--label-weight", "1.5", "--label-smoothing", "0.02", "--epochs", "13"),
+            *("--learning-rate", "1.5e-3", "--seed", "6", "--output", parts["image"]),
+        ],
         "audio": [
-            *(*recordings, "--start", str(output / "units"), "--steps", "1800"),
-            *("--learning-rate", "1e-3", "--hours", "1.2", "--seed", "5"),
-            *("--output", parts["audio"]),
+            *("train", "audio", "--data", str(data / "fsdd"), "--output", parts["audio"]),
         ],
         "tiny": [
             *("build-bundle", "--name", "tiny", "--card", str(_CARD)),

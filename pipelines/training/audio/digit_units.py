@@ -28,7 +28,6 @@ from pipelines.codebooks.renumbering import renumber
 from pipelines.codebooks.settings import Clustering
 from pipelines.codebooks.usage import count_codes
 from pipelines.speech.clips import Clip, digit_paths, load_digits, synthesize_words
-from pipelines.speech.digit_voices import cut_voices
 from pipelines.speech.joining import digit_sequence
 from pipelines.training.audio.draft import draft_tokenizer, encoder_of
 from pipelines.training.audio.encoder_loop import train_unit_encoder
@@ -66,11 +65,10 @@ def train_digit_units(recipe: DigitUnitRecipe, output: Path) -> Part:
     synthetic = list(
         synthesize_words(hours=small.hours, sample_rate_hz=rate_hz, seed=training.seed)
     )
-    voices = cut_voices(np.random.default_rng(training.seed), rate_hz=rate_hz)
     begun = None if small.start is None else Part.load(small.start, modality="audio")
     model = train_unit_encoder(
         training,
-        [*splits["train"], *(clip for clips in voices.values() for clip in clips)],
+        splits["train"],
         synthetic,
         start=None if begun is None else encoder_of(begun),
         checkpoint=output / CHECKPOINT_FILE,
