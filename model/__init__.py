@@ -1,7 +1,7 @@
 """Ids to logits: the DVSE decoder, a Hugging Face `PreTrainedModel` in GLM's family.
 
     from model import DvseConfig, DvseForCausalLM, preset
-    decoder = DvseForCausalLM(preset("tiny", vocab_size=9600))
+    decoder = DvseForCausalLM(preset("tiny", vocab_size=12_672))
 
 Names are imported when first used, so that `import model` costs nothing. The classes are known to
 transformers' `AutoConfig`, `AutoModel` and `AutoModelForCausalLM` as soon as both packages are

@@ -77,7 +77,7 @@ def test_odd_figures_are_added_up_and_told():
 def test_the_card_says_what_it_is_not_for():
     config = preset("tiny")
     card = model_card(config.to_dict(), FIGURES, count_parameters(config).total)
-    assert "5.3 million parameters\n(4 layers" in card
+    assert "6.1 million parameters\n(4 layers" in card
     assert "What it is not for" in card and "airplane" in card
 
 
