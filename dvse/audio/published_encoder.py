@@ -1,5 +1,6 @@
 """A speech encoder as transformers keeps it, in a directory or on the Hub: whole, or refused."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvse.audio.whole_model import in_one_line, whole_model
@@ -32,6 +33,8 @@ def published_config(name: str, revision: str | None = None) -> Any:
     from transformers import AutoConfig
 
     try:
+        if not Path(name).exists():
+            _fetch_config(name, revision)
         config = AutoConfig.from_pretrained(name, revision=revision)
     except Exception as error:  # missing folders, network and repository errors of many kinds
         raise BundleNotFoundError(
@@ -44,6 +47,17 @@ def published_config(name: str, revision: str | None = None) -> Any:
             f"{config.model_type!r}"
         )
     return config
+
+
+def _fetch_config(repo: str, revision: str | None) -> None:
+    """Have the Hub's cache hold the configuration.
+
+    Its client asks once for a snapshot; for a file alone it waits and asks five times, and tells
+    of each.
+    """
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(repo, revision=revision, allow_patterns=["*config.json"])
 
 
 def published_model(name: str, config: Any, revision: str | None = None) -> "PreTrainedModel":
@@ -67,24 +81,40 @@ def recorded_normalization(name: str, revision: str | None = None) -> bool | Non
     Raises:
         WeightsFormatError: its file says something else than yes or no.
     """
-    from transformers import FeatureExtractionMixin
-
-    try:
-        settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(name, revision=revision)
-        said = settings.get("do_normalize")
-    except OSError as error:
-        if "valid JSON" in str(error):
-            raise _no_extractor(name, "no JSON") from error
-        return None
-    except Exception as error:  # a list, a number: transformers looks for fields in it
-        raise _no_extractor(name, "none") from error
+    said = _extractor(name, revision).get("do_normalize")
     if said is not None and not isinstance(said, bool):
         raise _no_extractor(name, f"do_normalize {said!r}")
     return said
 
 
+def recorded_rate_hz(name: str, revision: str | None = None) -> int | None:
+    """Return `sampling_rate` of an encoder's feature extractor, `None` where nothing says it.
+
+    Raises:
+        WeightsFormatError: its file says something else than a number of samples.
+    """
+    said = _extractor(name, revision).get("sampling_rate")
+    if said is not None and (not isinstance(said, int) or isinstance(said, bool)):
+        raise _no_extractor(name, f"sampling_rate {said!r}")
+    return said
+
+
+def _extractor(name: str, revision: str | None) -> dict[str, Any]:
+    from transformers import FeatureExtractionMixin
+
+    try:
+        settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(name, revision=revision)
+        return {"do_normalize": None, **settings}
+    except OSError as error:
+        if "valid JSON" in str(error):
+            raise _no_extractor(name, "no JSON") from error
+        return {}
+    except Exception as error:  # a list, a number: transformers looks for fields in it
+        raise _no_extractor(name, "none") from error
+
+
 def _no_extractor(name: str, received: str) -> WeightsFormatError:
     return WeightsFormatError(
-        f"{name}: expected do_normalize true or false in preprocessor_config.json, received "
-        f"{received}"
+        f"{name}: expected do_normalize true or false and a sampling_rate in "
+        f"preprocessor_config.json, received {received}"
     )

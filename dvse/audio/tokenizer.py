@@ -33,7 +33,8 @@ from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
 from dvse.token_budget import rows_within
 
-# Frames of a batch of full windows. A processor is busy with one long one; a GPU is not.
+# Frames of a batch of full windows. A processor is busy with one long one; a GPU is not. Of both,
+# rows are a power of two: see `rows_within`.
 _BATCH_FRAMES = {"cpu": 256, "cuda": 12_000}
 
 _ENCODER_FILE = "encoder.safetensors"
@@ -172,9 +173,7 @@ class AudioTokenizer(RecordingTokenizer):
         return _BATCH_FRAMES[self.device.type]
 
     def _rows(self, num_tokens: int) -> int:
-        if self.batch_tokens is None and self.device.type == "cpu":
-            return rows_within(self.default_batch_tokens, num_tokens)
-        return super()._rows(num_tokens)
+        return rows_within(self.batch_tokens or self.default_batch_tokens, num_tokens)
 
     def _codes(self, features: Tensor) -> Tensor:
         if self.codebook is None:

@@ -23,7 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-heads", type=int, metavar="N", help="up to 1,024 channels 64 each by default"
     )
-    parser.add_argument("--sample-rate-hz", type=int, default=16_000, help="of the encoder")
+    parser.add_argument(
+        "--sample-rate-hz",
+        type=int,
+        metavar="N",
+        help="of the encoder (default: what its files say, else 16000)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

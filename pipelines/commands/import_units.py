@@ -2,7 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from dvse.errors import ConfigError
 from pipelines.commands.answers import yes_or_no
 
 HELP = """Make an audio part of published units: centroids, and the encoder they were learnt from.
@@ -30,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layer", type=int, required=True, help="as hidden_states[N] of transformers counts"
     )
-    parser.add_argument("--sample-rate-hz", type=int, default=16_000, help="of the encoder")
+    parser.add_argument(
+        "--sample-rate-hz",
+        type=int,
+        metavar="N",
+        help="of the encoder (default: what its files say, else 16000)",
+    )
     parser.add_argument(
         "--licence", default="", help="of the weights; recorded and shown by inspect"
     )
@@ -41,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["fairseq", "textlesslib", "seamless", "transformers", "slamkit"],
         help="the code whose units these are",
     )
-    units.add_argument("--normalize", type=yes_or_no, metavar="yes|no", help="scale the input")
+    units.add_argument(
+        "--normalize",
+        choices=["yes", "no", "file"],
+        help="scale the input; file: yes, over the whole recording",
+    )
     units.add_argument(
         "--normalize-over",
         choices=["recording", "window"],
@@ -66,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.importing.encoder import EncoderFacts
     from pipelines.importing.units import UnitSettings, import_units
 
+    normalize, over = _normalization(args.normalize, args.normalize_over)
     part = import_units(
         args.output,
         centroids=args.centroids,
@@ -73,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
         layer=args.layer,
         convention=args.convention,
         settings=UnitSettings(
-            normalize=args.normalize,
-            normalize_over=args.normalize_over,
+            normalize=normalize,
+            normalize_over=over,
             variance_floor=args.variance_floor,
             final_norm=args.final_norm,
             pad_samples=args.pad_samples,
@@ -89,3 +101,12 @@ def run(args: argparse.Namespace) -> int:
     centroids = part.provenance["centroids"]
     print(f"{part.folder}: units from {centroids['file']} ({centroids['kind']})")
     return 0
+
+
+def _normalization(said: str | None, over: Any) -> tuple[bool | None, Any]:
+    """Whether the input is scaled, and over what; `None` where nobody has said it."""
+    if said != "file":
+        return None if said is None else yes_or_no(said), over
+    if over == "window":
+        raise ConfigError("--normalize file scales the whole recording; leave --normalize-over")
+    return True, "recording"

@@ -23,13 +23,12 @@ import numpy as np
 
 from dvse.errors import BundleNotFoundError, UnsafeFileError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
+from pipelines.importing.checkpoint import is_torch_file
 from pipelines.importing.faiss_centroids import FAISS_MAGICS, read_faiss
 from pipelines.importing.joblib_dump import read_joblib_kmeans
 
 _LARGEST = 1e15
 """The square of 1,000 times as much is still far from the end of float32."""
-_TORCH_BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""A pickled number, with which torch files began before they were zip archives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ def _read(path: Path) -> tuple[str, np.ndarray, dict[str, Any]]:
         return "safetensors", *_read_safetensors(path)
     if start[:4] in FAISS_MAGICS:
         return "faiss index", read_faiss(path), {}
-    if start.startswith((b"PK\x03\x04", _TORCH_BEFORE_1_6)):
+    if is_torch_file(path):
         if zipfile.is_zipfile(path) and _is_npz(path):
             return "npz", *_read_npz(path)
         return "torch file", *_read_torch(path)

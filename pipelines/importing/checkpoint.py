@@ -6,6 +6,7 @@ inert class that keeps its attributes; every other name is refused.
 """
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ _SETTING_CLASSES = (
     "fairseq.dataclass.constants.ChoiceEnum",
     "fairseq.data.dictionary.Dictionary",
 )
+
+_BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""A pickled number, with which torch files began before they were zip archives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +104,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
+    if not is_torch_file(path):
+        raise WeightsFormatError(
+            f"{path}: expected a checkpoint of torch or safetensors, received a file that begins "
+            "as neither does; nothing in it was run"
+        )
     allowed: list[Any] = [(_kept(name), name) for name in _SETTING_CLASSES]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = " ".join(str(error).split())
@@ -117,13 +126,20 @@ def _read_torch(path: Path) -> Any:
         raise _damaged(path, " ".join(str(error).split())) from error
 
 
+def is_torch_file(path: Path) -> bool:
+    """Whether a file begins as `torch.save` writes it: a zip archive, or a number of before 1.6."""
+    with path.open("rb") as file:
+        return file.read(len(_BEFORE_1_6)).startswith((b"PK\x03\x04", _BEFORE_1_6))
+
+
 def _kept(name: str) -> type:
     return type("_Kept", (_Kept,), {"name": name})
 
 
 def _damaged(path: Path, text: str) -> WeightsFormatError:
     return WeightsFormatError(
-        f"{path}: expected a checkpoint of torch or safetensors, whole; {text[:120]}"
+        f"{path}: expected a checkpoint of torch or safetensors, whole; {text[:120]}; download it "
+        "again"
     )
 
 

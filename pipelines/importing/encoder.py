@@ -7,18 +7,20 @@ the input is normalised) comes from the settings in the checkpoint, or has to be
 import ast
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dvse.audio.preparer import check_rate
+from dvse.audio.published_encoder import recorded_normalization, recorded_rate_hz
 from dvse.errors import ConfigError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
-from pipelines.importing.checkpoint import Checkpoint, read_checkpoint
+from pipelines.importing.checkpoint import Checkpoint
 from pipelines.importing.fairseq2_layout import is_pre_norm
-from pipelines.importing.model_folder import read_json
+from pipelines.importing.model_folder import PublishedModel, read_model
 from pipelines.importing.new_folder import new_folder
 from pipelines.importing.speech_layouts import to_transformers
 
@@ -45,7 +47,11 @@ class EncoderFacts:
 
 
 def import_encoder(
-    source: Path, output: Path, *, facts: EncoderFacts | None = None, sample_rate_hz: int = 16_000
+    source: Path,
+    output: Path,
+    *,
+    facts: EncoderFacts | None = None,
+    sample_rate_hz: int | None = None,
 ) -> Path:
     """Write `config.json`, `model.safetensors` and `preprocessor_config.json` into `output`.
 
@@ -53,6 +59,7 @@ def import_encoder(
         source: a checkpoint file (`.pt`, `.bin`, safetensors) of fairseq, fairseq2, torchaudio,
             SpeechBrain or transformers, or a directory of transformers with either.
         output: a new or empty directory.
+        sample_rate_hz: of the encoder; by default what its files say, else 16,000.
 
     Raises:
         WeightsFormatError: no such encoder, damaged, or tensors that do not fit together.
@@ -61,58 +68,46 @@ def import_encoder(
         TrainingError: the disk is full.
     """
     facts = facts or EncoderFacts()
+    published = read_model(source)
+    checkpoint, config = published.checkpoint, None
+    recorded_hz = checkpoint.settings.get("sample_rate")
     if source.is_dir():
-        checkpoint = read_checkpoint(_weights_in(source))
-        config, facts = _recorded_config(source), _recorded_facts(source, facts)
-    else:
-        checkpoint, config = read_checkpoint(source), None
+        config = _recorded_config(published)
+        recorded_hz = recorded_rate_hz(str(source))
+        if facts.normalize is None:
+            facts = replace(facts, normalize=recorded_normalization(str(source)))
     tensors = to_transformers(checkpoint.tensors, where=str(source))
     facts = _settled(source, checkpoint, facts, config)
     if config is None:
         config = _config_of(source, tensors, checkpoint, facts)
     model = _filled(source, config, tensors)
+    rate_hz = sample_rate_hz or recorded_hz or 16_000
+    check_rate(rate_hz)
     with new_folder(output, "the encoder") as folder:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size="100GB")
         preprocessor = {
             "feature_extractor_type": "Wav2Vec2FeatureExtractor",
             "do_normalize": facts.normalize,
             "feature_size": 1,
             "padding_value": 0.0,
             "return_attention_mask": config["feat_extract_norm"] == "layer",
-            "sampling_rate": sample_rate_hz,
+            "sampling_rate": rate_hz,
         }
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
-        provenance = {**checkpoint.provenance, "weights_sha256": file_sha256(_weights_in(folder))}
+        weights_sha256 = file_sha256(folder / "model.safetensors")
+        provenance = {**checkpoint.provenance, "weights_sha256": weights_sha256}
         (folder / "imported.json").write_text(json.dumps(provenance, indent=2) + "\n")
     return output
 
 
-def _weights_in(folder: Path) -> Path:
-    for name in ("model.safetensors", "pytorch_model.bin", "wav2vec2.ckpt"):
-        if (folder / name).is_file():
-            return folder / name
-    raise WeightsFormatError(
-        f"{folder}: expected model.safetensors or pytorch_model.bin in one file; make one of a "
-        "checkpoint in several files first (save_pretrained with a larger max_shard_size)"
-    )
-
-
-def _recorded_config(folder: Path) -> dict[str, Any]:
-    config = read_json(folder / "config.json")
+def _recorded_config(published: PublishedModel) -> dict[str, Any]:
+    config = published.config
     if config.get("model_type") not in ("hubert", "wav2vec2", "wavlm"):
         raise WeightsFormatError(
-            f"{folder}: expected model_type hubert, wav2vec2 or wavlm, received "
+            f"{published.where}: expected model_type hubert, wav2vec2 or wavlm, received "
             f"{config.get('model_type')!r}"
         )
     return {"feat_extract_norm": "group", **config}
-
-
-def _recorded_facts(folder: Path, facts: EncoderFacts) -> EncoderFacts:
-    path = folder / "preprocessor_config.json"
-    if facts.normalize is not None or not path.is_file():
-        return facts
-    recorded = read_json(path).get("do_normalize")
-    return EncoderFacts(normalize=recorded, pre_norm=facts.pre_norm, num_heads=facts.num_heads)
 
 
 def _settled(

@@ -15,7 +15,10 @@ from dvse.errors import BundleNotFoundError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
 from pipelines.importing.checkpoint import Checkpoint, read_checkpoint
 
-_WHOLE = ("model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
+_WHOLE = (
+    *("model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors"),
+    "wav2vec2.ckpt",  # of SpeechBrain
+)
 _INDEX = "model.safetensors.index.json"
 
 

@@ -15,7 +15,11 @@ import torch
 from dvse.audio.encoder import AudioEncoder, NormalizeOver
 from dvse.audio.hub_weights import HubWeights, weights_sha256
 from dvse.audio.preparer import check_rate
-from dvse.audio.published_encoder import published_config, recorded_normalization
+from dvse.audio.published_encoder import (
+    published_config,
+    recorded_normalization,
+    recorded_rate_hz,
+)
 from dvse.audio.resampling import RESAMPLER
 from dvse.audio.sample_chunks import SampleChunks
 from dvse.audio.tokenizer import AudioTokenizer
@@ -89,7 +93,7 @@ def import_units(
     settings: UnitSettings | None = None,
     facts: EncoderFacts | None = None,
     revision: str | None = None,
-    sample_rate_hz: int = 16_000,
+    sample_rate_hz: int | None = None,
     licence: str = "",
 ) -> Part:
     """Write the part into `output`, whole or not at all.
@@ -100,6 +104,7 @@ def import_units(
             Hub name, which `revision` pins.
         layer: as in transformers' `hidden_states[layer]`, which is fairseq's `output_layer`.
         convention: a name of `CONVENTIONS`; single `settings` go before it.
+        sample_rate_hz: of the encoder; by default what its own files say, else 16,000.
 
     Raises:
         ConfigError: a setting that nobody has said, a layer that the encoder does not have, or an
@@ -109,7 +114,8 @@ def import_units(
         TrainingError: the disk is full.
     """
     said = _merged(settings or UnitSettings(), convention)
-    check_rate(sample_rate_hz)
+    if sample_rate_hz is not None:
+        check_rate(sample_rate_hz)
     with new_folder(output, "the part") as folder:
         book = read_centroids(Path(centroids))
         source, name = encoder, str(encoder)
@@ -117,8 +123,9 @@ def import_units(
             name, imported = Path(encoder).name, folder / "imported"
             source = _imported(Path(encoder), imported, facts, said, sample_rate_hz)
         said = _settled(source, said, where=name, layer=layer, revision=revision)
+        rate_hz = sample_rate_hz or recorded_rate_hz(str(source), revision) or 16_000
         tokenizer = _tokenizer(
-            source, book, said, layer=layer, revision=revision, sample_rate_hz=sample_rate_hz
+            source, book, said, layer=layer, revision=revision, sample_rate_hz=rate_hz
         )
         shutil.rmtree(folder / "imported", ignore_errors=True)
         tokenizer.save_files(folder)
@@ -134,7 +141,7 @@ def import_units(
             "encoder": made_of,
             "layer": layer,
             "licence": licence,
-            "settings": _recorded(said, sample_rate_hz),
+            "settings": _recorded(said, rate_hz),
         }
         spec = tokenizer.spec()
         Part(modality="audio", folder=folder, spec=spec, provenance=provenance).save()
@@ -146,7 +153,7 @@ def _imported(
     folder: Path,
     facts: EncoderFacts | None,
     said: UnitSettings,
-    sample_rate_hz: int,
+    sample_rate_hz: int | None,
 ) -> Path:
     facts = facts or EncoderFacts()
     if facts.normalize is None:

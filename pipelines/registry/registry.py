@@ -51,10 +51,20 @@ class Entry:
         """Return its files by what they are, downloaded where they are not there yet.
 
         Raises:
-            BundleError: a file cannot be had, or is not the one it should be.
+            BundleError: a file is not the one it should be, or cannot be had; then the message says
+                of all that are missing where to put them by hand.
         """
         folder = (cache or cache_folder()) / "files"
-        return {role: file.fetch(folder / file.place) for role, file in self.files.items()}
+        found: dict[str, Path] = {}
+        for role, file in self.files.items():
+            try:
+                found[role] = file.fetch(folder / file.place)
+            except BundleNotFoundError as error:
+                others = [one for one in self.files.values() if one is not file]
+                missing = [f for f in others if not (folder / f.place / f.name).is_file()]
+                also = (f", and {f.url} at {folder / f.place / f.name}" for f in missing)
+                raise BundleNotFoundError(f"{error}{''.join(also)}") from error
+        return found
 
 
 class Registry(Mapping[str, Entry]):

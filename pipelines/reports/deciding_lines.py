@@ -174,6 +174,10 @@ def _origin(provenance: Mapping[str, Any]) -> Lines:
             about = {n: v for n, v in provenance[name].items() if v is not None}
             yield f"{name} from", ", ".join(f"{n} {v}" for n, v in about.items())
 
+    extended = provenance.get("extended")
+    if isinstance(extended, Mapping) and "kept_codes" in extended:
+        yield "extended", f"the first {extended['kept_codes']} codes are older, the rest came later"
+
 
 def _rest(fields: Mapping[str, Any]) -> Lines:
     for name, value in fields.items():

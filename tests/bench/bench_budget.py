@@ -1,98 +1,101 @@
-"""Rows of a forward pass: what another token budget would bring, and which bits it would change.
+"""What other token budgets of a forward pass would bring, and which codes they would change.
 
-`ours` is the throughput of the bare encoder at a multiple of today's rows, `peer` today's, in turn;
-`ratio` above 1 says that the budget of this device is too small. A second row gives the share of
-features whose bits stay: where it is below 1, another budget is another profile. On CUDA where
-there is a card, else on the processor, in float32.
+Each row is a budget that `dvse plan batches` tries, measured by it: `ours` its throughput, `peer`
+that of the default, `ratio` above 1 where the default is slower. A last row an encoder says which
+share of the sample's codes differs from those of the default, at most, among budgets that a job may
+take. Encoders are `tiny`, ViT-S and ViT-B and Wav2Vec2-base with random weights, whose centroids
+are features of other inputs, as dense as data. On a card where there is one, else on the processor.
 """
 
-from collections.abc import Iterator
-from typing import Any
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import torch
-from timing import Row, alternate
+from bench_image import _jpegs
+from bench_job import _speech_like
+from bench_precision import _bundle
+from timing import Row
 
 import dvse
-from dvse.audio.encoder import AudioEncoder
-from dvse.audio.encoder import EncoderConfig as AudioConfig
-from dvse.image.encoder import EncoderConfig as ImageConfig
-from dvse.image.encoder import ImageEncoder
-from dvse.image.tokenizer import _BATCH_TOKENS
-from dvse.numerics import NumericsProfile
+from dvse.audio.windows import Windowing
+from dvse.chunk import Chunk
+from dvse.tokenizer import Tokenizer
+from pipelines.job.batch_plan import plan_batches
 
-_FACTORS = (0.5, 2.0, 4.0)
-_PAIRS = 5
+_RATE_HZ = 16_000
+_WINDOWS_OF_5_S = Windowing(window_frames=255, hop_frames=205)
+_PICTURES, _SECONDS = 24, 60.0
 
 
 def rows() -> Iterator[Row]:
-    """Yield two rows an encoder and factor."""
+    """Yield a row an encoder and budget, and one for the codes that change."""
     for case in CASES.values():
         yield from case()
 
 
-@torch.inference_mode()
-def _case(name: str, encoder: Any, inputs: torch.Tensor, rows_today: int) -> Iterator[Row]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder, inputs = encoder.eval().to(device), inputs.to(device)
-    with NumericsProfile.current(device=device).pinned():
-        for factor in _FACTORS:
-            other = max(1, int(factor * rows_today))
-            if other == rows_today:
-                continue
-            pairs = alternate(
-                lambda rows=other: _run(encoder, inputs, rows),
-                lambda: _run(encoder, inputs, rows_today),
-                pairs=_PAIRS,
-            )
+def _case(name: str, tokenizer: Tokenizer, chunks: list[Chunk], media: object) -> Iterator[Row]:
+    with tokenizer.profile.pinned():
+        plan = plan_batches(media, chunks)
+        codes = media.encode(chunks)
+    assert plan is not None
+    count = sum(one.size for one in codes)
+    for one in plan.tried:
+        if one.tokens_per_s:
             yield Row(
-                name=f"budget.{name}.{factor:g}",
-                ours=len(inputs) / pairs.ours,
-                peer=len(inputs) / pairs.peer,
-                ratio=pairs.speedup,
-                unit="inputs/s",
-                note=f"rows of {other}; peer: {rows_today}, {device}",
+                name=f"budget.{name}.{one.batch_tokens}",
+                ours=one.tokens_per_s,
+                peer=plan.default.tokens_per_s,
+                ratio=one.tokens_per_s / plan.default.tokens_per_s,
+                unit="tokens/s",
+                note=f"rows of {one.rows}; peer: the default's {plan.default.rows}; "
+                f"{100 * one.kept:.2f} % of the codes stay, "
+                f"{'fit for a job' if one.is_usable else 'neighbours change features'}, "
+                f"{media.device}",
             )
-            one, two = (_run(encoder, inputs, rows) for rows in (other, rows_today))
-            yield Row(
-                name=f"budget.{name}.{factor:g}.bits",
-                ours=(one == two).float().mean().item(),
-                unit="share of features",
-                note=f"equal bit for bit in rows of {other} and {rows_today}, {device}",
-            )
+    yield Row(
+        name=f"budget.{name}.changed",
+        ours=max(1 - one.kept for one in plan.tried if one.is_usable),
+        unit="share of codes",
+        note=f"of {count:,}, at most, among budgets that a job may take; {media.device}",
+    )
 
 
-def _run(encoder: Any, inputs: torch.Tensor, rows: int) -> torch.Tensor:
-    found = [encoder(inputs[start : start + rows]) for start in range(0, len(inputs), rows)]
-    if inputs.device.type == "cuda":
-        torch.cuda.synchronize()
-    return torch.cat(found)
+def _loaded(bundle: str) -> Tokenizer:
+    return dvse.load(bundle, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _pictures(name: str) -> Iterator[Row]:
-    torch.manual_seed(0)
-    side, tokens = (32, 64) if name == "tiny" else (224, 196)
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
-    rows_today = max(1, _BATCH_TOKENS[kind] // tokens)
-    pixels = torch.randint(0, 256, (4 * rows_today, side, side, 3), dtype=torch.uint8)
-    if name == "tiny":
-        yield from _case(name, dvse.load("tiny").image.encoder, pixels, rows_today)
-    else:
-        encoder = ImageEncoder(ImageConfig(name=f"{name}_patch16_224"))
-        yield from _case(name, encoder, pixels, rows_today)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        bundle = "tiny" if name == "tiny" else _bundle(folder / "bundle", vit=name)
+        _jpegs(folder / "photos", count=_PICTURES, width=500, height=375)
+        tokenizer = _loaded(bundle)
+        chunks = [
+            chunk
+            for path in sorted((folder / "photos").iterdir())
+            for chunk in tokenizer.image.preparer.prepare(dvse.Image(path))
+        ]
+        yield from _case(f"{name}_pictures", tokenizer, chunks, tokenizer.image)
 
 
-def _speech() -> Iterator[Row]:
-    torch.manual_seed(0)
-    config = AudioConfig(architecture="wav2vec2", layer=12, normalize=True)
-    encoder = AudioEncoder(config, config.build_frozen())
-    # Windows of 5.1 s, 255 frames: one at a time on a processor, 47 on a card.
-    rows_today = 47 if torch.cuda.is_available() else 1
-    yield from _case("wav2vec2_base", encoder, torch.randn(4 * rows_today, 81_680), rows_today)
+def _speech(name: str) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as temporary:
+        bundle = "tiny" if name == "tiny" else _bundle(Path(temporary) / "bundle", vit="vit_small")
+        tokenizer = _loaded(bundle)
+        media = tokenizer.audio
+        if name != "tiny":
+            media = media.with_windowing(_WINDOWS_OF_5_S)
+        wave = _speech_like(_SECONDS, seed=7).astype("float32")
+        chunks = list(media.preparer.prepare(dvse.Audio(wave, sampling_rate=_RATE_HZ)))
+        yield from _case(f"{name}_speech", tokenizer, chunks, media)
 
 
-CASES = {
-    "tiny": lambda: _pictures("tiny"),
-    "vit_small": lambda: _pictures("vit_small"),
-    "vit_base": lambda: _pictures("vit_base"),
-    "wav2vec2_base": _speech,
+CASES: dict[str, Callable[[], Iterator[Row]]] = {
+    "tiny_pictures": partial(_pictures, "tiny"),
+    "vit_small": partial(_pictures, "vit_small"),
+    "vit_base": partial(_pictures, "vit_base"),
+    "tiny_speech": partial(_speech, "tiny"),
+    "wav2vec2_base": partial(_speech, "wav2vec2_base"),
 }

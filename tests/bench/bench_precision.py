@@ -108,9 +108,9 @@ def _clips(folder: Path) -> float:
 
 
 @torch.inference_mode()
-def _bundle(folder: Path) -> str:
+def _bundle(folder: Path, *, vit: str = "vit_base") -> str:
     torch.manual_seed(0)
-    pictures = ImageEncoder(ImageConfig(name="vit_base_patch16_224"))
+    pictures = ImageEncoder(ImageConfig(name=f"{vit}_patch16_224"))
     pixels = torch.randint(0, 256, (3, 224, 224, 3), dtype=torch.uint8)
     image = ImageTokenizer(
         encoder=pictures,

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from dvse.audio.windows import Windowing
 from dvse.chunk import Chunk, EncodedChunk
@@ -65,6 +66,53 @@ def test_a_budget_has_to_hold_a_picture_or_a_window():
     assert load("tiny", threads=1, batch_tokens=least).profile.batch_tokens == least
     with pytest.raises(ConfigError, match=rf"at least {least}, a .* of this bundle, received 3"):
         load("tiny", threads=1, batch_tokens=3)
+
+
+def on(kind, media, monkeypatch):
+    """A tokenizer that counts rows as it would on a device of this kind; nothing is computed."""
+    other = media.with_batch_tokens(None)
+    monkeypatch.setattr(other, "device", torch.device(kind))
+    return other
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames", "wanted"),
+    [
+        # At most 256 frames on a processor, 12,000 on a card, and the rows a power of two.
+        ("cpu", 64, 4),
+        ("cpu", 255, 1),
+        ("cpu", 1500, 1),
+        ("cuda", 64, 128),  # 187
+        ("cuda", 255, 32),  # 47
+        ("cuda", 1000, 8),  # 12
+        ("cuda", 1500, 8),
+        ("cuda", 4999, 2),  # a window of 100 s
+        ("cuda", 12_001, 1),
+    ],
+)
+def test_rows_of_sound_where_nobody_chose(kind, frames, wanted, monkeypatch):
+    tokenizer = load("tiny", threads=1)
+    media = tokenizer.audio.with_windowing(Windowing(window_frames=frames, hop_frames=frames))
+    media = on(kind, media, monkeypatch)
+    full = media.preparer.windowing.full_samples(media.preparer.grid)
+    assert media.batch_rows((full,)) == wanted
+    assert media.batch_rows((full - 1,)) == 1  # a recording of another length is alone
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "wanted"),
+    [
+        ("cpu", 32, 16),  # 64 tokens of 1,024
+        ("cpu", 56, 5),  # 196 tokens, as a ViT of patches of 16 has of 224 pixels
+        ("cuda", 32, 256),  # of 16,384
+        ("cuda", 56, 83),
+        ("cuda", 512, 1),
+    ],
+)
+def test_rows_of_pictures_where_nobody_chose(kind, side, wanted, monkeypatch):
+    media = on(kind, load("tiny", threads=1).image, monkeypatch)
+    assert media.num_tokens((side, side, 3)) == (side // 4) ** 2
+    assert media.batch_rows((side, side, 3)) == wanted
 
 
 @pytest.mark.parametrize(("batch_rows", "wanted"), [(1, [64, 36]), (80, [80, 20]), (500, [100])])

@@ -39,10 +39,14 @@ def extend_units(recipe: ExtensionRecipe, output: Path) -> Part:
     Raises:
         BundleError: no such part.
         ConfigError: no more codes than it has, another number of levels, codes compared by angle,
-            or a codec, whose codebooks are its own.
+            a codec, whose codebooks are its own, or an output in the place of the part.
         TrainingError: see `pipelines.training.audio.units.train_units`.
     """
     old = Part.load(recipe.extend, modality="audio")
+    if output.resolve() == old.folder.resolve():
+        raise ConfigError(
+            f"{output}: expected another folder than the part that --extend names, which stays"
+        )
     tokenizer = load_audio_tokenizer(old.spec, old.folder)
     _check(recipe, tokenizer)
     check_place(recipe.place)

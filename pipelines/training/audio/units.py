@@ -213,6 +213,8 @@ def audio_files(paths: Sequence[Location]) -> list[Location]:
     """
     found: set[Location] = set()
     for path in paths:
+        if isinstance(path, Path) and not path.exists():
+            raise TrainingError(f"{path}: expected a recording or a folder of them, there is none")
         if path.is_dir():
             found |= {p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES}
         else:

@@ -5,6 +5,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_step import FakeStep
 
@@ -41,6 +42,22 @@ def test_a_parcel_is_gone_once_it_is_read(system, monkeypatch):
         Parcel.pack(list(range(9))).send(ours)
         assert Parcel.receive(theirs, 0).content() == list(range(9))
     assert num_handles() == before
+
+
+@pytest.mark.parametrize("num_devices", [1, 3])
+def test_of_what_devices_are_given_nothing_passes_through_the_job(tmp_path, num_devices):
+    """Bytes that the job's own process reads and writes, pipes among them, as the system counts."""
+    records = list(numbered(tmp_path, [b"LONG 16 %d" % i for i in range(4)]))
+    devices = [f"card{number}" for number in range(num_devices)]
+    with LocalEngine(devices=devices, num_workers=2) as engine:
+        engine.open(FakeStep())
+        before = bytes_read_and_written()
+        outcomes = list(engine.run(iter(records)))
+        passed = bytes_read_and_written() - before
+    assert len(outcomes) == 4 and all(one.row for one in outcomes)
+    given = 4 * LONG_BYTES
+    rows = sum(np.asarray(one.row["ids"]).nbytes for one in outcomes)
+    assert passed < given / 1000 + 2 * rows
 
 
 @pytest.mark.slow
@@ -97,6 +114,12 @@ def test_no_handle_stays_open_when_a_process_is_killed(tmp_path, dies):
         outcomes = list(engine.run(iter(records)))
     assert sorted(one.index for one in outcomes) == list(range(6)) and flag.exists()
     assert num_handles() <= before + 1  # the resource tracker's, started once
+
+
+def bytes_read_and_written():
+    """Of this process since it began, whatever from and to."""
+    counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(counts["rchar"]) + int(counts["wchar"])
 
 
 def num_handles():

@@ -172,6 +172,7 @@ def test_weights_of_two_kinds_and_names_of_old(folder, tmp_path):
         ("[]", "expected do_normalize true or false", 1),
         ("{", "expected do_normalize true or false", 1),
         ('{"do_normalize": "maybe"}', "received do_normalize 'maybe'", 1),
+        ('{"do_normalize": true, "sampling_rate": "fast"}', "received sampling_rate 'fast'", 1),
         ('{"feature_size": 1}', "say --normalize yes|no", 2),
     ],
 )
@@ -194,12 +195,50 @@ def test_what_says_nothing_of_normalisation(folder, tmp_path, capsys, content, s
         (("--chunk-s", "0.001"), "expected a chunk_s of at least 0.025, one frame"),
         (("--pad-samples", "99999999999"), "expected pad_samples of 0.."),
         (("--sample-rate-hz", "0"), "expected a sample_rate_hz of 1000..200000"),
+        (("--normalize", "file", "--normalize-over", "window"), "leave --normalize-over"),
     ],
 )
 def test_settings_that_no_recording_has(folder, tmp_path, capsys, option, sentence):
     words = ["--centroids", str(folder / "good.npy"), "--encoder", str(folder / "hubert")]
     words = ["import", "units", *words, "--layer", "1", "--convention", "fairseq", *option]
     refused(capsys, tmp_path / "part", words, sentence, code=2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"RIFF1234WAVEfmt ", b"\x93NUMPY\x01\x00", (KM / "hostile_system.bin").read_bytes()],
+    ids=["empty", "wav", "npy", "pickle"],
+)
+@pytest.mark.parametrize("command", ["encoder", "image", "units"])
+def test_files_that_are_no_checkpoint(folder, tmp_path, capsys, monkeypatch, command, content):
+    monkeypatch.setattr(os, "system", lambda *_: pytest.fail("it was run"))
+    (tmp_path / "model.pt").write_bytes(content)
+    words = ["import", command, str(tmp_path / "model.pt")]
+    if command == "units":
+        words = ["import", "units", "--centroids", str(folder / "good.npy"), "--layer", "1"]
+        words += ["--encoder", str(tmp_path / "model.pt"), "--convention", "fairseq"]
+    sentence = "model.pt: expected a checkpoint of torch or safetensors, received a file that"
+    refused(capsys, tmp_path / "out", words, sentence)
+
+
+def test_a_name_of_the_hub_that_cannot_be_had(folder, tmp_path, capsys, monkeypatch):
+    """Asked for once; transformers would ask five times, and say so each time."""
+    import huggingface_hub
+
+    asked = []
+
+    def snapshot_download(name, **options):
+        asked.append(name)
+        raise OSError("no way to the Hub")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    words = ["--centroids", str(folder / "good.npy"), "--encoder", "somebody/hubert"]
+    words = ["import", "units", *words, "--layer", "1", "--convention", "fairseq"]
+    sentence = (
+        "somebody/hubert: expected a directory with a transformers model, or a Hub name; no way"
+    )
+    refused(capsys, tmp_path / "part", words, sentence)
+    assert asked == ["somebody/hubert"]
 
 
 def test_an_encoder_that_is_not_there(folder, tmp_path, capsys):

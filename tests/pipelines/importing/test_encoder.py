@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import json
 import re
 import subprocess
 
@@ -18,6 +19,7 @@ from transformers import (
 )
 
 from dvse.audio.encoder import AudioEncoder
+from dvse.audio.published_encoder import recorded_rate_hz
 from dvse.errors import ConfigError, UnsafeFileError, WeightsFormatError
 from pipelines.importing.encoder import EncoderFacts, import_encoder
 
@@ -184,18 +186,21 @@ def test_a_state_dict_under_a_prefix(tmp_path, prefix):
     assert torch.equal(features(folder), wanted(model))
 
 
-@pytest.mark.parametrize("form", ["safetensors", "bin"])
+@pytest.mark.parametrize("form", ["safetensors", "several", "bin"])
 def test_a_directory_of_transformers(tmp_path, form):
     model = random_model(HubertModel, HubertConfig, large=True)
     source = tmp_path / "source"
-    model.save_pretrained(source)
-    (source / "preprocessor_config.json").write_text('{"do_normalize": true}')
+    model.save_pretrained(source, max_shard_size="20KB" if form == "several" else "5GB")
+    assert (source / "model.safetensors.index.json").is_file() == (form == "several")
+    extractor = {"do_normalize": True, "sampling_rate": 8000}
+    (source / "preprocessor_config.json").write_text(json.dumps(extractor))
     if form == "bin":
         torch.save(model.state_dict(), source / "pytorch_model.bin")
         (source / "model.safetensors").unlink()
     folder = import_encoder(source, tmp_path / "out")
     assert torch.equal(features(folder), wanted(model))
     assert AudioEncoder.from_pretrained(folder, layer=1).config.normalize is True
+    assert recorded_rate_hz(str(folder)) == 8000
 
 
 def test_what_stands_nowhere_is_asked_for(tmp_path):

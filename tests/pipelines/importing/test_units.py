@@ -177,6 +177,34 @@ def test_the_command_and_what_it_records(encoder, kmeans, tmp_path, capsys):
         assert wanted in shown
 
 
+def test_the_whole_file_is_scaled_where_file_is_said(encoder, kmeans, tmp_path):
+    np.save(tmp_path / "c.npy", kmeans.cluster_centers_)
+    words = ["import", "units", "--centroids", str(tmp_path / "c.npy"), "--encoder", str(encoder)]
+    words += ["--layer", "2", "--normalize", "file", "--variance-floor", "1e-5", "--chunk-s", "100"]
+    words += ["--pad-samples", "0", "--merge-repeats", "no", "--output", str(tmp_path / "part")]
+    assert main(words) == 0
+    settings = Part.load(tmp_path / "part").provenance["settings"]
+    assert (settings["normalize"], settings["normalize_over"]) == (True, "recording")
+
+
+def test_the_rate_is_that_of_the_encoders_own_files(encoder, kmeans, tmp_path):
+    """Units of an encoder of 8 kHz would be others at 16 kHz, without a word."""
+    np.save(tmp_path / "c.npy", kmeans.cluster_centers_)
+    (tmp_path / "slow").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "slow" / name).write_bytes((encoder / name).read_bytes())
+    extractor = {"do_normalize": False, "sampling_rate": 8000}
+    (tmp_path / "slow" / "preprocessor_config.json").write_text(json.dumps(extractor))
+    options = {"centroids": tmp_path / "c.npy", "layer": 2, "convention": "fairseq"}
+    for name, said, wanted in (("slow", None, 8000), ("slow", 16_000, 16_000)):
+        part = import_units(
+            tmp_path / f"{name}-{said}", encoder=tmp_path / name, sample_rate_hz=said, **options
+        )
+        assert part.spec["sample_rate_hz"] == wanted
+        assert part.spec["windows"] == {"chunk_samples": 100 * wanted}
+        assert part.provenance["settings"]["sample_rate_hz"] == wanted
+
+
 def test_what_is_open_is_refused_until_it_is_said(encoder, kmeans, tmp_path):
     np.save(tmp_path / "c.npy", kmeans.cluster_centers_)
 

@@ -45,6 +45,8 @@ def extending(work, output, *more):
 def test_a_bundle_grows_as_documented(work, tmp_path, capsys):
     assert extending(work, tmp_path / "bigger", "--num-codes", "12") == 0
     assert "12 units in" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "bigger")]) == 0
+    assert "extended          the first 5 codes are older" in capsys.readouterr().out
     old, new = (Part.load(folder) for folder in (work / "units", tmp_path / "bigger"))
     assert new.spec == old.spec
     assert new.spec["pad_samples"] == 40 and new.spec["merge_repeats"] is True
@@ -88,6 +90,20 @@ def test_what_is_refused(work, tmp_path, capsys, more, code, message):
     assert extending(work, tmp_path / "bigger", *more) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "bigger" / "part.json").exists()
+
+
+def test_the_part_itself_is_never_written_over(work, tmp_path, capsys):
+    before = (work / "units" / "part.json").read_bytes()
+    assert extending(work, work / "encoder" / ".." / "units", "--num-codes", "9") == 2
+    assert "another folder than the part that --extend names" in capsys.readouterr().err
+    assert (work / "units" / "part.json").read_bytes() == before
+
+
+def test_recordings_that_are_not_there(work, tmp_path, capsys):
+    words = ["train", "audio", "--data", str(tmp_path / "no"), "--extend", str(work / "units")]
+    assert main([*words, "--num-codes", "9", "--output", str(tmp_path / "x")]) == 1
+    assert "no: expected a recording or a folder of them, there is none" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_part_that_is_not_there(work, tmp_path, capsys):
