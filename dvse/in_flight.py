@@ -1,8 +1,9 @@
 """Batches through a device, two under way: while one is computed, the next is filled and copied.
 
-On CUDA batches go there from pinned memory and results come back into it, each behind an event, so
-that the processor waits for results alone. On a processor everything is done in order. What is
-computed, and in which shape, is not changed by any of it.
+On CUDA batches go there from pinned memory on a stream of their own, while the batch before is
+computed, and results come back into it, each behind an event, so that the processor waits for
+results alone. On a processor everything is done in order. What is computed, and in which shape, is
+not changed by any of it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -37,8 +38,9 @@ def in_flight(
             yield key, compute(batch)
         return
     waiting: tuple[Key, tuple[Tensor, ...], torch.cuda.Event] | None = None
+    copies = torch.cuda.Stream(device)
     for key, batch in batches:
-        found = compute(batch.pin_memory().to(device, non_blocking=True))
+        found = compute(_sent(batch, device, copies))
         back = tuple(_on_its_way(one) for one in found)
         event = torch.cuda.Event()
         event.record(torch.cuda.current_stream(device))
@@ -47,6 +49,17 @@ def in_flight(
         waiting = key, back, event
     if waiting is not None:
         yield _arrived(*waiting)
+
+
+def _sent(batch: Tensor, device: torch.device, copies: torch.cuda.Stream) -> Tensor:
+    """The batch on the device: whatever computes there next waits for its copy, and no more."""
+    with torch.cuda.stream(copies):
+        there = batch.pin_memory().to(device, non_blocking=True)
+    computing = torch.cuda.current_stream(device)
+    computing.wait_stream(copies)
+    # Its memory is of the other stream, which must not use it again before it was read here.
+    there.record_stream(computing)
+    return there
 
 
 def _on_its_way(values: Tensor) -> Tensor:

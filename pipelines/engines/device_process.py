@@ -165,13 +165,12 @@ class _Window:
 
 
 def _next_window(inbox: "_Inbox", assembly: Assembly, max_chunks: int) -> _Window | None:
-    """Collect pieces until there is a full batch, no more is coming, or it takes too long."""
+    """Collect what has come, or until batches are full, no more is coming, or it takes too long."""
     window = _Window([])
     deadline = time.monotonic() + _PATIENCE_S if assembly.holds else None
     while window.num_chunks < max_chunks and window.num_bytes < _WINDOW_BYTES:
         try:
-            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-            message = inbox.get(timeout=wait)
+            message = _next_message(inbox, assembly, window, deadline)
         except queue.Empty:
             window.is_last = not window.num_bytes
             break
@@ -192,6 +191,23 @@ def _next_window(inbox: "_Inbox", assembly: Assembly, max_chunks: int) -> _Windo
         window.num_chunks += sum(len(piece.chunks) for piece in content)
         deadline = deadline or time.monotonic() + _PATIENCE_S
     return window
+
+
+def _next_message(
+    inbox: "_Inbox", assembly: Assembly, window: _Window, deadline: float | None
+) -> "bytes | Flush | Forget | None":
+    """Return what is there, or what comes while it is worth waiting.
+
+    Raises:
+        queue.Empty: full batches are better computed now, or nothing came until the deadline.
+    """
+    try:
+        return inbox.get_nowait()
+    except queue.Empty:
+        if window.num_chunks and assembly.are_full(window.pieces):
+            raise
+        wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return inbox.get(timeout=wait)
 
 
 def _empty_pipe(connection: Connection, inbox: "_Inbox") -> None:

@@ -65,6 +65,11 @@ class Assembly:
         """Whether pieces wait for the next window."""
         return bool(self._held)
 
+    def are_full(self, pieces: Sequence[Piece]) -> bool:
+        """Whether what waits and these pieces fill a batch of each of their shapes."""
+        shapes = (self._shapes(piece) for piece in (*self._held, *pieces))
+        return all(count >= shape.rows for shape, count in sum(shapes, start=Counter()).items())
+
     def forget(self, key: Hashable) -> None:
         """Drop what has arrived of an input that will not be completed."""
         self._held = [piece for piece in self._held if piece.key != key]

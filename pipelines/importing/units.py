@@ -129,16 +129,11 @@ def import_units(
         )
         shutil.rmtree(folder / "imported", ignore_errors=True)
         tokenizer.save_files(folder)
-        made_of = {
-            "name": Path(name).name if Path(name).exists() else name,
-            "revision": revision,
-            "weights_sha256": weights_sha256(tokenizer.encoder.model),
-        }
         provenance = {
             "command": "dvse import units",
             "convention": convention,
             "centroids": dict(book.provenance),
-            "encoder": made_of,
+            "encoder": _made_of(tokenizer, name, revision),
             "layer": layer,
             "licence": licence,
             "settings": _recorded(said, rate_hz),
@@ -159,6 +154,14 @@ def _imported(
     if facts.normalize is None:
         facts = replace(facts, normalize=said.normalize)
     return import_encoder(checkpoint, folder, facts=facts, sample_rate_hz=sample_rate_hz)
+
+
+def _made_of(tokenizer: AudioTokenizer, name: str, revision: str | None) -> dict[str, Any]:
+    return {
+        "name": Path(name).name if Path(name).exists() else name,
+        "revision": revision,
+        "weights_sha256": weights_sha256(tokenizer.encoder.model),
+    }
 
 
 def _recorded(said: UnitSettings, sample_rate_hz: int) -> dict[str, Any]:

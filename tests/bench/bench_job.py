@@ -5,12 +5,16 @@ fetched; ours and the peer share them. The job is whole: listing, decode process
 shards made durable. Its start-up (importing, loading weights) is a row of its own and not part of
 the others; processes stay open between repetitions. Pictures are a whole number of batches (of five
 on a processor): that a job fills its last batch up is a cost of few pictures, up to four in all.
+
+Two more rows say where a job's time goes: the share of it in which its encoder computes, and how
+fast it then is beside the bare forward, for decoders take processor time from it.
 """
 
 import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +43,10 @@ from pipelines.engines.engine import Engine
 from pipelines.engines.local import LocalEngine
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
-from pipelines.steps.tokenize import TokenizeStep
+from pipelines.steps.tokenize import TokenizeStep, TokenizeWork
 
 _RATE_HZ = 16_000
-_PAIRS = 7
+_PAIRS, _WATCHED = 7, 3
 _PADDED_BATCH = 4
 _NUM_PHOTOS = 130
 _LENGTHS_S = (5.0, 8.0, 12.0, 20.0)
@@ -121,17 +125,21 @@ def _pictures(folder: Path, size: str = "small", count: int = _NUM_PHOTOS) -> It
                 image.encoder(batch)
 
     ours = image.batch_rows((224, 224, 3))
+    photos = [str(folder / "photos")]
     choices = (1, ours, 2 * ours, 4 * ours)  # of the bare forward, which may have its best
     times = _in_turn(*(functools.partial(_timed, lambda n=n: forward(n)) for n in choices), count=1)
     rows = min(zip(times, choices, strict=True))[1]
     engine = _KeptOpen(LocalEngine(num_workers=2))
     try:
         pairs = _alternate(
-            lambda: _run(engine, bundle, [str(folder / "photos")], folder / "out"),
+            lambda: _run(engine, bundle, photos, folder / "out"),
             lambda: _timed(lambda: forward(rows)),
         )
     finally:
         engine.really_close()
+    yield from _where_time_goes(
+        f"job.vit_{size}", bundle, photos, folder, lambda: _timed(lambda: forward(ours))
+    )
     yield Row(
         name=f"job.vit_{size}_500x375",
         ours=count / pairs.ours,
@@ -141,6 +149,67 @@ def _pictures(folder: Path, size: str = "small", count: int = _NUM_PHOTOS) -> It
         unit="pictures/s",
         note=f"whole job, 2 decode workers; peer: bare forward, batches of {rows}, the best",
     )
+
+
+def _where_time_goes(
+    name: str, bundle: str, inputs: list[str], folder: Path, bare: Callable[[], float]
+) -> Iterator[Row]:
+    """The share of a job's time in which its encoder computes, and how fast it is then."""
+    log = folder / "encoded.txt"
+    engine = _KeptOpen(LocalEngine(num_workers=2))
+    busy, jobs = [], []
+    try:
+        for _ in range(_WATCHED + 1):
+            log.write_text("")
+            step = WatchedStep(bundle=bundle, log=str(log))
+            jobs.append(_run_step(engine, step, inputs, folder / "watched"))
+            busy.append(sum(map(float, log.read_text().split())))
+        alone = [bare() for _ in range(_WATCHED + 1)]
+    finally:
+        engine.really_close()
+    whole, computing = (
+        Pairs(ours_s=jobs[1:], peer_s=busy[1:]),
+        Pairs(ours_s=busy[1:], peer_s=alone[1:]),
+    )
+    yield Row(
+        name=f"{name}_busy",
+        ours=whole.speedup,
+        unit="share of the job's time",
+        note="in which the device process encodes, from the first input to the last shard",
+    )
+    yield Row(
+        name=f"{name}_pace",
+        ours=computing.speedup,
+        unit="times the bare forward",
+        note="of the encoder while it encodes, decoders beside it; the same rows a batch",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedStep(TokenizeStep):
+    """Tokenises and writes down the seconds of each window's encoding."""
+
+    log: str
+
+    def open(self, device: str) -> "WatchedWork":
+        """Load the tokenizer."""
+        return WatchedWork(super().open(device).tokenizer, self.log)
+
+
+class WatchedWork(TokenizeWork):
+    """A tokenizer that is timed."""
+
+    def __init__(self, tokenizer: Tokenizer, log: str) -> None:
+        super().__init__(tokenizer)
+        self._log = log
+
+    def encode(self, chunks):
+        """Return the codes of each chunk."""
+        start = time.perf_counter()
+        found = super().encode(chunks)
+        with Path(self._log).open("a") as file:
+            file.write(f"{time.perf_counter() - start}\n")
+        return found
 
 
 def _speech(folder: Path) -> Iterator[Row]:

@@ -1,8 +1,13 @@
 """Windows of the device: full batches now, the rest once later, and never out of order."""
 
+import pickle
+import queue
+
 import numpy as np
 
 from dvse.chunk import Chunk
+from pipelines.engines import device_process
+from pipelines.engines.device_process import _next_window
 from pipelines.engines.window import Assembly, Piece
 from pipelines.sources.loading import Loaded
 from pipelines.steps.step import DeviceWork
@@ -70,3 +75,39 @@ def test_a_forgotten_input_does_not_wait():
     assembly.forget(0)
     assert [key for key, _ in assembly.run([], is_last=True).rows] == [1]
     assert work.windows == [[1]]
+
+
+def message(*pieces):
+    return pickle.dumps(list(pieces))
+
+
+def test_a_device_begins_when_a_batch_is_full_and_not_later(monkeypatch):
+    """It used to wait a tenth of a second for more, whatever had come; here for a minute."""
+    monkeypatch.setattr(device_process, "_PATIENCE_S", 60.0)
+    inbox, assembly = queue.SimpleQueue(), Assembly(Rows())
+    for first, last in ((0, 3), (3, 6)):
+        inbox.put(message(*(piece(n, n) for n in range(first, last))))
+    window = _next_window(inbox, assembly, 256)
+    assert window.num_chunks == 6 and not window.is_last
+    assert [key for key, _ in assembly.run(window.pieces, is_last=window.is_last).rows] == [
+        *range(4)
+    ]
+    # Two wait there, so two more are a batch.
+    inbox.put(message(piece(6, 6), piece(7, 7)))
+    window = _next_window(inbox, assembly, 256)
+    assert [key for key, _ in assembly.run(window.pieces, is_last=window.is_last).rows] == [
+        *range(4, 8)
+    ]
+    inbox.put(message(piece(8, 8, modality="text")))  # is never computed with others
+    assert _next_window(inbox, assembly, 256).num_chunks == 1
+
+
+def test_half_a_batch_is_waited_for_until_it_takes_too_long(monkeypatch):
+    monkeypatch.setattr(device_process, "_PATIENCE_S", 0.01)
+    inbox, assembly = queue.SimpleQueue(), Assembly(Rows())
+    inbox.put(message(*(piece(n, n) for n in range(5)), piece(5, 5, side=3)))
+    window = _next_window(inbox, assembly, 256)  # of the other shape there is one of four
+    assert window.num_chunks == 6 and not window.is_last
+    assembly.run(window.pieces, is_last=window.is_last)
+    window = _next_window(inbox, assembly, 256)  # nothing comes: what waits is computed
+    assert window.is_last and not window.pieces
