@@ -11,6 +11,7 @@ import torch
 
 from .configuration_dvse import DvseConfig
 from .experts import load_balance_loss
+from .together import Together
 from .token_gate import budget_loss
 
 
@@ -69,13 +70,19 @@ class AuxiliaryLosses:
     load_balance: torch.Tensor | None
     budget: torch.Tensor | None
 
-    def added_to(self, loss: torch.Tensor, config: DvseConfig, is_training: bool) -> torch.Tensor:
-        """Return the loss with both, weighted; the gates' counts in training alone."""
+    def weighted(self, config: DvseConfig, is_training: bool) -> torch.Tensor | None:
+        """Return what they add to a loss: the gates' counts in training alone."""
+        parts = []
         if self.load_balance is not None:
-            loss = loss + config.router_aux_loss_coef * self.load_balance.to(loss.device)
+            parts.append(config.router_aux_loss_coef * self.load_balance)
         if self.budget is not None and is_training:
-            loss = loss + config.gate_loss_coef * self.budget.to(loss.device)
-        return loss
+            parts.append(config.gate_loss_coef * self.budget)
+        return None if not parts else sum(parts[1:], parts[0])
+
+    def added_to(self, loss: torch.Tensor, config: DvseConfig, is_training: bool) -> torch.Tensor:
+        """Return the loss with both, weighted."""
+        more = self.weighted(config, is_training)
+        return loss if more is None else loss + more.to(loss.device)
 
 
 def auxiliary_losses(
@@ -83,6 +90,7 @@ def auxiliary_losses(
     outputs: Any,
     attention_mask: torch.Tensor | None,
     wanted: Wanted,
+    together: Together | None = None,
 ) -> AuxiliaryLosses:
     """Return the wanted losses of one forward pass.
 
@@ -90,18 +98,22 @@ def auxiliary_losses(
         outputs: of `DvseModel`, with what `wanted.flags` makes it record.
         attention_mask: `[B, S]`, 0 where a token is padding and counts nowhere; another form
             counts all.
+        together: the processes that have parts of the batch.
     """
     load_balance = budget = None
     counted = _counted(attention_mask, outputs.last_hidden_state)
     if wanted.needs_router:
-        load_balance = _load_balance(config, outputs, counted)
+        load_balance = _load_balance(config, outputs, counted, together)
     if wanted.needs_budget:
         thresholds = [config.gate_threshold(i) for i in range(config.num_hidden_layers)]
-        budget = budget_loss(outputs.gate_logits, thresholds, config.gate_target_share, counted)
+        target = config.gate_target_share
+        budget = budget_loss(outputs.gate_logits, thresholds, target, counted, together)
     return AuxiliaryLosses(load_balance=load_balance, budget=budget)
 
 
-def _load_balance(config: DvseConfig, outputs: Any, counted: torch.Tensor | None) -> torch.Tensor:
+def _load_balance(
+    config: DvseConfig, outputs: Any, counted: torch.Tensor | None, together: Together | None
+) -> torch.Tensor:
     """Count the rows that were routed: of real tokens, where closed ones were left out of open."""
     if not outputs.routed_layers:
         return outputs.last_hidden_state.new_zeros(())
@@ -114,7 +126,7 @@ def _load_balance(config: DvseConfig, outputs: Any, counted: torch.Tensor | None
             is_open = outputs.gate_logits[layer_idx] >= config.gate_threshold(layer_idx)
             mask = mask[is_open.reshape(-1).to(mask.device)]
         masks.append(mask)
-    return load_balance_loss(outputs.router_logits, config.num_experts_per_tok, masks)
+    return load_balance_loss(outputs.router_logits, config.num_experts_per_tok, masks, together)
 
 
 def _counted(

@@ -16,6 +16,7 @@ from transformers.models.glm4_moe.modeling_glm4_moe import (
 )
 
 from .configuration_dvse import DvseConfig
+from .together import Together
 
 # The loop over experts that transformers' kernels stand in for.
 _one_by_one = inspect.unwrap(Glm4MoeExperts.forward)
@@ -98,6 +99,7 @@ def load_balance_loss(
     router_logits: tuple[torch.Tensor, ...],
     num_experts_per_tok: int,
     row_masks: list[torch.Tensor],
+    together: Together | None = None,
 ) -> torch.Tensor:
     """How unevenly experts are used; 1 where all are used alike, more otherwise.
 
@@ -108,6 +110,8 @@ def load_balance_loss(
         router_logits: one `[N, experts]` a layer; scores are their sigmoid.
         num_experts_per_tok: choices a token.
         row_masks: for each layer `[N]`, 0 where a row does not count (padding).
+        together: the processes that have parts of the batch; the mean of what they get, and of its
+            gradients, is that of the whole batch.
 
     Source: DeepSeek-V3, 2024, eq. 17-20 (sigmoid scores, normalised). *Deviations*: over the whole
     batch, as in Switch Transformers (2021, eq. 4), not a sequence; choices by score, without the
@@ -121,7 +125,11 @@ def load_balance_loss(
         )
         shares = scores / scores.sum(dim=-1, keepdim=True)
         weight = mask.to(shares).unsqueeze(-1)
-        count = weight.sum().clamp(min=1.0)
-        frequency = (chosen * weight).sum(dim=0) / (count * num_experts_per_tok)
-        losses.append(scores.shape[-1] * (frequency * (shares * weight).sum(dim=0) / count).sum())
+        count, counted = weight.sum().clamp(min=1.0), (chosen * weight).sum(dim=0)
+        share = (shares * weight).sum(dim=0)
+        if together is not None:
+            sums = together.add_up(torch.cat((counted, count[None])))
+            counted, count, share = sums[:-1], sums[-1], share * together.count
+        frequency = counted / (count * num_experts_per_tok)
+        losses.append(scores.shape[-1] * (frequency * share / count).sum())
     return torch.stack([loss.to(losses[0].device) for loss in losses]).mean()

@@ -37,6 +37,7 @@ from .norm import RMSNorm
 from .outputs import DvseCausalLMOutput, DvseModelOutput
 from .pretrained import DvsePreTrainedModel
 from .rotary import rotary_table
+from .together import Together
 
 # In labels: no token to be predicted here (transformers' and torch's own mark).
 _NO_LABEL = -100
@@ -150,6 +151,7 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
         self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         self.has_experts = config.has_experts
         self.has_gates = config.use_token_gate
+        self.together: Together | None = None  # the processes of a training, see its file
         self.post_init()
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
@@ -202,7 +204,8 @@ class DvseForCausalLM(DvsePreTrainedModel, GlmForCausalLM, GenerationMixin):
         )
         answer = self._labelled if isinstance(logits_to_keep, str) else self._kept
         logits, loss = answer(outputs.last_hidden_state, labels, logits_to_keep, kwargs)
-        more = auxiliary_losses(self.config, outputs, attention_mask, wanted)
+        together = self.together if self.training else None
+        more = auxiliary_losses(self.config, outputs, attention_mask, wanted, together)
         return DvseCausalLMOutput(
             loss=None if loss is None else more.added_to(loss, self.config, self.training),
             logits=logits,

@@ -46,8 +46,12 @@ class QuantizedLinear(nn.Linear):
         """Multiply bfloat16 rows `[N, in_features]` by the kernel."""
 
     @abstractmethod
-    def _has_kernel(self) -> bool:
+    def has_kernel(self) -> bool:
         """Whether the kernel takes this shape."""
+
+    @abstractmethod
+    def resized(self, out_features: int) -> "QuantizedLinear":
+        """Return an empty layer of this kind that gives so many outputs."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map `[..., in_features]` to `[..., out_features]` in the dtype of the input."""
@@ -58,12 +62,15 @@ class QuantizedLinear(nn.Linear):
 
     def product(self, input: torch.Tensor) -> torch.Tensor:
         """Do what `forward` does, without a way back."""
-        if input.device.type == "cpu" and self._has_kernel() and is_plain_eager():
-            rows = input.reshape(-1, self.in_features).to(torch.bfloat16)
-            output = self._product(rows).to(input.dtype)
-            output = output.view(*input.shape[:-1], self.out_features)
-            return output if self.bias is None else output + self.bias.to(input.dtype)
-        bias = None if self.bias is None else self.bias.to(input.dtype)
+        bias = self._buffers["bias"]
+        if input.is_cpu and self.has_kernel() and is_plain_eager():
+            rows, dtype = input.reshape(-1, self.in_features), input.dtype
+            # A token meets dozens of these: even a conversion to the same dtype shows.
+            is_other = dtype is not torch.bfloat16
+            output = self._product(rows.to(torch.bfloat16) if is_other else rows)
+            output = (output.to(dtype) if is_other else output).view(*input.shape[:-1], -1)
+            return output if bias is None else output + bias.to(dtype)
+        bias = None if bias is None else bias.to(input.dtype)
         return F.linear(input, self.dequantized().to(input.dtype), bias)
 
     def extra_repr(self) -> str:
@@ -121,11 +128,17 @@ class Int8Linear(QuantizedLinear):
         """Return the weights that the integers stand for, fp32 `[out_features, in_features]`."""
         return self.weight.float() * self.scale.float().unsqueeze(-1)
 
-    def _has_kernel(self) -> bool:
+    def resized(self, out_features: int) -> "Int8Linear":
+        """Return an empty layer of this kind that gives so many outputs."""
+        return Int8Linear(self.in_features, out_features, bias=self.bias is not None)
+
+    def has_kernel(self) -> bool:
+        """Whether the kernel takes this shape: any."""
         return True
 
     def _product(self, rows: torch.Tensor) -> torch.Tensor:
-        return torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scale)
+        held: Any = self._buffers  # looking for them by name in a module takes a microsecond each
+        return torch._weight_int8pack_mm(rows, held["weight"], held["scale"])
 
 
 class Int4Linear(QuantizedLinear):
@@ -180,7 +193,13 @@ class Int4Linear(QuantizedLinear):
         """Return the weights that the integers stand for, fp32 `[out_features, in_features]`."""
         return dequantize_int4(self.weight, self.scale, self.zero)
 
-    def _has_kernel(self) -> bool:
+    def resized(self, out_features: int) -> "Int4Linear":
+        """Return an empty layer of this kind that gives so many outputs."""
+        has_bias, group_size = self.bias is not None, self.group_size
+        return Int4Linear(self.in_features, out_features, bias=has_bias, group_size=group_size)
+
+    def has_kernel(self) -> bool:
+        """Whether the kernel takes this shape: whole sixteens of outputs."""
         return self.out_features % _KERNEL_ROWS == 0
 
     def _product(self, rows: torch.Tensor) -> torch.Tensor:
@@ -191,7 +210,7 @@ class Int4Linear(QuantizedLinear):
             # Half of what there was: the plain integers are only needed to be saved again.
             self._packed = packed, pairs
         packed, pairs = self._packed
-        return torch.ops.aten._weight_int4pack_mm_for_cpu(rows, packed, self.group_size, pairs)
+        return torch._weight_int4pack_mm_for_cpu(rows, packed, self.group_size, pairs)
 
 
 def check_group_size(group_size: int, in_features: int) -> None:

@@ -12,6 +12,8 @@ from .linear import is_plain_eager
 
 # (rotations,) as complex numbers, or (cos, sin): a plain tuple, which device_map moves along.
 RotaryTable = tuple[torch.Tensor, ...]
+# Up to so many values a rotation costs what its calls cost, not what it computes.
+_FEW = 1 << 16
 
 
 def rotary_table(cos: torch.Tensor, sin: torch.Tensor, head_dim: int) -> RotaryTable:
@@ -54,8 +56,27 @@ def rotate(x: torch.Tensor, table: RotaryTable) -> torch.Tensor:
         return torch.view_as_real(pairs * table[0]).flatten(-2)
     cos, sin = table
     odd = x.shape[-1] % 2
+    is_alike = x.dtype is cos.dtype and not odd
+    if is_alike and not torch.is_grad_enabled() and is_plain_eager():
+        pairs = x.reshape(*x.shape[:-1], -1, 2)  # the same bits in fewer arrays
+        return (x * cos).add_(pairs.flip(-1).view(x.shape).mul_(sin))
     even = x[..., :-1] if odd else x
     swapped = even.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
     if odd:
         swapped = F.pad(swapped, (0, 1))
     return x * cos + swapped * sin
+
+
+def rotate_both(
+    query: torch.Tensor, key: torch.Tensor, table: RotaryTable
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rotate queries `[B, heads, T, head_dim]` and keys `[B, kv_heads, T, head_dim]` alike.
+
+    In half precision few of them, as in decoding, are rotated in one go: the same bits.
+    """
+    is_joint = len(table) > 1 and query.numel() <= _FEW and not torch.is_grad_enabled()
+    if not is_joint or not is_plain_eager():
+        return rotate(query, table), rotate(key, table)
+    num_heads = query.shape[1]
+    both = rotate(torch.cat((query, key), dim=1), table)
+    return both[:, :num_heads], both[:, num_heads:]

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .together import Together
+
 # For quantisers: a gate in low precision flips, so its projection stays as it is.
 FULL_PRECISION_MODULES = (r".*\.token_gate",)
 
@@ -64,6 +66,7 @@ def budget_loss(
     thresholds: list[float],
     target_share: float,
     attention_mask: torch.Tensor | None = None,
+    together: Together | None = None,
 ) -> torch.Tensor:
     """Squared distance between the share of open gates and the wanted one; a scalar ≥ 0.
 
@@ -72,6 +75,8 @@ def budget_loss(
         thresholds: one logit a layer.
         target_share: wanted share of open gates over all layers and tokens, 0 to 1.
         attention_mask: `[B, T]`, 0 where a token is padding and does not count.
+        together: the processes that have parts of the batch; the mean of their gradients is that
+            of the whole batch.
 
     Source: Rao et al., *DynamicViT*, 2021, eq. 10, with the straight-through share.
     """
@@ -85,4 +90,22 @@ def budget_loss(
             weight = attention_mask.to(device=is_open.device, dtype=is_open.dtype)
             share = (is_open * weight).sum() / weight.sum().clamp(min=1.0)
         shares.append(share.to(device))
-    return (torch.stack(shares).mean() - target_share) ** 2
+    share = torch.stack(shares).mean()
+    if together is not None:
+        share = _of_all(share, gate_logits[0], attention_mask, together)
+    return (share - target_share) ** 2
+
+
+def _of_all(
+    share: torch.Tensor,
+    logits: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    together: Together,
+) -> torch.Tensor:
+    """The share over all processes in value, and in gradient the part of it that is ours."""
+    count = share.new_tensor(float(logits.numel()))
+    if attention_mask is not None:
+        count = attention_mask.to(share).sum()
+    opened, total = together.add_up(torch.stack((share.detach() * count, count)))
+    mine = share * count * together.count / total
+    return opened / total + (mine - mine.detach())

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..joint_product import JointProduct, joint_product
 from ..linear import Linear
-from ..rotary import RotaryTable, rotate
+from ..rotary import RotaryTable, rotate_both
 from .norm import PlainRMSNorm
 
 
@@ -45,6 +46,7 @@ class PlainAttention(nn.Module):
         eps, has_norms = config.rms_norm_eps, config.use_qk_norm
         self.q_norm = PlainRMSNorm(self.head_dim, eps=eps) if has_norms else None
         self.k_norm = PlainRMSNorm(self.head_dim, eps=eps) if has_norms else None
+        self.joint: JointProduct | None = None  # of quantized projections, made when it is used
 
     def forward(
         self,
@@ -70,16 +72,24 @@ class PlainAttention(nn.Module):
         self, hidden_states: torch.Tensor, position_embeddings: RotaryTable, past_key_values: Any
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return rotated queries `[B, heads, T, head_dim]`, and keys and values of all tokens."""
-        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
-        query = self.q_proj(hidden_states).view(shape).transpose(1, 2)
-        key = self.k_proj(hidden_states).view(shape).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
+        query, key, value = self.projected(hidden_states)
         if self.q_norm is not None and self.k_norm is not None:
             query, key = self.q_norm(query), self.k_norm(key)
-        query, key = rotate(query, position_embeddings), rotate(key, position_embeddings)
+        query, key = rotate_both(query, key, position_embeddings)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
         return query, key, value
+
+    def projected(self, hidden_states: torch.Tensor) -> list[torch.Tensor]:
+        """Return queries, keys and values `[B, heads, T, head_dim]` as they are projected."""
+        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        layers = (self.q_proj, self.k_proj, self.v_proj)
+        joint = joint_product(layers, hidden_states, self.joint)
+        if joint is None:
+            return [layer(hidden_states).view(shape).transpose(1, 2) for layer in layers]
+        self.joint = joint
+        counts = [layer.out_features // self.head_dim for layer in layers]
+        return list(joint.whole(hidden_states).view(shape).transpose(1, 2).split(counts, dim=1))
 
 
 def grouped_attention(

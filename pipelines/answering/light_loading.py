@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.answering.model_directory import LoadedModel, check_belong, load_model
-from pipelines.answering.model_folders import find_model
+from pipelines.answering.model_folders import CONFIG, find_model
 from pipelines.answering.room import check_room
 from pipelines.answering.weight_format import Quantization, dtype_of
 
@@ -39,17 +39,18 @@ def load_to_answer(
     folders.refuse_export()
 
     import dvse
+    from model.plain.config import PlainConfig
     from model.plain.loading import load_plain
 
     wanted = dtype_of(dtype)
     has_adapters = folders.adapters is not None or (folders.decoder / _ADAPTERS).is_file()
     check_room(folders.decoder, device=device, dtype=wanted)
-    decoder = None
-    if device == "cpu" and quantize is None and not has_adapters:
-        as_given = None if isinstance(wanted, str) else wanted
-        decoder = load_plain(folders.decoder, dtype=as_given)
-    if decoder is None:
+    config = PlainConfig.read(folders.decoder / CONFIG)
+    if config is None or device != "cpu" or quantize is not None or has_adapters:
         return load_model(name, device=device, dtype=dtype, quantize=quantize, **encoders)
     tokenizer = dvse.load(folders.bundle, device=device, **encoders)
-    check_belong(decoder.config, tokenizer.fingerprint, folders)
+    check_belong(config, tokenizer.fingerprint, folders)
+    decoder = load_plain(folders.decoder, dtype=None if isinstance(wanted, str) else wanted)
+    if decoder is None:  # the full one says what is wrong with its weights
+        return load_model(name, device=device, dtype=dtype, quantize=quantize, **encoders)
     return LoadedModel(name=folders.name, model=decoder, tokenizer=tokenizer, device=device)

@@ -38,15 +38,23 @@ def without_adapters(model: Any) -> "DvseForCausalLM":
 
 def _merged_in_place(model: Any) -> "DvseForCausalLM":
     from peft.tuners.tuners_utils import BaseTunerLayer
-    from peft.utils import ModulesToSaveWrapper
+    from peft.utils import ModulesToSaveWrapper, TrainableTokensWrapper
 
+    done = ""
     for name, module in list(model.named_modules()):
         if isinstance(module, ModulesToSaveWrapper):
             raise ConfigError(f"{name}: modules_to_save cannot be merged; wrap the model with PEFT")
-        if isinstance(module, BaseTunerLayer):
+        if done and name.startswith(done):
+            continue  # inside a table whose new rows were merged
+        parent, _, own = name.rpartition(".")
+        if isinstance(module, TrainableTokensWrapper):
+            whole = module.unload_and_optionally_merge_module(True, True, None)
+            setattr(model.get_submodule(parent), own, whole)
+            done = f"{name}."
+        elif isinstance(module, BaseTunerLayer):
             module.merge(safe_merge=True)
-            parent, _, own = name.rpartition(".")
             setattr(model.get_submodule(parent), own, module.get_base_layer())
     model._hf_peft_config_loaded = False
+    model._weight_conversions = []  # to PEFT's names, noted where adapters were loaded
     del model.peft_config
     return model  # type: ignore[no-any-return]

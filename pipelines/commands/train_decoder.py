@@ -1,6 +1,7 @@
 """`dvse train decoder`: token shards to a model directory."""
 
 import argparse
+import os
 from pathlib import Path
 
 from pipelines.commands.answers import place
@@ -11,11 +12,12 @@ Shards come from dvse tokenize; conversations (JSONL with messages) teach answer
 learned whole. The recipe is a TOML file with the shape and the loop; [model] checkpoint = "DIR"
 begins at a published GLM, [adapters] trains LoRA beside it, [[stages]] learn one after the other:
 new rows, adapters, all. A run that was stopped goes on with
---resume and ends with the same weights. Several GPUs: torchrun --nproc-per-node N -m pipelines.cli
-train decoder ..."""
+--resume and ends with the same weights. --processes N: one a GPU; started by torchrun, which adds
+a traceback of its own where a signal stops it, each process joins the others, too."""
 EXAMPLES = """\
   dvse train decoder --data tokens --bundle tiny --output my-model
-  dvse train decoder --data tokens --recipe recipe.toml --output my-model --resume"""
+  dvse train decoder --data tokens --recipe recipe.toml --output my-model --resume
+  dvse train decoder --data tokens --recipe recipe.toml --output my-model --processes 2"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="on this machine, each with its share of every batch (default: %(default)s)",
+    )
+    parser.add_argument(
         "--threads", type=int, default=2, help="on a CPU; part of what makes a run repeatable"
     )
 
@@ -35,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     import dvse
+    from dvse.errors import ConfigError
     from dvse.storage.finding import find_bundle
+    from pipelines.runs.process_group import become_group
     from pipelines.runs.processes import started_processes
     from pipelines.training.decoder.recipe import DecoderRecipe, read_recipe
     from pipelines.training.decoder.staged import DecoderRun
@@ -43,15 +54,20 @@ def run(args: argparse.Namespace) -> int:
     recipe = read_recipe(args.recipe) if args.recipe else DecoderRecipe()
     folder = find_bundle(args.bundle)
     torch.set_num_threads(args.threads)
+    run = DecoderRun(
+        recipe=recipe,
+        tokenizer=dvse.load(folder),
+        bundle=folder,
+        shards=args.data,
+        output=args.output,
+        resume=args.resume,
+    )
+    if args.processes < 1:
+        raise ConfigError(f"--processes: expected at least 1, received {args.processes}")
+    if args.processes > 1 and "RANK" not in os.environ:
+        run.check(args.processes)  # once, before any of them is started
+        become_group(args.processes, ["train", "decoder", *args.words])
     with started_processes("cuda" if torch.cuda.is_available() else "cpu") as is_first:
-        run = DecoderRun(
-            recipe=recipe,
-            tokenizer=dvse.load(folder),
-            bundle=folder,
-            shards=args.data,
-            output=args.output,
-            resume=args.resume,
-        )
         run.train()
         if is_first:
             print(f"log, samples and checkpoints: {run.folder}")

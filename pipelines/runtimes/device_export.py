@@ -4,7 +4,8 @@ decoder.*      ids `int64 [1, T]`, positions `int64 [T]` to logits `fp32 [1, voc
                is inside, a conversation begins at position 0
 pictures.*     `pixels` `[1, side, side, 3]` to codes `int32 [1, rows * columns, num_levels]`
 recordings.*   `samples` `fp32 [1, n]` to codes `int32 [1, frames, num_levels]`
-vocabulary.json, text/, export.json     which id a code has, the text part, what was measured
+vocabulary.json, text/                  which id a code has, the text part
+export.json, README.md                  what was measured, for programs and, in the card, for people
 """
 
 import shutil
@@ -117,6 +118,7 @@ def export_to_device(
             path = draft / f"decoder{target.suffix}"
             figures["decoder"] = target.write_decoder(decoder, settings, path)
         write_json(draft / "export.json", _about(target, source, settings, figures))
+        (draft / "README.md").write_text(_card(target, source, figures), encoding="utf-8")
 
     write_whole(output.absolute(), fill)
     return figures
@@ -139,6 +141,19 @@ def _check(source: Source, target: DeviceTarget, settings: DeviceSettings) -> No
     if settings.weights == "int4":
         refuse_uneven_rows(source.name, source.config, INT4_GROUP)
     check_room(source.folders.decoder, dtype="float32", num_tokens=settings.context)
+
+
+def _card(target: DeviceTarget, source: Source, figures: Mapping[str, str]) -> str:
+    """Return the card of what was exported, with a row a program behind it."""
+    lines = [
+        source.bundle.card.rstrip() or f"# {source.bundle.name}",
+        f"\n## For {target.name}\n",
+        f"Exported from `{source.bundle.name}`; figures are of the machine that exported.\n",
+        "| program | |",
+        "|---|---|",
+        *(f"| `{stem}{target.suffix}` | {figure} |" for stem, figure in figures.items()),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def megabytes(path: Path) -> str:

@@ -6,7 +6,6 @@ Loading and importing are timed apart: the first is ours, the second is the libr
 import asyncio
 import gc
 import logging
-import os
 import signal
 import socket
 import sys
@@ -17,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from dvse.errors import DvseError
+from pipelines.runs.process_group import become_group
 from pipelines.server.app import create_app, stop
 from pipelines.server.door.patient_protocol import patient_protocol
 from pipelines.server.loading import check_processes, load_served, memory_of
@@ -151,10 +151,7 @@ def start_processes(loading: LoadingConfig, argv: list[str]) -> None:
         BundleError, ConfigError: see `pipelines.server.loading.check_processes`.
     """
     check_processes(loading)
-    num_processes = loading.tensor_parallel
-    command = [sys.executable, "-m", "pipelines.server.process_group", "--standalone"]
-    command += ["--nproc-per-node", str(num_processes), "-m", "pipelines.cli", "serve", *argv]
-    os.execv(sys.executable, command)
+    become_group(loading.tensor_parallel, ["serve", *argv])
 
 
 def follow_until_stopped(loading: LoadingConfig) -> int:

@@ -80,25 +80,25 @@ def pair(sizes: Sequence[int], before: Sequence[int], after: Sequence[int]) -> d
     }
 
 
-def tasks(data: Path, count: int, seed: int) -> list[Task]:
+def tasks(data: Path, count: int, seed: int, limit: int | None = None) -> list[Task]:
     """Return everything that is asked.
 
     Args:
         data: the folder with `cifar10-train.parquet` and `fsdd/`.
-        count: rows of joined digits of known and of unknown speakers, and twice the mosaics;
-            pictures and single digits are all that were held out.
+        count: rows of joined digits of known and of unknown speakers, and twice the mosaics.
         seed: of mosaics and rows.
+        limit: pictures and single digits of a split; by default all that were held out.
     """
     pictures = held_out_pictures(data)
     assert pictures.labels is not None
-    scenes = [Scene(rows=((pictures.label_names[label],),)) for label in pictures.labels]
+    labels = [pictures.label_names[label] for label in pictures.labels[:limit]]
     mosaics = mosaics_of(pictures, count, seed)
     found = [
-        _pictures(list(pictures.pixels), scenes),
+        _pictures(list(pictures.pixels[:limit]), [Scene(rows=((name,),)) for name in labels]),
         _tiles([m.pixels for m in mosaics], [m.scene for m in mosaics]),
     ]
     for split in _SPLITS:
-        found += _digits(data, split, count, seed)
+        found += _digits(data, split, count, seed, limit)
     return found
 
 
@@ -175,9 +175,9 @@ def _tiles(inputs: list[Any], scenes: Sequence[Scene]) -> Task:
     )
 
 
-def _digits(data: Path, split: DigitSplit, count: int, seed: int) -> list[Task]:
+def _digits(data: Path, split: DigitSplit, count: int, seed: int, limit: int | None) -> list[Task]:
     voices = load_voices(data / "fsdd", split, num_synthetic=0, seed=seed)
-    singles = [clip for clips in voices.recorded.values() for clip in clips]
+    singles = [clip for clips in voices.recorded.values() for clip in clips][:limit]
     rows = rows_of_digits(voices, count, seed)
     truths = [said(row.digits, "en").split() for row in rows]
     return [
@@ -205,6 +205,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--count", type=int, default=1000, help="rows of joined digits a split")
+    parser.add_argument("--limit", type=int, help="pictures and single digits (default: all)")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
@@ -214,7 +215,7 @@ def main() -> int:
     captioners = {AS_IT_IS: loader(None)}
     captioners |= {bits: loader(bits) for bits in get_args(Quantization)}
     figures = compare(
-        tasks(args.data, args.count, args.seed),
+        tasks(args.data, args.count, args.seed, args.limit),
         captioners,
         progress=lambda line: print(line, file=sys.stderr),
     )

@@ -18,7 +18,14 @@ from bench_model import _generate
 from timing import Row
 from transformers import GlmConfig, GlmForCausalLM
 
-from model import DvseConfig, DvseForCausalLM, preset, quantize, weight_bytes
+from model import (
+    DvseConfig,
+    DvseForCausalLM,
+    fitting_group_size,
+    preset,
+    quantize,
+    weight_bytes,
+)
 
 _BATCHES = (1, 8, 32)
 _PROMPT = 512
@@ -46,7 +53,7 @@ def _kind(config: DvseConfig, bits: int, device: torch.device, words: str) -> It
     before = _allocated(device)
     ours = _ours(config, dtype, device)
     if bits < 16:
-        ours = quantize(ours, bits=bits, group_size=128)
+        ours = quantize(ours, bits=bits, group_size=fitting_group_size(config))
         _collect(device)
     if device.type == "cuda":
         held, counted = _allocated(device) - before, weight_bytes(config, _name(bits))
@@ -93,8 +100,8 @@ def _peer(
     peer.load_state_dict(ours.state_dict(), assign=True)
     if config.tie_word_embeddings:
         peer.tie_weights()
-    # Angles are no weights: the ones of the meta device hold nothing.
-    peer.model.rotary_emb = type(peer.model.rotary_emb)(peer.config, device=device)
+    with device:  # angles are no weights: those of the meta device hold nothing
+        peer.model.rotary_emb = type(peer.model.rotary_emb)(peer.config)
     return peer.eval()
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers.models.glm.modeling_glm import apply_rotary_pos_emb
 
-from model.rotary import rotary_table, rotate
+from model.rotary import rotary_table, rotate, rotate_both
 
 
 @pytest.mark.parametrize("head_dim, rotary_dim", [(8, 8), (8, 4), (12, 6), (9, 4)])
@@ -29,3 +29,18 @@ def test_rotation_keeps_length_and_gradient():
     assert torch.allclose(rotated.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
     rotated.sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("head_dim, rotary_dim", [(8, 8), (12, 6), (9, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [1, 5, 3000])
+def test_both_at_once_are_the_same_bits(head_dim, rotary_dim, dtype, length):
+    q = torch.randn(2, length, 6, head_dim, dtype=dtype).transpose(1, 2)
+    k = torch.randn(2, length, 2, head_dim, dtype=dtype).transpose(1, 2)
+    freqs = torch.randn(2, length, rotary_dim // 2)
+    cos, sin = (torch.cat((f, f), -1).to(dtype) for f in (freqs.cos(), freqs.sin()))
+    table = rotary_table(cos, sin, head_dim)
+    expected = rotate(q, table), rotate(k, table)  # with gradients: one array after the other
+    with torch.no_grad():
+        for ours, wanted in zip(rotate_both(q, k, table), expected, strict=True):
+            assert torch.equal(ours, wanted)

@@ -24,6 +24,8 @@ from dvse.remote.remote_path import Location, location
 from dvse.storage.atomic_file import write_atomically
 from dvse.storage.shard import find_shards, read_metadata
 from dvse.tokenizer import Tokenizer
+from model.auxiliary_losses import AuxiliaryLosses
+from pipelines.runs.processes import Processes
 from pipelines.training.decoder.document_attention import attend_by_document
 from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
 from pipelines.training.decoder.sample_answers import SampleAnswers, samples_of
@@ -68,10 +70,27 @@ class DecoderTrainer(Trainer):
             Windows(self._dataset), batch_size=None, num_workers=self.args.dataloader_num_workers
         )
 
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run the head where there are labels only, and no cache."""
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Run the head where there are labels only, and no cache.
+
+        The Trainer takes a loss for a sum over a part of a step's labels and multiplies it by the
+        number of processes; the losses of gates and experts are means, which is put right here.
+        """
         inputs = {**inputs, "logits_to_keep": "labelled", "use_cache": False}
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        losses = AuxiliaryLosses(load_balance=outputs.aux_loss, budget=outputs.budget_loss)
+        config: Any = getattr(self.model, "config", None)
+        means = losses.weighted(config, model.training)
+        if means is not None and num_items_in_batch is not None:
+            parts = self.current_gradient_accumulation_steps
+            loss = loss - means * (self.accelerator.num_processes - 1 / parts)
+        return (loss, outputs) if return_outputs else loss
 
 
 def train_decoder(
@@ -123,8 +142,11 @@ def train_decoder(
         if _is_cut(settings)
         else [SampleAnswers(tokenizer, prompts, samples, every=settings.sample_every)],
     )
+    plain = decoder.get_base_model() if hasattr(decoder, "get_base_model") else decoder
+    plain.together = Processes() if _rank()[1] > 1 else None
     with _by_document(decoder):
         trainer.train(resume_from_checkpoint=last)
+    plain.together = None
     decoder.config.use_cache = use_cache
     log = [line for line in trainer.state.log_history if "loss" in line or "train_loss" in line]
     if any(line.get("loss", 0) != line.get("loss", 0) for line in log):

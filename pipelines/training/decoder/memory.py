@@ -133,7 +133,7 @@ def training_memory(
         added: ids of new rows, see `new_ids`.
         labelled_share: of the positions that carry loss; all of them is the most there can be.
         num_cards: processes; with `sharding = "fsdp"` each holds its share of weights, gradients
-            and moments, and for a moment the whole of a table and of two layers.
+            and moments (of adapters all), and for a moment the whole of tables and of two layers.
 
     Raises:
         ConfigError: a share outside 0 … 1, or targets of adapters that the decoder does not have.
@@ -170,20 +170,25 @@ def training_memory(
         logits=logits,
         keeps_gradients=settings.accumulation > 1,
     )
-    return memory if recipe.training.sharding == "none" else _cut(memory, config, recipe, num_cards)
+    if recipe.training.sharding == "none" or num_cards == 1:
+        return memory
+    cut = [p for p in learner.parameters() if recipe.adapters is None or not p.requires_grad]
+    return _cut(memory, sum(map(_bytes, cut)), config, recipe, num_cards)
 
 
 def _cut(
-    memory: TrainingMemory, config: DvseConfig, recipe: DecoderRecipe, num_cards: int
+    memory: TrainingMemory, size: int, config: DvseConfig, recipe: DecoderRecipe, num_cards: int
 ) -> TrainingMemory:
-    """Return what is left of it on each of so many cards that hold shares."""
-    if num_cards == 1:
-        return memory
-    whole = memory.weights // (config.num_hidden_layers + 1)  # about a layer's
+    """Return what is left on each of so many cards that hold shares of weights of this size."""
+    whole = size // (config.num_hidden_layers + 1)  # about a layer's
     table = config.vocab_size * config.hidden_size * _stored_in(config, recipe).itemsize
+    share = -(-size // num_cards) + 2 * whole + table
+    if recipe.adapters is not None:  # both tables stay while a step lasts; adapters are not cut
+        more = 0 if config.tie_word_embeddings else table
+        return replace(memory, weights=memory.weights - size + share + more)
     return replace(
         memory,
-        weights=-(-memory.weights // num_cards) + 2 * whole + table,
+        weights=share,
         gradients=-(-memory.gradients // num_cards),
         optimizer=-(-memory.optimizer // num_cards),
     )

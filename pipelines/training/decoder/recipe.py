@@ -88,10 +88,10 @@ class DecoderTraining:
             )
         if self.sharding not in ("none", "fsdp"):
             raise ConfigError(f"expected sharding 'none' or 'fsdp', received {self.sharding!r}")
-        if self.sharding == "fsdp" and self.learns != "all":
+        if self.sharding == "fsdp" and self.learns == "new rows":
             raise ConfigError(
-                f"sharding = 'fsdp' trains all weights, received learns = {self.learns!r}; with "
-                "'none' each process has the whole decoder and learns these"
+                "sharding = 'fsdp' cuts the embedding, whose new rows are to learn alone; with "
+                "'none' each process has the whole decoder"
             )
         if self.precision not in ("fp32", "bf16", "fp16"):
             raise ConfigError(f"expected precision fp32, bf16 or fp16, received {self.precision!r}")
@@ -152,8 +152,6 @@ class DecoderRecipe:
                 "[adapters] bits: expected adapters in the last stage, received one behind them; "
                 "they are not merged into rounded weights"
             )
-        if self.adapters is not None and self.training.sharding == "fsdp" and not self.stages:
-            raise ConfigError("expected [adapters] or sharding = 'fsdp', received both")
         if self.adapters is not None and self.training.learns == "new rows":
             raise ConfigError(
                 "expected [adapters] or learns = 'new rows', received both; adapters have "

@@ -7,7 +7,6 @@ the stage it was at. In several processes each has its share of every batch: the
 each, or with `sharding = "fsdp"` a share of every weight, gradient and moment.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,13 @@ from pipelines.training.decoder.attending import check_attention
 from pipelines.training.decoder.loop import train_decoder
 from pipelines.training.decoder.optimizers import check_optimizer
 from pipelines.training.decoder.recipe import DecoderRecipe
+from pipelines.training.decoder.shares import (
+    cut_beside_adapters,
+    is_cut,
+    put_together,
+    share_of,
+    with_what_was_learnt,
+)
 from pipelines.training.decoder.start import decoder_config, new_decoder, new_ids
 
 
@@ -70,9 +76,7 @@ class DecoderRun:
             TrainingError, ShardError: see `train_decoder`.
         """
         stages = self.recipe.in_stages()
-        for stage in stages:
-            check_optimizer(stage.training.optimizer)
-            check_attention(stage.training.attention)
+        self._check_loops()
         decoder, log = None, []
         for number, stage in enumerate(stages, start=1):
             is_last = number == len(stages)
@@ -88,25 +92,48 @@ class DecoderRun:
             log = train_decoder(
                 learner, self.tokenizer, self.shards, stage, place, resume=self.resume
             )
-            self._save(learner, place, target, merge=None if is_last else True)
+            self._save(learner, stage, base, target, merge=None if is_last else True)
             self._say(f"{target}: trained for {stage.training.max_steps} steps, {log[-1]}")
             decoder = None if is_last else load_model(target).model
         return log
 
-    def _start(self, stage: DecoderRecipe) -> DvseForCausalLM:
-        """Return the decoder to begin with, after all that can be said without its weights."""
+    def check(self, num_processes: int, tell: Callable[[str], None] = lambda line: None) -> None:
+        """Refuse what can be refused without weights.
+
+        Args:
+            num_processes: that are to train.
+            tell: told what each stage holds on a card.
+
+        Raises:
+            ConfigError, MissingExtraError: see `train`.
+            TrainingError: no such checkpoint.
+        """
         from pipelines.runs.processes import card_bytes
         from pipelines.training.decoder.memory import GIB, training_memory
 
+        self._check_loops()
         vocabulary = self.tokenizer.vocabulary
         try:
-            config = decoder_config(stage, vocabulary)
+            stages = self.recipe.in_stages()
+            config = decoder_config(stages[0], vocabulary)
             check_rounding(config, self.recipe)
-            for each in self.recipe.in_stages():
-                added, count = new_ids(vocabulary), Processes().count
-                memory = training_memory(config, each, added, num_cards=count)
-                self._say(memory.table(card_gib=card_bytes() / GIB))
-                memory.check_room(card_bytes(), each.training)
+            for stage in stages:
+                added = new_ids(vocabulary)
+                memory = training_memory(config, stage, added, num_cards=num_processes)
+                tell(memory.table(card_gib=card_bytes() / GIB))
+                memory.check_room(card_bytes(), stage.training)
+        except ModelError as error:
+            raise ConfigError(f"the recipe's model: {error}") from error
+
+    def _check_loops(self) -> None:
+        for stage in self.recipe.in_stages():
+            check_optimizer(stage.training.optimizer)
+            check_attention(stage.training.attention)
+
+    def _start(self, stage: DecoderRecipe) -> DvseForCausalLM:
+        """Return the decoder to begin with, after all that can be said without its weights."""
+        self.check(Processes().count, self._say)
+        try:
             return new_decoder(stage, self.tokenizer)
         except ModelError as error:
             raise ConfigError(f"the recipe's model: {error}") from error
@@ -116,40 +143,36 @@ class DecoderRun:
 
     def _learner(self, decoder: DvseForCausalLM, stage: DecoderRecipe, base: Path) -> Any:
         """Return what is trained: the decoder, it with adapters, or this process's share of it."""
-        attention = stage.training.attention
-
-        def attending(decoder: DvseForCausalLM) -> DvseForCausalLM:
-            if attention is not None:
-                decoder.set_attn_implementation(attention)
-            return decoder
-
-        added = new_ids(self.tokenizer.vocabulary)
-        is_cut = stage.training.sharding == "fsdp" and Processes().count > 1
-        if stage.adapters is None and not is_cut:
-            let_learn(decoder, stage.training, added)
-            return attending(decoder)
+        is_shared = stage.training.sharding == "fsdp" and Processes().count > 1
+        if stage.adapters is None and not is_shared:
+            let_learn(decoder, stage.training, new_ids(self.tokenizer.vocabulary))
+            return _attending(decoder, stage)
         if Processes().rank == 0 and not (self.resume and base.is_dir()):
             kept = decoder if stage.adapters is None else rounded(decoder, stage.adapters)
             save_model(kept, self.bundle, base)
         Processes().from_first(None)  # the others wait for it
-        if stage.adapters is not None:
-            self._say(f"the decoder that the adapters belong to: {base}")
-            return with_adapters(attending(load_model(base).model), stage.adapters, added)
-        from transformers.distributed import DistributedConfig
+        if stage.adapters is None:
+            return _attending(share_of(base), stage)
+        self._say(f"the decoder that the adapters belong to: {base}")
+        learner = self._under_adapters(base, stage)
+        return cut_beside_adapters(learner) if is_shared else learner
 
-        share = DistributedConfig(fsdp_size=Processes().count)
-        return attending(DvseForCausalLM.from_pretrained(base, distributed_config=share)).train()
+    def _under_adapters(self, base: Path, stage: DecoderRecipe) -> Any:
+        """Return the decoder in a folder under new adapters."""
+        assert stage.adapters is not None
+        decoder = _attending(load_model(base).model, stage)
+        return with_adapters(decoder, stage.adapters, new_ids(self.tokenizer.vocabulary))
 
-    def _save(self, learner: Any, place: Path, target: Path, *, merge: bool | None) -> None:
+    def _save(
+        self, learner: Any, stage: DecoderRecipe, base: Path, target: Path, *, merge: bool | None
+    ) -> None:
         """Write the model directory, in the first process; shares are put together before."""
         whole = learner
-        if getattr(learner, "is_distributed_loading_by_transformers", False):
-            gathered = place / "gathered"
-            learner.save_pretrained(gathered)  # all processes give their shares
-            if Processes().rank == 0:
-                whole = DvseForCausalLM.from_pretrained(gathered)
-                shutil.rmtree(gathered)
+        if is_cut(learner) and stage.adapters is None:
+            whole = put_together(learner, target.with_name(target.name + ".gathered"))
         if Processes().rank == 0:
+            if is_cut(learner) and stage.adapters is not None:
+                whole = with_what_was_learnt(self._under_adapters(base, stage), learner)
             with torch.no_grad():
                 save_model(whole, self.bundle, target, merge=merge)
         Processes().from_first(None)
@@ -157,3 +180,10 @@ class DecoderRun:
     def _say(self, line: str) -> None:
         if Processes().rank == 0:
             self.tell(line)
+
+
+def _attending(decoder: DvseForCausalLM, stage: DecoderRecipe) -> DvseForCausalLM:
+    """Let a decoder attend as a stage says."""
+    if stage.training.attention is not None:
+        decoder.set_attn_implementation(stage.training.attention)
+    return decoder

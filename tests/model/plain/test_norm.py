@@ -27,3 +27,14 @@ def test_as_glm(dtype):
     ours, theirs = PlainRMSNorm(7, eps=1e-3), GlmRMSNorm(7, eps=1e-3)
     x = torch.randn(2, 3, 7).to(dtype)
     assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("width", [7, 96, 1000])
+def test_half_precision_has_the_same_bits_without_gradients(dtype, width):
+    norm, x = PlainRMSNorm(width, eps=1e-5).to(dtype), torch.randn(5, 3, width).to(dtype)
+    torch.nn.init.normal_(norm.weight)
+    expected, kept = norm(x), x.clone()
+    with torch.no_grad():
+        assert torch.equal(norm(x), expected)
+    assert torch.equal(x, kept)

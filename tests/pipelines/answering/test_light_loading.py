@@ -52,7 +52,9 @@ def test_what_is_not_plain(spoilable):
 
 
 def test_another_bundle(spoilable):
+    """Said before a weight is read, or looked for."""
     edit_json(spoilable / "config.json", bundle_fingerprint="ab" * 32)
+    (spoilable / "model.safetensors").unlink()
     with pytest.raises(ModelMismatchError, match=f"{'ab' * 32}.*{TINY.fingerprint}"):
         load_to_answer(spoilable)
 

@@ -47,6 +47,30 @@ def test_adapters_are_merged_and_the_model_keeps_them(make, tmp_path):
         assert not torch.allclose(plain(IDS).logits, expected, atol=1e-2)
 
 
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_new_rows_beside_adapters_are_merged_too(is_tied, tmp_path):
+    """What `dvse train decoder` writes with `[adapters]`, merged after it was loaded."""
+    base = save_model(make_decoder(tie_word_embeddings=is_tied), "tiny", tmp_path / "base")
+    decoder = load_model(base).model
+    settings = lora(trainable_token_indices={"embed_tokens": [500, 501, 8004]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        learner = peft.get_peft_model(decoder, settings)
+    with torch.no_grad():
+        for name, weight in learner.named_parameters():
+            if "trainable_tokens_delta" in name:
+                weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        expected = learner.eval()(IDS).logits
+        alone = save_model(learner, "tiny", tmp_path / "adapters")
+        loaded = load_model(alone).model
+        torch.testing.assert_close(loaded(IDS).logits, expected, atol=1e-5, rtol=0)
+        for model, name in ((loaded, "merged"), (learner, "merged at once")):
+            merged = load_model(save_model(model, "tiny", tmp_path / name, merge=True)).model
+            torch.testing.assert_close(merged(IDS).logits, expected, atol=1e-4, rtol=0)
+            assert merged.state_dict().keys() == load_model(base).model.state_dict().keys()
+        torch.testing.assert_close(loaded(IDS).logits, expected, atol=1e-5, rtol=0)
+
+
 def test_what_cannot_be_merged_is_refused(tmp_path):
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     with warnings.catch_warnings():

@@ -8,9 +8,10 @@ from peers import run_in
 from small_model import make_decoder, save_small_model
 
 from dvse.errors import ConfigError, MissingExtraError
+from dvse.storage.bundle import Bundle
 from pipelines.answering.model_directory import save_model
 from pipelines.runtimes.coreml_target import CoremlTarget
-from pipelines.runtimes.device_export import export_to_device
+from pipelines.runtimes.device_export import DeviceTarget, export_to_device
 from pipelines.runtimes.device_settings import DeviceSettings
 from pipelines.runtimes.executorch_target import ExecutorchTarget
 
@@ -43,6 +44,36 @@ def test_core_ml_packages_read_back(tmp_path):
     assert sorted(found["decoder"]["states"]) == ["keys_0", "values_0"]
     assert found["pictures"] == {"inputs": ["pixels"], "outputs": ["codes"], "states": []}
     assert found["recordings"] == {"inputs": ["samples"], "outputs": ["codes"], "states": []}
+
+
+class Paper(DeviceTarget):
+    """A runtime that anything can be written for."""
+
+    name, suffix, libraries = "Paper", ".txt", ()
+
+    def check_extra(self):
+        pass
+
+    def write_half(self, module, inputs, shapes, path):
+        path.write_text(type(module).__name__)
+        return f"{len(inputs)} inputs"
+
+    def write_decoder(self, decoder, settings, path):
+        path.write_text(type(decoder).__name__)
+        return f"7 tokens/s at {settings.context}"
+
+
+def test_sizes_and_speed_stand_in_the_card(random_model, tmp_path):
+    output = tmp_path / "out"
+    figures = export_to_device(Paper(), random_model, output, DeviceSettings(context=32, longest=8))
+    assert figures["decoder"] == "7 tokens/s at 32"
+    assert json.loads((output / "export.json").read_text())["figures"] == figures
+    card = (output / "README.md").read_text()
+    assert card.startswith(Bundle.open(random_model).card.rstrip())
+    assert "## For Paper" in card and "| `decoder.txt` | 7 tokens/s at 32 |" in card
+    for stem, module in (("pictures", "PictureCodes"), ("recordings", "RecordingCodes")):
+        assert (output / f"{stem}.txt").read_text() == module
+        assert f"| `{stem}.txt` | {figures[stem]} |" in card
 
 
 class Missing(ExecutorchTarget):

@@ -119,6 +119,54 @@ def test_fewer_bits(bits, most, tmp_path):
     assert 0 < error < most
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "bits"), [*((kind, 8) for kind in KINDS), ("experts", 4), ("gate and experts", 4)]
+)
+def test_fewer_bits_are_the_weights_that_they_stand_for(kind, bits, tmp_path):
+    """At shapes that were not traced: torch with the graph's own weights says the same tokens."""
+    fields = {**KINDS[kind], "num_hidden_layers": 2 if "experts" in kind else 1}
+    fields |= {"hidden_size": 64, "intermediate_size": 96}
+    model, twin = (open_gates(make_decoder(**fields)) for _ in range(2))
+    decoder = graph_of(twin, tmp_path / "model.onnx", bits)
+    graph = onnx.load(str(tmp_path / "model.onnx")).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    rounded = [node for node in graph.node if node.op_type == "MatMulNBits"]
+    products = [weight for weight in matrices(model) if weight.shape[0] > 1]
+    assert len(rounded) == len(products)
+    for node in rounded:
+        found = multiplied_out(node, stored)
+        alike = [weight for weight in products if weight.shape == found.shape]
+        errors = [float((found - weight).norm() / weight.norm()) for weight in alike]
+        nearest = int(np.argmin(errors))
+        assert 0 < errors[nearest] < {8: 0.02, 4: 0.2}[bits]
+        alike[nearest].data.copy_(found)
+        products = [weight for weight in products if weight is not alike[nearest]]
+    assert largest_error(model, decoder) < 1e-4
+
+
+def matrices(model):
+    """Weights of the layers' products, experts one by one; gates and routers are kept whole."""
+    for name, weight in model.model.layers.named_parameters():
+        if weight.dim() == 3:
+            yield from weight.detach()
+        elif weight.dim() == 2 and not name.endswith(("token_gate.weight", "mlp.gate.weight")):
+            yield weight.detach()
+
+
+def multiplied_out(node, stored):
+    """What a `MatMulNBits` multiplies by, `[out, in]`: symmetric groups along the inputs."""
+    settings = {one.name: one.i for one in node.attribute}
+    outputs, inputs, bits = settings["N"], settings["K"], settings["bits"]
+    packed, scales = (stored[name] for name in node.input[1:3])
+    integers = packed.reshape(outputs, -1)
+    if bits == 4:
+        integers = np.stack([integers & 15, integers >> 4], axis=-1).reshape(outputs, -1)
+    groups = integers.reshape(outputs, -1, settings["block_size"]).astype(np.float32)
+    whole = (groups - 2 ** (bits - 1)) * scales.reshape(outputs, -1, 1)
+    return torch.from_numpy(whole.reshape(outputs, -1)[:, :inputs])
+
+
 @pytest.fixture(scope="module")
 def tiny_export(tmp_path_factory) -> Path:
     return export_onnx("tiny", tmp_path_factory.mktemp("exports") / "tiny").folder

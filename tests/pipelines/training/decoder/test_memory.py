@@ -124,6 +124,20 @@ def test_two_cards_share_what_they_hold():
     assert one.weights / 2 < two.weights and two.activations == one.activations
 
 
+def test_two_cards_share_what_stays_beside_adapters():
+    pytest.importorskip("peft")
+    for bits in (None, 4):
+        recipe = DecoderRecipe(
+            training=DecoderTraining(sharding="fsdp"), adapters=AdapterSettings(rank=8, bits=bits)
+        )
+        config = preset("tiny", **{**SHAPE, "intermediate_size": 384, "num_hidden_layers": 30})
+        one, two = (training_memory(config, recipe, ADDED, num_cards=n) for n in (1, 2))
+        assert (two.gradients, two.optimizer) == (one.gradients, one.optimizer)
+        assert two.adapters == one.adapters
+        # Integers are buffers, which are not cut.
+        assert (two.weights < 0.7 * one.weights) == (bits is None)
+
+
 def test_nine_billion_without_a_checkpoint(tmp_path, capsys):
     pytest.importorskip("peft")
     recipe = tmp_path / "recipe.toml"

@@ -1,7 +1,7 @@
-"""`python -m pipelines.server.process_group ARGUMENTS`: torchrun that ends quietly when told to.
+"""`python -m pipelines.runs.process_group ARGUMENTS`: torchrun that ends quietly when told to.
 
 torchrun passes a signal on, waits for its processes, and then ends with a traceback and exit code 1
-whatever they did. Here the group ends as one server does: by the signal that stopped it. What goes
+whatever they did. Here the group ends as one process does: by the signal that stopped it. What goes
 wrong without a signal is told as torchrun tells it.
 """
 
@@ -9,6 +9,19 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+
+def become_group(count: int, words: Sequence[str]) -> NoReturn:
+    """Replace this process by a group of so many on this machine, each a `dvse WORDS...`.
+
+    Args:
+        count: processes.
+        words: the command line behind `dvse`.
+    """
+    command = [sys.executable, "-m", "pipelines.runs.process_group", "--standalone"]
+    command += ["--nproc-per-node", str(count), "-m", "pipelines.cli", *words]
+    os.execv(sys.executable, command)
 
 
 def main(arguments: Sequence[str]) -> None:
