@@ -113,22 +113,7 @@ def train_decoder(
     shards = location(shards)
     _check_shards(shards, tokenizer)
     last = _checkpoint(folder, recipe, resume=resume)
-    dataset = TokenDataset(
-        shards,
-        batch_size=settings.batch_size,
-        length=settings.length,
-        seed=settings.seed,
-        keep_whole=True,
-        pad_id=tokenizer.vocabulary.pad_id,
-        rank=_rank()[0],
-        num_ranks=_rank()[1],
-        drop_last=True,
-    )
-    if len(dataset) < 1:
-        raise TrainingError(
-            f"{shards}: expected at least one batch of {settings.batch_size} windows of "
-            f"{settings.length} ids, received {dataset.num_ids} ids; lower the batch size"
-        )
+    dataset = _windows(shards, settings, tokenizer)
     prompts = samples_of(find_shards(shards)[0], tokenizer, count=_NUM_SAMPLES)
     samples = folder / "samples.jsonl"
     use_cache = decoder.config.use_cache  # `Trainer` turns it off as it is made, for good
@@ -155,6 +140,27 @@ def train_decoder(
         text = "".join(json.dumps(line) + "\n" for line in log)
         write_atomically(folder / "log.jsonl", text.encode())
     return log
+
+
+def _windows(shards: Location, settings: DecoderTraining, tokenizer: Tokenizer) -> TokenDataset:
+    """Return this process's windows of packed documents."""
+    dataset = TokenDataset(
+        shards,
+        batch_size=settings.batch_size,
+        length=settings.length,
+        seed=settings.seed,
+        keep_whole=True,
+        pad_id=tokenizer.vocabulary.pad_id,
+        rank=_rank()[0],
+        num_ranks=_rank()[1],
+        drop_last=True,
+    )
+    if len(dataset) < 1:
+        raise TrainingError(
+            f"{shards}: expected at least one batch of {settings.batch_size} windows of "
+            f"{settings.length} ids, received {dataset.num_ids} ids; lower the batch size"
+        )
+    return dataset
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def test_what_no_process_could_train_is_one_sentence_before_any_is_started(
 ):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("processes were started"))
-    asked = words(tmp_path, shards, "model", shape="num_experts_per_tok = 0")
+    asked = words(tmp_path, shards, "model", shape="n_routed_experts = 4\nnum_experts_per_tok = 0")
     assert main([*asked, "--processes", "2"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "the recipe's model" in line
