@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipelines.speech.joining import LONG_EDGE_S
 from pipelines.speech.word_lists import DIGIT_WORDS
 from pipelines.tiny.conversations.odd_recordings import RATE_HZ, load_odd_recordings
 
@@ -27,7 +28,7 @@ def test_sounds_are_in_range_and_alike_by_seed(tmp_path, kind, is_held_out):
         one, again = (odd.draw(np.random.default_rng(seed), kind=kind) for _ in range(2))
         assert one.dtype == np.float32 and np.array_equal(one, again)
         assert np.isfinite(one).all() and np.abs(one).max(initial=0) <= 0.951
-        assert 0.2 * RATE_HZ <= len(one) <= 5.7 * RATE_HZ
+        assert 0.2 * RATE_HZ <= len(one) <= (5 + 2 * LONG_EDGE_S[1] + 0.1) * RATE_HZ
 
 
 def test_the_recordings_of_one_stamp_are_on_one_side(stamps):
