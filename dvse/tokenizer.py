@@ -67,7 +67,7 @@ def load(
             holds nothing.
 
     >>> load("tiny").vocabulary.num_codes("image")
-    1024
+    4096
     """
     bundle = Bundle.open(find_bundle(name, revision=revision, token=token))
     profile = profile_of(bundle.sections).current(

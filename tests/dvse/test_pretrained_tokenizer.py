@@ -62,7 +62,8 @@ def test_special_tokens_are_skipped_on_request_and_thoughts_stay_apart(text, fro
     ids += [special("</think>"), *text("yes")["input_ids"], special("<|endoftext|>")]
     assert text.decode(ids, skip_special_tokens=True) == "<think>so</think>yes"
     assert text.decode(ids) == "<|assistant|><think>so</think>yes<|endoftext|>"
-    assert text.decode([9599]) == "<|unused_9599|>"
+    unused = front_door.vocabulary.num_ids + 9
+    assert text.decode([unused]) == f"<|unused_{unused}|>"
     assert text.batch_decode(torch.tensor([ids, ids]), skip_special_tokens=True)[1].endswith("yes")
 
 

@@ -116,6 +116,6 @@ def test_group_factor():
 def test_tiny_is_small_and_multiplies_what_it_says():
     config = preset("tiny")
     model = DvseForCausalLM(config)
-    assert sum(p.numel() for p in model.parameters()) * 4 < 22e6
+    assert sum(p.numel() for p in model.parameters()) * 4 < 25e6
     with pytest.raises(ModelConfigError, match="tiny, 9b, 9b-moe"):
         preset("10b")

@@ -43,7 +43,7 @@ def load_start(source: str | Path) -> Start:
         ConfigError: a bundle without pictures.
 
     >>> load_start("tiny").tokenizer.num_codes
-    1024
+    4096
     """
     if (Path(source) / "part.json").is_file():
         part = Part.load(Path(source), modality="image")

@@ -120,7 +120,7 @@ def test_from_python_and_by_the_server(kind, models, monkeypatch):
         lambda: load_served(LoadingConfig(model=model)),
     ]
     if kind in WORDS:
-        monkeypatch.setattr(process.os, "execv", None)  # nobody comes so far
+        monkeypatch.setattr(process, "become_group", None)  # nobody comes so far
         split = LoadingConfig(model=model, tensor_parallel=2)
         doors.append(lambda: process.start_processes(split, []))
         # The model itself could not be loaded either; its guesses are looked at first.

@@ -40,7 +40,8 @@ def test_the_shipped_decoder_in_four_bits(held_out, tmp_path, capsys):
     assert main(words) == 0
     about = json.loads((tmp_path / "small" / "quantization.json").read_text())
     before, after = about["weight_bytes"]
-    assert after < 0.6 * before
+    table = 12_672 * 256 * 4  # stays as it is: more than half of all
+    assert after - table < 0.15 * (before - table)
     assert about["settings"]["group_size"] == 64  # 704 = 11 · 64 weights a row
     assert about["loss_increase"] == pytest.approx(
         about["answer_loss"][1] / about["answer_loss"][0] - 1, abs=2e-3
