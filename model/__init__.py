@@ -28,6 +28,7 @@ _MODULE_OF = {
     "initialize_rows": "embedding",
     "kv_bytes_per_token": "sizes",
     "load_glm": "glm_loading",
+    "load_whole": "whole_loading",
     "ModelError": "errors",
     "perplexity": "evaluation",
     "preset": "presets",

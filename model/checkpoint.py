@@ -22,11 +22,18 @@ def check_shards(directory: Path) -> None:
 
     Raises:
         MissingShardError: naming the files.
+        CheckpointError: an index that names none.
     """
     index = directory / _INDEX
     if not index.is_file():
         return
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        names = sorted({str(name) for name in content["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{index}: expected JSON with a weight_map: copy or download it again."
+        ) from error
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
         verb = "is" if len(missing) == 1 else "are"

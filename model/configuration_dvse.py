@@ -6,10 +6,12 @@ nothing of weights.
 """
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import GenerationConfig, GlmConfig
 
 from .errors import ModelConfigError
@@ -17,6 +19,7 @@ from .glm_config import translate_config
 
 _GLM_PAD_TOKEN_ID = 151329
 _GLM_NUM_HEADS, _GLM_HEAD_DIM = 32, 128
+_MOST_LAYERS = 10_000
 
 # Keys that transformers, its older versions and its tools write into a config.json, or pass to a
 # constructor, without declaring them as fields.
@@ -195,6 +198,17 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
         config, rest = super().get_config_dict(*args, **kwargs)
         return translate_config(config), rest
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Create it of a `config.json`; a value of another kind is a `ModelConfigError`."""
+        found = config_dict.get("quantization_config")
+        if found is not None and not isinstance(found, Mapping) and not hasattr(found, "to_dict"):
+            raise ModelConfigError(f"quantization_config must be an object, got {found!r}.")
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except StrictDataclassError as error:
+            raise ModelConfigError(str(error).strip().splitlines()[-1].strip() + ".") from error
+
     @property
     def num_key_value_groups(self) -> int:
         """Query heads that share one key/value head."""
@@ -234,6 +248,11 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"):
             if getattr(self, name) < 1:
                 raise ModelConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 1 <= self.num_hidden_layers <= _MOST_LAYERS:
+            raise ModelConfigError(
+                f"num_hidden_layers must lie between 1 and {_MOST_LAYERS}, got "
+                f"{self.num_hidden_layers}."
+            )
         heads, groups = self.num_attention_heads, self.num_key_value_heads
         if not isinstance(groups, int) or not isinstance(self.head_dim, int | None):
             raise ModelConfigError(

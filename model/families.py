@@ -59,7 +59,7 @@ def check_decoder_directory(directory: str | Path) -> Mapping[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("no JSON object")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected readable JSON; {error}.") from error
     check_family(config, directory)
     return config
@@ -86,5 +86,5 @@ def base_of_lone_adapters(directory: str | Path) -> str | None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         return str(config.get("base_model_name_or_path") or "")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return ""

@@ -43,13 +43,13 @@ def load_glm(
         ModelConfigError: a checkpoint of another family, or quantized by what cannot run here.
     """
     from .embedding import extend_embedding
-    from .modeling_dvse import DvseForCausalLM
+    from .whole_loading import load_whole
 
     config = check_decoder_directory(directory)
     if config.get("model_type") == "glm4_moe":
         model = _of_glm4_moe(directory, **kwargs)
     else:
-        model = DvseForCausalLM.from_pretrained(directory, **kwargs)
+        model = load_whole(directory, **kwargs)
     if num_new_ids:
         extend_embedding(model, num_new_ids, init=init)
     return model

@@ -1,10 +1,12 @@
 """How weights are stored in few bits, and whether what is stored so can be computed with here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers.quantizers.auto import AutoHfQuantizer, register_quantization_config
+from transformers.utils import logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from .errors import ModelConfigError
@@ -61,7 +63,8 @@ def check_kernels(config: Any, where: Any = "") -> None:
                 fitting_group_size(config, ours.group_size)
             return  # weights without a kernel are multiplied out
         quantizer = AutoHfQuantizer.from_config(dict(given), pre_quantized=True)
-        quantizer.validate_environment(device_map=None, weights_only=True)
+        with _in_silence():
+            quantizer.validate_environment(device_map=None, weights_only=True)
     except ModelConfigError as error:
         raise ModelConfigError(f"{about}{error}") from error
     except Exception as error:  # each library refuses in its own way
@@ -70,6 +73,17 @@ def check_kernels(config: Any, where: Any = "") -> None:
             f"{about}its weights are quantized by {method}, which cannot run here ({reason}); "
             "give the model that it was made from, and round that with dvse quantize."
         ) from error
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """Without what libraries tell of devices: what cannot run here is refused in a sentence."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def fitting_group_size(config: Any, wanted: int | None = None) -> int:

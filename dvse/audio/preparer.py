@@ -62,11 +62,7 @@ class AudioPreparer(Preparer):
         check_rate(self.sample_rate_hz)
         if not self.max_duration_s > 0:
             raise ConfigError(f"expected a max_duration_s above 0, received {self.max_duration_s}")
-        whole = isinstance(self.pad_samples, int) and not isinstance(self.pad_samples, bool)
-        if not whole or not 0 <= self.pad_samples <= _MOST_PADDED:
-            raise ConfigError(
-                f"expected pad_samples of 0..{_MOST_PADDED}, received {self.pad_samples!r}"
-            )
+        check_padding(self.pad_samples)
 
     def prepare(self, item: Item, *, part: int = 0) -> Iterator[Chunk]:
         """Yield a chunk for each window, holding about a window and a hop in memory.
@@ -144,8 +140,19 @@ def check_rate(sample_rate_hz: float) -> None:
     Raises:
         ConfigError: none that an encoder has.
     """
-    if not 1_000 <= sample_rate_hz <= 200_000:
-        raise ConfigError(f"expected a sample_rate_hz of 1000..200000, received {sample_rate_hz}")
+    if not isinstance(sample_rate_hz, int | float) or not 1_000 <= sample_rate_hz <= 200_000:
+        raise ConfigError(f"expected a sample_rate_hz of 1000..200000, received {sample_rate_hz!r}")
+
+
+def check_padding(pad_samples: int) -> None:
+    """Check the zeros before and after a recording.
+
+    Raises:
+        ConfigError: no number of them, or too many.
+    """
+    is_whole = isinstance(pad_samples, int) and not isinstance(pad_samples, bool)
+    if not is_whole or not 0 <= pad_samples <= _MOST_PADDED:
+        raise ConfigError(f"expected pad_samples of 0..{_MOST_PADDED}, received {pad_samples!r}")
 
 
 def _scaled(blocks: Iterable[np.ndarray], scale: RecordingScale, name: str) -> Iterator[np.ndarray]:

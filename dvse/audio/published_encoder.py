@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 ARCHITECTURES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
 """Each is a configuration and a model of transformers: `HubertConfig`, `HubertModel`."""
 
+_SIZES = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("num_conv_pos_embeddings", "num_conv_pos_embedding_groups"),
+)
+_PLANS = ("conv_dim", "conv_kernel", "conv_stride")
+_MOST_LAYERS, _WIDEST = 1000, 1_000_000
+
 _NOT_PUBLISHED = {"masked_spec_embed"}  # only training masks features
 
 
@@ -29,6 +36,7 @@ def published_config(name: str, revision: str | None = None) -> Any:
     Raises:
         BundleNotFoundError: it is not there and cannot be fetched.
         ConfigError: of another family.
+        WeightsFormatError: sizes that no encoder has.
     """
     from transformers import AutoConfig
 
@@ -46,7 +54,29 @@ def published_config(name: str, revision: str | None = None) -> Any:
             f"{name}: expected a model among {sorted(ARCHITECTURES)}, received "
             f"{config.model_type!r}"
         )
+    check_sizes(name, config)
     return config
+
+
+def check_sizes(where: str, config: Any) -> None:
+    """Refuse sizes that transformers takes and no encoder has.
+
+    Args:
+        where: begins the message.
+        config: of transformers.
+
+    Raises:
+        WeightsFormatError: names the field.
+    """
+    told = {name: [getattr(config, name)] for name in _SIZES}
+    told |= {name: list(getattr(config, name)) for name in _PLANS}
+    for name, values in told.items():
+        most = _MOST_LAYERS if name == "num_hidden_layers" else _WIDEST
+        if not values or not all(isinstance(n, int) and 0 < n <= most for n in values):
+            received = getattr(config, name)
+            raise WeightsFormatError(
+                f"{where}: expected a config.json with {name} of 1..{most}, received {received!r}"
+            )
 
 
 def _fetch_config(repo: str, revision: str | None) -> None:
@@ -72,7 +102,13 @@ def published_model(name: str, config: Any, revision: str | None = None) -> "Pre
         BundleError: see `whole_model`.
     """
     _, model_class = classes(config.model_type)
-    return whole_model(model_class, name, may_miss=_NOT_PUBLISHED, revision=revision or "main")
+    return whole_model(
+        model_class,
+        name,
+        may_miss=_NOT_PUBLISHED,
+        has_no_more_of=("encoder.", "feature_extractor.", "feature_projection."),
+        revision=revision or "main",
+    )
 
 
 def recorded_normalization(name: str, revision: str | None = None) -> bool | None:
@@ -94,7 +130,9 @@ def recorded_rate_hz(name: str, revision: str | None = None) -> int | None:
         WeightsFormatError: its file says something else than a number of samples.
     """
     said = _extractor(name, revision).get("sampling_rate")
-    if said is not None and (not isinstance(said, int) or isinstance(said, bool)):
+    if said is None:
+        return None
+    if not isinstance(said, int) or isinstance(said, bool) or not 1_000 <= said <= 200_000:
         raise _no_extractor(name, f"sampling_rate {said!r}")
     return said
 
@@ -115,6 +153,6 @@ def _extractor(name: str, revision: str | None) -> dict[str, Any]:
 
 def _no_extractor(name: str, received: str) -> WeightsFormatError:
     return WeightsFormatError(
-        f"{name}: expected do_normalize true or false and a sampling_rate in "
+        f"{name}: expected do_normalize true or false and a sampling_rate of 1000..200000 in "
         f"preprocessor_config.json, received {received}"
     )

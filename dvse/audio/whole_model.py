@@ -4,16 +4,25 @@ transformers fills what a file does not hold with random numbers and goes on. A 
 another one each time that the file is loaded, so here every tensor has to be there, and finite.
 """
 
-from collections.abc import Collection, Iterable
+import warnings
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dvse.errors import BundleNotFoundError, UnsafeFileError, WeightsFormatError
+from dvse.storage.weight_files import check_weight_files
 
 
 def whole_model(
-    model_class: Any, source: str, *, may_miss: Collection[str] = (), **options: Any
+    model_class: Any,
+    source: str,
+    *,
+    may_miss: Collection[str] = (),
+    has_no_more_of: tuple[str, ...] = (),
+    **options: Any,
 ) -> Any:
     """Return the model in fp32.
 
@@ -21,6 +30,8 @@ def whole_model(
         model_class: of transformers.
         source: a directory or a Hub name.
         may_miss: tensors that need not be there.
+        has_no_more_of: places of the model, such as `encoder.`, where each tensor has to have its
+            own; of heads beside them it may hold what it likes.
         options: of `from_pretrained`.
 
     Raises:
@@ -28,14 +39,17 @@ def whole_model(
         UnsafeFileError: they are a pickle of other things than tensors.
         WeightsFormatError: not whole, of another shape, or not finite.
     """
+    if Path(source).is_dir():
+        check_weight_files(Path(source))
     try:
-        model, found = model_class.from_pretrained(
-            source,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **options,
-        )
+        with _in_silence():
+            model, found = model_class.from_pretrained(
+                source,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
     except Exception as error:  # missing files, damage and pickles, of many kinds
         if any("weights only" in str(one).lower() for one in _causes(error)):
             raise UnsafeFileError(
@@ -54,10 +68,37 @@ def whole_model(
         raise WeightsFormatError(
             f"{source}: {len(missing)} tensors are missing, such as {missing[0]!r}; is it whole?"
         )
+    more = sorted(
+        name
+        for name in found["unexpected_keys"]
+        if name.removeprefix(f"{model.base_model_prefix}.").startswith(has_no_more_of)
+    )
+    if has_no_more_of and more:
+        raise WeightsFormatError(
+            f"{source}: {len(more)} tensors have no place in what its config.json describes, such "
+            f"as {more[0]!r}; are they of one model?"
+        )
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise WeightsFormatError(f"{source}: tensor {name!r} holds NaN or infinity")
     return model
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """Without transformers' bars and tables of tensors: what is wrong is said in one sentence."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def in_one_line(error: Exception) -> str:

@@ -46,7 +46,7 @@ class PlainConfig:
         """Read a `config.json`; `None` where it is unreadable or not that of a plain decoder."""
         try:
             given = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(given, dict) or not _is_plain(given):
             return None

@@ -30,7 +30,7 @@ def load_plain(directory: str | Path, *, dtype: torch.dtype | None = None) -> Pl
         return None
     try:
         weights = _read(directory, wanted)
-    except (OSError, ValueError, KeyError, SafetensorError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         return None
     with torch.device("meta"):
         decoder = PlainDecoder(config)

@@ -14,6 +14,7 @@ reach a decoder that was trained on others. Knows files and fingerprints, nothin
 answers.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,7 @@ from pipelines.answering.adapters import (
 from pipelines.answering.merged_adapters import without_adapters
 from pipelines.answering.model_folders import CONFIG, ModelFolders, find_model
 from pipelines.answering.model_origin import ModelOrigin, decoder_sha256
-from pipelines.answering.quiet_transformers import no_progress_bar
+from pipelines.answering.quiet_transformers import without_library_lines
 from pipelines.answering.room import check_room
 from pipelines.answering.weight_format import (
     Quantization,
@@ -139,7 +140,7 @@ def load_model(
     folders.refuse_export()
 
     import dvse
-    from model import DvseForCausalLM, ModelError
+    from model import ModelError, load_whole
 
     wanted = dtype_of(dtype)
     if quantize is not None:
@@ -150,8 +151,8 @@ def load_model(
     tokenizer = dvse.load(folders.bundle, device=device, **encoders)
     check_belong(config, tokenizer.fingerprint, folders)
     try:
-        with no_progress_bar():
-            model = DvseForCausalLM.from_pretrained(folders.decoder, dtype=wanted)
+        with without_library_lines():
+            model = load_whole(folders.decoder, dtype=wanted)
         model = in_bits(model, quantize, group_size)
     except (ModelError, OSError) as error:
         raise _unloadable(folders, error) from error
@@ -269,7 +270,7 @@ def save_model(
 def _written(directory: Path, bundle: Bundle, write: Callable[[Path], None]) -> Path:
     def whole(draft: Path) -> None:
         bundle.copy_to(draft)
-        with no_progress_bar():
+        with without_library_lines():
             write(draft)
 
     return write_whole(directory, whole)
@@ -307,6 +308,14 @@ def _base(model: Any, bundle: Bundle, directory: Path, *, must: bool) -> Adapter
 def _refuse_strangers(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise ConfigError(f"{directory}: expected a directory, received a file")
-    is_ours = any((directory / name).is_file() for name in ("dvse.json", CONFIG))
+    is_ours = (directory / "dvse.json").is_file() or _is_decoder(directory / CONFIG)
     if directory.is_dir() and not is_ours and any(directory.iterdir()):
         raise ConfigError(f"{directory}: expected a new or empty directory, or a model to replace")
+
+
+def _is_decoder(config: Path) -> bool:
+    """Whether it is a decoder's of this project, and no other model's, which nobody replaces."""
+    try:
+        return bool(json.loads(config.read_text(encoding="utf-8"))["model_type"] == "dvse")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False

@@ -125,11 +125,15 @@ def _refuse_lone_adapters(folder: Path) -> None:
 def _refuse_other_family(decoder: Path) -> None:
     try:
         config = json.loads((decoder / CONFIG).read_text(encoding="utf-8"))
-        check_family(config if isinstance(config, dict) else {})
+        if not isinstance(config, dict):
+            raise ModelConfigError(f"expected a JSON object in {CONFIG}.")
+        check_family(config)
     except ModelConfigError as error:
         raise BundleFormatError(f"{decoder}: the decoder cannot be loaded; {error}") from error
-    except (OSError, ValueError):
-        return  # whoever loads it says what is wrong with the file
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleFormatError(
+            f"{decoder}: the decoder cannot be loaded; expected readable JSON in {CONFIG}; {error}"
+        ) from error
 
 
 def _decoder_of(base: AdapterBase, adapters: Path, *, token: str | bool | None) -> Path:

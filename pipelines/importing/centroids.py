@@ -23,12 +23,10 @@ import numpy as np
 
 from dvse.errors import BundleNotFoundError, UnsafeFileError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
-from pipelines.importing.checkpoint import is_torch_file
+from pipelines.importing.checkpoint import is_plain, is_torch_file
 from pipelines.importing.faiss_centroids import FAISS_MAGICS, read_faiss
+from pipelines.importing.filling import LARGEST_CODE
 from pipelines.importing.joblib_dump import read_joblib_kmeans
-
-_LARGEST = 1e15
-"""The square of 1,000 times as much is still far from the end of float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +65,9 @@ def read_centroids(path: Path) -> Centroids:
         single = np.array(vectors, dtype=np.float32, order="C")
     if not np.isfinite(single).all():
         raise WeightsFormatError(f"{path}: expected finite centroids, received NaN or infinity")
-    if (largest := np.abs(single).max()) > _LARGEST:
+    if (largest := np.abs(single).max()) > LARGEST_CODE:
         raise WeightsFormatError(
-            f"{path}: expected centroids of up to {_LARGEST:g}, received {largest:.3g}, whose "
+            f"{path}: expected centroids of up to {LARGEST_CODE:g}, received {largest:.3g}, whose "
             "distances no float32 holds"
         )
     return Centroids(
@@ -121,7 +119,7 @@ def _read_npy(path: Path) -> np.ndarray:
 def _read_npz(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+            found = {name: np.atleast_1d(arrays[name]) for name in arrays.files}
     except Exception as error:  # of the archive and of each array in it
         raise WeightsFormatError(f"{path}: expected arrays of numbers; {_said(error)}") from error
     name, matrix = _only_matrix(path, found)
@@ -174,8 +172,7 @@ def _arrays(tensors: Mapping[Any, Any]) -> dict[str, np.ndarray]:
 
     found = {}
     for name, value in tensors.items():
-        is_plain = isinstance(value, torch.Tensor) and value.layout == torch.strided
-        if is_plain and value.device.type == "cpu" and value.is_floating_point():
+        if is_plain(value) and value.is_floating_point():
             value = value.detach()
             found[str(name)] = (value if value.dtype == torch.float64 else value.float()).numpy()
     return found

@@ -35,6 +35,7 @@ _SETTING_CLASSES = (
     "fairseq.data.dictionary.Dictionary",
 )
 
+_DEEPEST = 12
 _BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """A pickled number, with which torch files began before they were zip archives."""
 
@@ -83,6 +84,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise WeightsFormatError(
             f"{path}: expected tensors, at the top or under 'model' or 'state_dict', found none"
         )
+    for name, value in tensors.items():
+        if not is_plain(value):
+            raise WeightsFormatError(
+                f"{path}: expected plain tensors of real numbers, received {name!r}, which is "
+                "complex, sparse, nested, quantized or without values"
+            )
     if isinstance(content, dict):
         for name in ("args", "cfg", "config", "hparams"):
             _flatten(content.get(name), settings, depth=0)
@@ -143,18 +150,28 @@ def _damaged(path: Path, text: str) -> WeightsFormatError:
     )
 
 
-def _tensors(content: Any) -> dict[str, Tensor]:
-    if not isinstance(content, dict):
+def _tensors(content: Any, depth: int = 0) -> dict[str, Tensor]:
+    if not isinstance(content, dict) or depth > _DEEPEST:
         return {}
     for name in ("model", "state_dict", "model_state_dict", "model_weight"):
         if isinstance(content.get(name), dict):
-            return _tensors(content[name])
+            return _tensors(content[name], depth + 1)
     return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+
+
+def is_plain(value: Any) -> bool:
+    """Whether this is a tensor of real numbers whose values are here, one beside the other."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not (value.is_nested or value.is_quantized or value.is_complex())
+        and value.device.type == "cpu"
+    )
 
 
 def _flatten(value: Any, settings: dict[str, Any], *, depth: int) -> None:
     """Gather plain values by name out of dictionaries and kept objects."""
-    if depth > 12:
+    if depth > _DEEPEST:
         return
     entries = _plain(value)
     if not isinstance(entries, Mapping):

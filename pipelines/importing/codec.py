@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dvse.audio.codec import ARCHITECTURES, Codec, CodecConfig, classes
 from dvse.audio.codec_tokenizer import CodecTokenizer
 from dvse.audio.resampling import RESAMPLER
@@ -59,6 +61,7 @@ def import_codec(
         )
         choices = choices.completed(source, config)
         codec = _codec(source, config, choices)
+        _try_out(source, codec)
         tokenizer = CodecTokenizer(codec=codec, windowing=choices.windowing(codec))
         tokenizer.save_files(folder)
         weights = _weights_in(source)
@@ -114,6 +117,24 @@ def _codec(source: Path, config: Mapping[str, Any], choices: CodecChoices) -> Co
         keep_loudness=choices.loudness == "level",
     )
     return Codec(described, model)
+
+
+def _try_out(source: Path, codec: Codec) -> None:
+    """Encode a little silence: transformers takes fields that fail, or compute NaN, later."""
+    num_samples = codec.chunk[0] if codec.chunk else 4 * codec.grid.stride
+    shape = (1, num_samples) if codec.num_channels == 1 else (1, num_samples, 2)
+    try:
+        features = codec(torch.zeros(shape))[0]
+        codec.encode(features)
+    except Exception as error:  # of transformers and torch, of many kinds
+        raise WeightsFormatError(
+            f"{source}: a config.json with which its weights encode nothing; "
+            f"{' '.join(str(error).split())[:160]}"
+        ) from error
+    if not torch.isfinite(features).all():
+        raise WeightsFormatError(
+            f"{source}: a config.json with which its weights make NaN or infinity of silence"
+        )
 
 
 def _weights_in(folder: Path) -> Path:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from dvse.audio.preparer import check_rate
-from dvse.audio.published_encoder import recorded_normalization, recorded_rate_hz
+from dvse.audio.published_encoder import check_sizes, recorded_normalization, recorded_rate_hz
 from dvse.errors import ConfigError, WeightsFormatError
 from dvse.storage.file_hash import file_sha256
+from pipelines.answering.quiet_transformers import without_library_lines
 from pipelines.importing.checkpoint import Checkpoint
 from pipelines.importing.fairseq2_layout import is_pre_norm
 from pipelines.importing.model_folder import PublishedModel, read_model
@@ -45,6 +46,10 @@ class EncoderFacts:
     pre_norm: bool | None = None
     num_heads: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.num_heads is not None and self.num_heads < 1:
+            raise ConfigError(f"expected num_heads of at least 1, received {self.num_heads}")
+
 
 def import_encoder(
     source: Path,
@@ -64,13 +69,16 @@ def import_encoder(
     Raises:
         WeightsFormatError: no such encoder, damaged, or tensors that do not fit together.
         UnsafeFileError: it would run code.
-        ConfigError: something that decides features stands nowhere; the message says which option.
+        ConfigError: something that decides features stands nowhere, the message says which option;
+            or a rate or number of heads that no encoder has.
         TrainingError: the disk is full.
     """
     facts = facts or EncoderFacts()
+    if sample_rate_hz is not None:
+        check_rate(sample_rate_hz)
     published = read_model(source)
     checkpoint, config = published.checkpoint, None
-    recorded_hz = checkpoint.settings.get("sample_rate")
+    recorded_hz = _recorded(checkpoint, source, "sample_rate", int)
     if source.is_dir():
         config = _recorded_config(published)
         recorded_hz = recorded_rate_hz(str(source))
@@ -81,10 +89,12 @@ def import_encoder(
     if config is None:
         config = _config_of(source, tensors, checkpoint, facts)
     model = _filled(source, config, tensors)
-    rate_hz = sample_rate_hz or recorded_hz or 16_000
+    if (rate_hz := sample_rate_hz) is None:
+        rate_hz = 16_000 if recorded_hz is None else recorded_hz
     check_rate(rate_hz)
     with new_folder(output, "the encoder") as folder:
-        model.save_pretrained(folder, max_shard_size="100GB")
+        with without_library_lines():
+            model.save_pretrained(folder, max_shard_size="100GB")
         preprocessor = {
             "feature_extractor_type": "Wav2Vec2FeatureExtractor",
             "do_normalize": facts.normalize,
@@ -114,11 +124,9 @@ def _settled(
     source: Path, checkpoint: Checkpoint, facts: EncoderFacts, config: Mapping[str, Any] | None
 ) -> EncoderFacts:
     """Fill in what the settings of the checkpoint say; refuse what stays open."""
-    settings = checkpoint.settings
-    normalize = _first(facts.normalize, settings.get("normalize"))
-    pre_norm = _first(
-        facts.pre_norm, settings.get("layer_norm_first"), is_pre_norm(checkpoint.tensors)
-    )
+    normalize = _first(facts.normalize, _recorded(checkpoint, source, "normalize", bool))
+    first = _recorded(checkpoint, source, "layer_norm_first", bool)
+    pre_norm = _first(facts.pre_norm, first, is_pre_norm(checkpoint.tensors))
     if pre_norm is None and config is not None:
         pre_norm = bool(config.get("do_stable_layer_norm", False))
     open_facts = [
@@ -134,8 +142,19 @@ def _settled(
             f"{source}: the checkpoint does not say all that decides its features; say "
             f"{' and '.join(open_facts)}"
         )
-    heads = _first(facts.num_heads, settings.get("encoder_attention_heads"))
+    recorded_heads = _recorded(checkpoint, source, "encoder_attention_heads", int)
+    heads = _first(facts.num_heads, recorded_heads)
     return EncoderFacts(normalize=bool(normalize), pre_norm=bool(pre_norm), num_heads=heads)
+
+
+def _recorded(checkpoint: Checkpoint, source: Path, name: str, kind: type) -> Any:
+    """Return a setting of the checkpoint, `None` where it has none."""
+    said = checkpoint.settings.get(name)
+    if said is not None and type(said) is not kind:
+        raise WeightsFormatError(
+            f"{source}: expected its setting {name} as {kind.__name__}, received {said!r}"
+        )
+    return said
 
 
 def _first(*values: Any) -> Any:
@@ -146,6 +165,17 @@ def _config_of(
     source: Path, tensors: Mapping[str, Tensor], checkpoint: Checkpoint, facts: EncoderFacts
 ) -> dict[str, Any]:
     """Return the fields of transformers' configuration that the tensors show."""
+    try:
+        return _shown_by(source, tensors, checkpoint, facts)
+    except (IndexError, ZeroDivisionError, TypeError) as error:
+        raise WeightsFormatError(
+            f"{source}: its tensors have shapes that no speech encoder has; is it whole?"
+        ) from error
+
+
+def _shown_by(
+    source: Path, tensors: Mapping[str, Tensor], checkpoint: Checkpoint, facts: EncoderFacts
+) -> dict[str, Any]:
     try:
         hidden = tensors["feature_projection.projection.weight"].shape[0]
         position = tensors[_POSITION_WEIGHT]
@@ -230,7 +260,11 @@ def _filled(source: Path, config: Mapping[str, Any], tensors: Mapping[str, Tenso
 
     fields = {name: value for name, value in config.items() if name != "model_type"}
     try:
-        model = AutoModel.from_config(AutoConfig.for_model(config["model_type"], **fields))
+        described = AutoConfig.for_model(config["model_type"], **fields)
+        check_sizes(str(source), described)
+        model = AutoModel.from_config(described)
+    except WeightsFormatError:
+        raise
     except Exception as error:  # transformers and torch refuse sizes in many ways
         raise WeightsFormatError(
             f"{source}: a configuration that no encoder can have; "
@@ -244,6 +278,12 @@ def _filled(source: Path, config: Mapping[str, Any], tensors: Mapping[str, Tenso
             f"{source}: expected the tensors of {type(model).__name__}; missing "
             f"{sorted(missing)[:3] or 'none'}, unknown {sorted(unknown)[:3] or 'none'}"
         )
+    for name, value in tensors.items():
+        if name in wanted and not value.is_floating_point():
+            raise WeightsFormatError(
+                f"{source}: expected floating-point numbers in tensor {name!r}, received "
+                f"{value.dtype}"
+            )
     try:
         model.load_state_dict(dict(tensors), strict=False)
     except RuntimeError as error:

@@ -9,9 +9,10 @@
 Which it is, is told by the content.
 """
 
+import warnings
 from pathlib import Path
 
-from dvse.errors import ConfigError, WeightsFormatError
+from dvse.errors import ConfigError, DvseError, WeightsFormatError
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.storage.part import Part
 from pipelines.importing.image_settings import ImageSettings
@@ -40,11 +41,19 @@ def import_image(
     with new_folder(output, "the part") as folder:
         model = read_model(Path(source), wanted=is_of_vq_model)
         try:
-            family, tokenizer = _tokenizer(model, settings)
+            with warnings.catch_warnings(action="ignore"):  # of torch, about such shapes
+                family, tokenizer = _tokenizer(model, settings)
         except ConfigError as error:  # said by what knows shapes and no files
             if str(error).startswith(model.where):
                 raise
             raise ConfigError(f"{model.where}: {error}") from error
+        except DvseError:
+            raise
+        except Exception as error:  # shapes that no network has, of which libraries say their own
+            raise WeightsFormatError(
+                f"{model.where}: its tensors and settings fit no tokenizer; "
+                f"{' '.join(str(error).split())[:160]}"
+            ) from error
         tokenizer.save_files(folder)
         Part(
             modality="image",

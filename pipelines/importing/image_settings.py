@@ -32,6 +32,12 @@ class ImageSettings:
     min_pixels: int | None = None
     max_pixels: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("resize", "size", "num_heads", "min_pixels", "max_pixels"):
+            said = getattr(self, name)
+            if said is not None and (not isinstance(said, int) or said < 1):
+                raise ConfigError(f"expected a whole number of at least 1 as {name}, got {said!r}")
+
     def over(self, published: "ImageSettings") -> "ImageSettings":
         """Return these settings, and those of published code where nothing is said here."""
         said = {

@@ -90,7 +90,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsFormatError(f"{path}: expected JSON; {error}") from error
     if not isinstance(content, dict):
         raise WeightsFormatError(f"{path}: expected a JSON object")

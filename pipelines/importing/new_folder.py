@@ -1,12 +1,13 @@
 """An output folder that is written whole or not at all."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dvse.errors import ConfigError
+from dvse.errors import ConfigError, UnreadableFileError
 from pipelines.runs.storage import cannot_write
 
 
@@ -23,6 +24,7 @@ def new_folder(output: Path, what: str) -> Iterator[Path]:
     Raises:
         ConfigError: `output` is in use.
         TrainingError: the disk is full or cannot be written.
+        UnreadableFileError: a file elsewhere cannot be read.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"{output}: expected a new or empty directory")
@@ -39,7 +41,19 @@ def new_folder(output: Path, what: str) -> Iterator[Path]:
     except OSError as error:
         if not error.errno:  # our own errors are some of them: a file that is not there
             raise
+        if draft is not None and _is_elsewhere(error.filename, draft, output):
+            raise UnreadableFileError(
+                f"{error.filename}: cannot be read; {error.strerror}"
+            ) from error
         raise cannot_write(output, what, error) from error
     finally:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_elsewhere(name: object, *ours: Path) -> bool:
+    """Whether an error is of a file that was read, and not of what is being written."""
+    if not isinstance(name, str | os.PathLike):
+        return False
+    path = Path(name).absolute()
+    return not any(path.is_relative_to(own.absolute()) for own in ours)

@@ -18,7 +18,7 @@ from dvse.image.published_geometry import CropGeometry
 from dvse.image.quantizer import CodebookQuantizer
 from dvse.image.tokenizer import ImageTokenizer
 from pipelines.importing.checkpoint import Checkpoint
-from pipelines.importing.filling import filled, need, refuse_unknown
+from pipelines.importing.filling import filled, need, need_codes, refuse_unknown
 from pipelines.importing.image_settings import ImageSettings
 from pipelines.importing.titok_decoder import titok_decoder
 
@@ -77,11 +77,7 @@ def titok_tokenizer(
     shape = _shape(where, checkpoint.tensors, kept, said)
     encoder = LatentViT(shape)
     filled(encoder, _renamed(where, kept), where)
-    book = need(where, kept, "quantize.embedding.weight").float()
-    if book.ndim != 2 or book.shape[1] != shape.dim:
-        raise WeightsFormatError(
-            f"{where}: features of {shape.dim} channels and codes of {book.shape[-1]} do not fit"
-        )
+    book = need_codes(where, kept, "quantize.embedding.weight", shape.dim)
     assert said.resize and said.size and said.resample
     return ImageTokenizer(
         encoder=encoder,

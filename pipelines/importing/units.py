@@ -14,7 +14,7 @@ import torch
 
 from dvse.audio.encoder import AudioEncoder, NormalizeOver
 from dvse.audio.hub_weights import HubWeights, weights_sha256
-from dvse.audio.preparer import check_rate
+from dvse.audio.preparer import check_padding, check_rate
 from dvse.audio.published_encoder import (
     published_config,
     recorded_normalization,
@@ -59,6 +59,10 @@ class UnitSettings:
     def __post_init__(self) -> None:
         if self.chunk_s is not None and not 0 < self.chunk_s <= MAX_CHUNK_S:
             raise ConfigError(f"expected a chunk_s of 0 to {MAX_CHUNK_S}, received {self.chunk_s}")
+        if self.variance_floor is not None and not 0 < self.variance_floor < 1:
+            raise ConfigError(f"expected a variance_floor in 0..1, received {self.variance_floor}")
+        if self.pad_samples is not None:
+            check_padding(self.pad_samples)
 
 
 _PUBLISHED = UnitSettings(
@@ -123,7 +127,8 @@ def import_units(
             name, imported = Path(encoder).name, folder / "imported"
             source = _imported(Path(encoder), imported, facts, said, sample_rate_hz)
         said = _settled(source, said, where=name, layer=layer, revision=revision)
-        rate_hz = sample_rate_hz or recorded_rate_hz(str(source), revision) or 16_000
+        if (rate_hz := sample_rate_hz) is None:
+            rate_hz = recorded_rate_hz(str(source), revision) or 16_000
         tokenizer = _tokenizer(
             source, book, said, layer=layer, revision=revision, sample_rate_hz=rate_hz
         )
@@ -232,6 +237,12 @@ def _tokenizer(
     assert said.normalize is not None and said.final_norm is not None
     assert said.variance_floor is not None and said.chunk_s is not None
     assert said.normalize_over is not None
+    width = published_config(str(source), revision).hidden_size
+    if book.vectors.shape[1] != width:
+        raise WeightsFormatError(
+            f"{book.provenance['file']}: expected centroids of {width} channels, as layer "
+            f"{layer} has them, received {book.vectors.shape[1]}"
+        )
     encoder = AudioEncoder.from_pretrained(
         source,
         layer=layer,
@@ -241,11 +252,6 @@ def _tokenizer(
         final_norm=said.final_norm,
         normalize_over=said.normalize_over,
     )
-    if book.vectors.shape[1] != encoder.dim:
-        raise WeightsFormatError(
-            f"{book.provenance['file']}: expected centroids of {encoder.dim} channels, as layer "
-            f"{layer} has them, received {book.vectors.shape[1]}"
-        )
     chunk_samples = round(said.chunk_s * sample_rate_hz)
     if chunk_samples < encoder.grid.reach:
         raise ConfigError(

@@ -17,7 +17,7 @@ from dvse.image.published_geometry import AreaGeometry, CropGeometry
 from dvse.image.quantizer import CodebookQuantizer
 from dvse.image.tokenizer import ImageTokenizer
 from dvse.image.vq_models import VqConfig, VqDecoder, VqEncoder, has_decoder
-from pipelines.importing.filling import filled, need, refuse_unknown
+from pipelines.importing.filling import filled, need_codes, refuse_unknown
 from pipelines.importing.image_settings import ImageSettings
 from pipelines.importing.model_folder import PublishedModel
 
@@ -71,11 +71,7 @@ def vq_tokenizer(model: PublishedModel, settings: ImageSettings) -> ImageTokeniz
         {n for n in tensors if n == _CODES or n.startswith((*_IN, *_BACK))},
         f"the VQ model of {architecture}",
     )
-    book = need(where, tensors, _CODES).float()
-    if book.ndim != 2 or book.shape[1] != encoder.dim:
-        raise WeightsFormatError(
-            f"{where}: expected codes of {encoder.dim} channels, received {list(book.shape)}"
-        )
+    book = need_codes(where, tensors, _CODES, encoder.dim)
     return ImageTokenizer(
         encoder=encoder,
         quantizer=CodebookQuantizer(Codebook(book[None])),

@@ -18,7 +18,7 @@ from dvse.image.quantizer import CodebookQuantizer
 from dvse.image.tanh_mlp import TanhMlp
 from dvse.image.tokenizer import ImageTokenizer
 from pipelines.importing.checkpoint import Checkpoint
-from pipelines.importing.filling import filled, need, refuse_unknown
+from pipelines.importing.filling import filled, need, need_codes, refuse_unknown
 from pipelines.importing.image_settings import ImageSettings
 
 PUBLISHED = ImageSettings(
@@ -58,16 +58,11 @@ def vqkd_tokenizer(where: str, checkpoint: Checkpoint, settings: ImageSettings) 
     mlp = _mlp(where, kept)
     known = {*(n for n in kept if n.startswith("encoder.")), *_MLP, "quantize.embedding.weight"}
     refuse_unknown(where, kept, known, "a VQ-KD tokenizer")
-    book = need(where, kept, "quantize.embedding.weight")
-    if book.ndim != 2 or book.shape[1] != mlp.out_features:
-        raise WeightsFormatError(
-            f"{where}: expected codes of {mlp.out_features} channels, as the MLP before them has, "
-            f"received {list(book.shape)}"
-        )
+    book = need_codes(where, kept, "quantize.embedding.weight", mlp.out_features)
     return ImageTokenizer(
         encoder=encoder,
         quantizer=CodebookQuantizer(
-            Codebook(book[None].float(), metric=said.metric),  # type: ignore[arg-type]
+            Codebook(book[None], metric=said.metric),  # type: ignore[arg-type]
             project_in=mlp,
         ),
         geometry=CropGeometry(

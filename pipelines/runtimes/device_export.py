@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dvse.errors import ConfigError
+from dvse.storage.weight_files import check_weight_files
 from dvse.tokenizer import Tokenizer
 from pipelines.answering.light_loading import load_to_answer
 from pipelines.answering.room import check_room
@@ -102,6 +103,8 @@ def export_to_device(
     _check(source, target, settings)
     refuse_strangers(output)
     target.check_extra()
+    if source.folders is not None:
+        check_weight_files(source.folders.decoder)
     figures: dict[str, str] = {}
 
     def fill(draft: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from dvse.errors import ConfigError
 from dvse.storage.bundle import Bundle, Section, write_bundle
+from dvse.storage.weight_files import check_weight_files
 from dvse.tokenizer import Tokenizer
 from pipelines.answering.light_loading import load_to_answer
 from pipelines.answering.room import check_room
@@ -83,6 +84,8 @@ def export_onnx(
     if source.folders is not None:
         check_room(source.folders.decoder, dtype="float32")
     refuse_strangers(output)
+    if source.folders is not None:
+        check_weight_files(source.folders.decoder)
     tokenizer = Tokenizer.from_bundle(source.bundle)
     figures: dict[str, str] = {}
 

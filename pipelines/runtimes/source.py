@@ -114,7 +114,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleFormatError(f"{path}: expected readable JSON; {error}") from error
     if not isinstance(config, dict):
         raise BundleFormatError(f"{path}: expected a JSON object")

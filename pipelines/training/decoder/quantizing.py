@@ -13,10 +13,11 @@ import torch
 
 from dvse.errors import ConfigError, TrainingError
 from dvse.storage.atomic_file import write_atomically
+from dvse.storage.bundle import Bundle
 from dvse.storage.shard import find_shards, read_metadata, read_shard
 from model import DvseConfig, quantize, quantize_calibrated
 from pipelines.answering.model_directory import load_model, save_model
-from pipelines.answering.model_folders import find_model
+from pipelines.answering.model_folders import ModelFolders, find_model
 from pipelines.answering.room import check_room
 from pipelines.answering.weight_format import check_quantization
 from pipelines.training.decoder.quality_gate import Judgement, judge
@@ -62,13 +63,14 @@ def quantize_model(
         config, settings.to, folders.decoder, group_size=settings.group_size
     )
     check_room(folders.decoder, copies=2)
+    _check_places(output, folders, [rows for rows in (tokens, calibrate) if rows is not None])
     before, after = load_model(name), load_model(name)
     how, bounds = {"bits": settings.bits, "group_size": group_size}, settings.bounds
     if calibrate is None:
         quantize(after.model, **how)
     else:
         progress(f"rounding by {settings.calibration_rows} rows")
-        rows = _rows(calibrate, after.tokenizer.fingerprint, settings.calibration_rows)
+        rows = _rows(calibrate, settings.calibration_rows)
         quantize_calibrated(after.model, rows, **how)
     found = judge(before, after, bounds, tokens=tokens, data=data, progress=progress)
     if found.misses and not write_anyway:
@@ -87,15 +89,31 @@ def quantize_model(
     return found
 
 
-def _rows(shards: Path, fingerprint: str, count: int) -> list[torch.Tensor]:
-    """Return the ids `[1, T]` of the first rows.
+def _check_places(output: Path, folders: ModelFolders, shards: list[Path]) -> None:
+    """Refuse, before weights are read, to write over the model itself, and rows of other ids.
 
     Raises:
-        TrainingError: shards of another bundle.
+        ConfigError: `output` is the model.
+        TrainingError: no shards, or of another bundle.
     """
+    if output.resolve() in (folders.decoder.resolve(), folders.bundle.resolve()):
+        raise ConfigError(
+            f"{output}: expected another directory than the model's, whose weights would be gone"
+        )
+    fingerprint = Bundle.open(folders.bundle).fingerprint
+    for folder in shards:
+        found = find_shards(folder)
+        if not found:
+            raise TrainingError(
+                f"{folder}: expected shard-*.parquet written by dvse tokenize, found none"
+            )
+        if read_metadata(found[0]).bundle_fingerprint != fingerprint:
+            raise TrainingError(f"{found[0]}: written with another bundle than the model's")
+
+
+def _rows(shards: Path, count: int) -> list[torch.Tensor]:
+    """Return the ids `[1, T]` of the first rows."""
     first = find_shards(shards)[0]
-    if read_metadata(first).bundle_fingerprint != fingerprint:
-        raise TrainingError(f"{first}: written with another bundle than the model's")
     rows = read_shard(first, columns=["ids"])["ids"][:count].to_pylist()
     return [torch.tensor([row]) for row in rows]
 

@@ -24,6 +24,7 @@ from dvse.tokenizer import Tokenizer
 from dvse.vocabulary import Vocabulary
 from model import DvseConfig, DvseForCausalLM, initialize_rows, load_glm, preset
 from model.families import ADAPTERS, check_decoder_directory
+from pipelines.answering.quiet_transformers import without_library_lines
 from pipelines.training.decoder.recipe import DecoderRecipe
 
 _PROBES = ("The quick brown fox, 1234.", "你好,世界", "  x = [1]\n\tÄ 😀")
@@ -91,7 +92,8 @@ def _from_checkpoint(
     folder = _found(source)
     check_decoder_directory(folder)
     _check_text(folder, tokenizer)
-    decoder = load_glm(folder, **{"dtype": "auto", **overrides})
+    with without_library_lines():
+        decoder = load_glm(folder, **{"dtype": "auto", **overrides})
     added, size = new_ids(tokenizer.vocabulary), tokenizer.vocabulary.size
     if decoder.config.vocab_size < added.start:
         raise TrainingError(

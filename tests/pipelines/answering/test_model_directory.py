@@ -186,6 +186,11 @@ def test_what_is_not_overwritten(tmp_path):
         save_model(make_decoder(), "tiny", tmp_path / "photos")
     with pytest.raises(ConfigError, match="received a file"):
         save_model(make_decoder(), "tiny", tmp_path / "photos" / "cat.jpg")
+    (tmp_path / "hubert").mkdir()
+    (tmp_path / "hubert" / "config.json").write_text('{"model_type": "hubert"}')
+    with pytest.raises(ConfigError, match="new or empty"):
+        save_model(make_decoder(), "tiny", tmp_path / "hubert")
+    assert [path.name for path in (tmp_path / "hubert").iterdir()] == ["config.json"]
 
 
 def test_a_decoder_with_too_few_ids(tmp_path):

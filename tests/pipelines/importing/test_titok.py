@@ -332,7 +332,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         importing(without("encoder.ln_pre"))
     with pytest.raises(WeightsFormatError, match=r"no place in one: encoder\.head"):
         importing({**tensors, "encoder.head": torch.zeros(2)})
-    with pytest.raises(WeightsFormatError, match="do not fit"):
+    with pytest.raises(WeightsFormatError, match="expected codes of"):
         importing({**tensors, "quantize.embedding.weight": torch.zeros(8, 3)})
     with pytest.raises(WeightsFormatError, match="positions are those of 40 pixels"):
         importing(tensors, ImageSettings(num_heads=HEADS, metric="cosine", size=48))

@@ -204,7 +204,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(weights, checkpoint, tm
         importing({**weights, "encoder.fc_norm.weight": torch.full((WIDTH,), torch.nan)})
     with pytest.raises(WeightsFormatError, match="another shape"):
         importing({**weights, "encoder.fc_norm.weight": torch.zeros(3)})
-    with pytest.raises(ConfigError, match="finite"):
+    with pytest.raises(WeightsFormatError, match="finite"):
         importing(
             {**weights, "quantize.embedding.weight": torch.full((NUM_CODES, CODE_DIM), torch.inf)}
         )

@@ -129,3 +129,21 @@ def test_what_is_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
     assert main([*words, "--group-size", "96", "--write-anyway"]) == 2
     assert "group_size must be one of [32, 64, 128, 256]" in capsys.readouterr().err
     assert not (tmp_path / "small").exists()
+
+
+def test_what_it_is_judged_by_and_where_it_goes_come_before_weights(
+    random_model, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(quantizing, "load_model", None)
+    model = shutil.copytree(random_model, tmp_path / "model")
+    (tmp_path / "empty").mkdir()
+    words = ["quantize", str(model), "--to", "int8", "--output"]
+    before = (model / "model.safetensors").read_bytes()
+    assert main([*words, str(model), "--write-anyway"]) == 2
+    assert "expected another directory than the model's" in capsys.readouterr().err
+    assert (model / "model.safetensors").read_bytes() == before
+    for option in ("--tokens", "--calibrate"):
+        more = [str(tmp_path / "small"), "--write-anyway", option, str(tmp_path / "empty")]
+        assert main([*words, *more]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "expected shard-*.parquet written by dvse tokenize, found none" in line
