@@ -5,7 +5,7 @@ another one each time that the file is loaded, so here every tensor has to be th
 """
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,21 @@ def whole_model(
         raise BundleNotFoundError(
             f"{source}: its weights cannot be loaded; {in_one_line(error)}"
         ) from error
+    _check_report(source, model, found, may_miss, has_no_more_of)
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsFormatError(f"{source}: tensor {name!r} holds NaN or infinity")
+    return model
+
+
+def _check_report(
+    source: str,
+    model: Any,
+    found: Mapping[str, Any],
+    may_miss: Collection[str],
+    has_no_more_of: tuple[str, ...],
+) -> None:
+    """Refuse what transformers reports of a file's tensors and goes on with."""
     for name, there, wanted in sorted(found["mismatched_keys"])[:1]:
         raise WeightsFormatError(
             f"{source}: its config.json says {list(wanted)} of tensor {name!r}, received "
@@ -78,10 +93,6 @@ def whole_model(
             f"{source}: {len(more)} tensors have no place in what its config.json describes, such "
             f"as {more[0]!r}; are they of one model?"
         )
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise WeightsFormatError(f"{source}: tensor {name!r} holds NaN or infinity")
-    return model
 
 
 @contextmanager

@@ -70,8 +70,7 @@ def quantize_model(
         quantize(after.model, **how)
     else:
         progress(f"rounding by {settings.calibration_rows} rows")
-        rows = _rows(calibrate, settings.calibration_rows)
-        quantize_calibrated(after.model, rows, **how)
+        quantize_calibrated(after.model, _rows(calibrate, settings.calibration_rows), **how)
     found = judge(before, after, bounds, tokens=tokens, data=data, progress=progress)
     if found.misses and not write_anyway:
         return found
