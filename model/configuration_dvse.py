@@ -6,7 +6,8 @@ nothing of weights.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -204,10 +205,8 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
         found = config_dict.get("quantization_config")
         if found is not None and not isinstance(found, Mapping) and not hasattr(found, "to_dict"):
             raise ModelConfigError(f"quantization_config must be an object, got {found!r}.")
-        try:
+        with _in_one_sentence():
             return super().from_dict(config_dict, **kwargs)
-        except StrictDataclassError as error:
-            raise ModelConfigError(str(error).strip().splitlines()[-1].strip() + ".") from error
 
     @property
     def num_key_value_groups(self) -> int:
@@ -317,6 +316,25 @@ got 5: choose one of 1, 2, 4, 8, 16, 32.
                 f"n_group ({self.n_group}) must divide n_routed_experts ({experts}) and topk_group "
                 f"({self.topk_group}) must lie between 1 and n_group."
             )
+
+
+def checked_config(given: Mapping[str, Any]) -> DvseConfig:
+    """Return the configuration of these fields.
+
+    Raises:
+        ModelConfigError: as `DvseConfig`, or a value of another kind.
+    """
+    with _in_one_sentence():
+        return DvseConfig(**given)
+
+
+@contextmanager
+def _in_one_sentence() -> Iterator[None]:
+    """Tell a value of another kind, which transformers tells in several lines."""
+    try:
+        yield
+    except StrictDataclassError as error:
+        raise ModelConfigError(str(error).strip().splitlines()[-1].strip() + ".") from error
 
 
 def _refuse_unknown_keys(given: dict[str, Any]) -> None:

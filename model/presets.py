@@ -6,7 +6,7 @@ many parameters on experts in GLM-4.5's layout and uses a sixth of them for a to
 
 from typing import Any
 
-from .configuration_dvse import DvseConfig
+from .configuration_dvse import DvseConfig, checked_config
 from .errors import ModelConfigError
 
 _PRESETS: dict[str, dict[str, Any]] = {
@@ -62,4 +62,4 @@ def preset(name: str, **overrides: Any) -> DvseConfig:
     """
     if name not in _PRESETS:
         raise ModelConfigError(f"expected a preset out of {', '.join(_PRESETS)}, got {name!r}.")
-    return DvseConfig(**{**_PRESETS[name], **overrides})
+    return checked_config({**_PRESETS[name], **overrides})

@@ -255,7 +255,7 @@ def save_model(
             f"the bundle {bundle.name!r} has {num_ids} ids, the decoder only "
             f"{model.config.vocab_size}; make it with vocab_size={bundle.vocabulary.size}"
         )
-    _refuse_strangers(directory)
+    refuse_strangers(directory)
     if base is not None:
         return _written(directory, bundle, lambda draft: _write_adapters(model, base, draft))
     model.config.bundle_fingerprint = bundle.fingerprint
@@ -305,7 +305,12 @@ def _base(model: Any, bundle: Bundle, directory: Path, *, must: bool) -> Adapter
     return AdapterBase.of(folder, bundle.fingerprint)
 
 
-def _refuse_strangers(directory: Path) -> None:
+def refuse_strangers(directory: Path) -> None:
+    """Refuse to write a model over something that is none.
+
+    Raises:
+        ConfigError: a file, or a directory with other things in it.
+    """
     if directory.exists() and not directory.is_dir():
         raise ConfigError(f"{directory}: expected a directory, received a file")
     is_ours = (directory / "dvse.json").is_file() or _is_decoder(directory / CONFIG)

@@ -111,7 +111,7 @@ def train_decoder(
     """
     settings = recipe.training
     shards = location(shards)
-    _check_shards(shards, tokenizer)
+    check_shards(shards, tokenizer)
     last = _checkpoint(folder, recipe, resume=resume)
     dataset = _windows(shards, settings, tokenizer)
     prompts = samples_of(find_shards(shards)[0], tokenizer, count=_NUM_SAMPLES)
@@ -209,8 +209,18 @@ def _arguments(settings: DecoderTraining, folder: Path) -> TrainingArguments:
     )
 
 
-def _check_shards(shards: Location, tokenizer: Tokenizer) -> None:
-    for path in find_shards(shards):
+def check_shards(shards: Location, tokenizer: Tokenizer) -> None:
+    """Refuse a folder without shards, and shards of another bundle.
+
+    Raises:
+        TrainingError: which.
+    """
+    found_shards = find_shards(shards)
+    if not found_shards:
+        raise TrainingError(
+            f"{shards}: expected shard-*.parquet written by dvse tokenize, found none"
+        )
+    for path in found_shards:
         found = read_metadata(path).bundle_fingerprint
         if found != tokenizer.fingerprint:
             raise TrainingError(

@@ -21,6 +21,7 @@ Instead of a preset, `checkpoint = "DIR or Hub id"` begins at a published GLM-4,
 Unknown keys are refused, so a misspelt setting never goes unnoticed.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -77,7 +78,7 @@ class DecoderTraining:
 
     def __post_init__(self) -> None:
         counts = (self.max_steps, self.batch_size, self.length, self.accumulation, self.save_every)
-        if min(counts) < 1 or self.learning_rate <= 0 or self.warmup_steps < 0:
+        if min(counts) < 1 or not 0 < self.learning_rate < math.inf or self.warmup_steps < 0:
             raise ConfigError(
                 "expected steps, batch size, length, accumulation and learning rate above zero, "
                 f"received {asdict(self)}"
@@ -194,6 +195,12 @@ def read_recipe(path: Path) -> DecoderRecipe:
         raise ConfigError(
             f"{path}: expected the tables {sorted(_TABLES)}, received {', '.join(unknown)}"
         )
+    for name in ("model", "training", "adapters"):
+        if not isinstance(document.get(name, {}), dict):
+            raise ConfigError(f"{path}: expected a table [{name}], received {document[name]!r}")
+    stages = document.get("stages", [])
+    if not isinstance(stages, list) or not all(isinstance(one, dict) for one in stages):
+        raise ConfigError(f"{path}: expected tables [[stages]], received {stages!r}")
     training = from_table(
         DecoderTraining, document.get("training", {}), name="training", where=str(path)
     )
@@ -203,10 +210,10 @@ def read_recipe(path: Path) -> DecoderRecipe:
             AdapterSettings, document["adapters"], name="adapters", where=str(path)
         )
     common, where = document.get("training", {}), str(path)
-    stages = tuple(
+    learning = tuple(
         from_table(DecoderTraining, {**common, **one}, name=f"stages[{number}]", where=where)
-        for number, one in enumerate(document.get("stages", []))
+        for number, one in enumerate(stages)
     )
     return DecoderRecipe(
-        model=document.get("model", {}), training=training, adapters=adapters, stages=stages
+        model=document.get("model", {}), training=training, adapters=adapters, stages=learning
     )

@@ -18,7 +18,7 @@ from dvse.errors import ConfigError
 from dvse.remote.remote_path import Location
 from dvse.tokenizer import Tokenizer
 from model import DvseForCausalLM, ModelError
-from pipelines.answering.model_directory import load_model, save_model
+from pipelines.answering.model_directory import load_model, refuse_strangers, save_model
 from pipelines.runs.processes import Processes
 from pipelines.training.decoder.adapting import (
     check_rounding,
@@ -27,7 +27,7 @@ from pipelines.training.decoder.adapting import (
     with_adapters,
 )
 from pipelines.training.decoder.attending import check_attention
-from pipelines.training.decoder.loop import train_decoder
+from pipelines.training.decoder.loop import check_shards, train_decoder
 from pipelines.training.decoder.optimizers import check_optimizer
 from pipelines.training.decoder.recipe import DecoderRecipe
 from pipelines.training.decoder.shares import (
@@ -105,13 +105,14 @@ class DecoderRun:
             tell: told what each stage holds on a card.
 
         Raises:
-            ConfigError, MissingExtraError: see `train`.
-            TrainingError: no such checkpoint.
+            ConfigError, MissingExtraError: see `train`; or an output that holds something else.
+            TrainingError: no such checkpoint, no shards, or shards of another bundle.
         """
         from pipelines.runs.processes import card_bytes
         from pipelines.training.decoder.memory import GIB, training_memory
 
         self._check_loops()
+        refuse_strangers(self.output)
         vocabulary = self.tokenizer.vocabulary
         try:
             stages = self.recipe.in_stages()
@@ -124,6 +125,7 @@ class DecoderRun:
                 memory.check_room(card_bytes(), stage.training)
         except ModelError as error:
             raise ConfigError(f"the recipe's model: {error}") from error
+        check_shards(self.shards, self.tokenizer)
 
     def _check_loops(self) -> None:
         for stage in self.recipe.in_stages():

@@ -159,3 +159,33 @@ def test_what_surely_does_not_fit_by_hand():
     memory.check_room(100, DecoderTraining())
     with pytest.raises(ValueError, match=r"need at least 0\.00 MiB on each card"):
         memory.check_room(99, DecoderTraining())
+
+
+def test_rows_that_are_not_there_and_an_output_that_is_another_models(tmp_path, capsys):
+    """Told before weights are made; nothing lies beside the output either."""
+    words = ["train", "decoder", "--data", str(tmp_path), "--output"]
+    assert main([*words, str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}: expected shard-*.parquet written by dvse tokenize, found none" in line
+    (tmp_path / "hubert").mkdir()
+    (tmp_path / "hubert" / "config.json").write_text('{"model_type": "hubert"}')
+    assert main([*words, str(tmp_path / "hubert")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "hubert: expected a new or empty directory, or a model to replace" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["hubert"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model = 3", "expected a table [model], received 3"),
+        ("training = []", "expected a table [training], received []"),
+        ("stages = 3", "expected tables [[stages]], received 3"),
+        ("stages = [3]", "expected tables [[stages]], received [3]"),
+        ("[training]\nlearning_rate = nan", "learning rate above zero"),
+        ("[training]\nlearning_rate = inf", "learning rate above zero"),
+        ('[model]\nuse_token_gate = "yes"', "Field 'use_token_gate' expected bool, got str"),
+    ],
+)
+def test_recipes_of_other_kinds_of_values(tmp_path, capsys, text, words):
+    assert words in refused(text, tmp_path, capsys)
