@@ -3,9 +3,11 @@
 `argmin ‖x - c‖²  =  argmax (x·c - ‖c‖²/2)`: one matrix product with a bias. On processors with
 AVX-512 it goes through oneDNN, which on AMD's is half as fast again as torch's default (MKL); with
 AVX2 the default is the faster one (82 against 68 GFLOP/s a core, measured). Rows are taken in
-blocks, so that memory stays bounded. A block of a few rows is filled up, for a product of one to
-three rows takes another path (a matrix times a vector) and may differ in the last bit: the code of
-a vector must not depend on how many came with it.
+blocks, so that memory stays bounded and is used again: with 32 MB a block, which the allocator
+gives back to the system each time, 4,096 narrow codes took four times as long (measured). A block
+of a few rows is filled up, for a product of one to three rows takes another path (a matrix times a
+vector) and may differ in the last bit: the code of a vector must not depend on how many came with
+it.
 """
 
 import torch
@@ -15,7 +17,7 @@ from torch.nn import functional as F
 from dvse.errors import ConfigError
 
 _BLOCK_ROWS = 2048
-_BLOCK_SCORES = 2**23  # 32 MB
+_BLOCK_SCORES = 2**21  # 8 MB: to ask the system for memory again costs more than the products
 _FEWEST_ROWS = 16
 
 
@@ -44,10 +46,10 @@ def nearest_codes(vectors: Tensor, centroids: Tensor) -> Tensor:
     vectors, centroids = vectors.float(), centroids.float().contiguous()
     bias = centroids.square().sum(-1).mul_(-0.5)
     block_rows = max(_FEWEST_ROWS, min(_BLOCK_ROWS, _BLOCK_SCORES // len(centroids)))
-    # One buffer for the scores of every block: fresh memory for each costs a tenth of the time.
-    rows = min(block_rows, max(len(vectors), _FEWEST_ROWS))
-    scores = torch.empty(rows, len(centroids), device=vectors.device)
     is_onednn = _is_onednn_faster(vectors)
+    # One buffer for the scores of every block: fresh memory for each costs a tenth of the time.
+    rows = 0 if is_onednn else min(block_rows, max(len(vectors), _FEWEST_ROWS))
+    scores = torch.empty(rows, len(centroids), device=vectors.device)
     codes = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
     for start in range(0, len(vectors), block_rows):
         block = vectors[start : start + block_rows]

@@ -39,16 +39,20 @@ class ImageQuantizer(nn.Module):
         """Width in which features are quantized."""
 
     @abstractmethod
-    def _quantize(self, features: Tensor) -> Tensor: ...
+    def _quantize(self, features: Tensor, num_needed: int | None) -> Tensor: ...
 
     @abstractmethod
     def _restore(self, codes: Tensor) -> Tensor: ...
 
-    def encode(self, features: Tensor) -> Tensor:
-        """Return codes `int64 [N, num_levels]` of features `fp32 [N, dim]`."""
+    def encode(self, features: Tensor, num_needed: int | None = None) -> Tensor:
+        """Return codes `int64 [num_needed, num_levels]` of the first of features `fp32 [N, dim]`.
+
+        All are projected, for the shape of that product may decide its last bits; where codes are
+        searched for, that is done for the needed ones alone (all by default).
+        """
         if self.project_in is not None:
             features = self.project_in(features)
-        return self._quantize(features)
+        return self._quantize(features, num_needed)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return features `fp32 [N, dim]` of codes `[N, num_levels]`.
@@ -103,8 +107,8 @@ class CodebookQuantizer(ImageQuantizer):
             self.codebook = self.codebook.to(device)
         return self
 
-    def _quantize(self, features: Tensor) -> Tensor:
-        return self.codebook.encode(features)
+    def _quantize(self, features: Tensor, num_needed: int | None) -> Tensor:
+        return self.codebook.encode(features[:num_needed])
 
     def _restore(self, codes: Tensor) -> Tensor:
         return self.codebook.decode(codes)
@@ -159,12 +163,12 @@ class LatticeQuantizer(ImageQuantizer):
         """Channels."""
         return len(self.levels)
 
-    def _quantize(self, features: Tensor) -> Tensor:
+    def _quantize(self, features: Tensor, num_needed: int | None) -> Tensor:
         half = (self.sizes - 1) * (1 + 1e-3) / 2
         offset = torch.where(self.sizes % 2 == 0, 0.5, 0.0)
         bounded = (features.float() + (offset / half).atanh()).tanh() * half - offset
         steps = bounded.round().long() + self.sizes // 2
-        return (steps * self.radix).sum(-1, keepdim=True)
+        return (steps * self.radix).sum(-1, keepdim=True)[:num_needed]
 
     def _restore(self, codes: Tensor) -> Tensor:
         if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < self.num_codes):

@@ -2,8 +2,9 @@
 
 Every forward pass has one shape: chunks are grouped by size, and a group runs in batches of a
 number of rows that depends on the size and the kind of device alone, or on a chosen token budget;
-the last batch is filled up. So a picture's codes do not depend on its neighbours (fp32 kernels
-choose their order of sums by shape).
+the last batch is filled up, or has fewer rows where these were seen to have the same bits (see
+`dvse.short_batches`). So a picture's codes do not depend on its neighbours (fp32 kernels choose
+their order of sums by shape).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from dvse.chunk import Chunk
 from dvse.errors import BundleFormatError, ConfigError, IdRangeError
-from dvse.fixed_batches import fixed_batches
+from dvse.fixed_batches import Shape, fixed_batches
 from dvse.image.decoding import DecodeLimits
 from dvse.image.encoder import ImageEncoder
 from dvse.image.encoder_contract import PictureEncoder
@@ -38,6 +39,7 @@ from dvse.in_flight import in_flight
 from dvse.media_tokenizer import NO_CODEBOOK
 from dvse.numerics import exact_convolutions
 from dvse.precision import Precision, cast_weights, refuse_cast_weights, refuse_overflow
+from dvse.short_batches import ShortBatches, filled
 from dvse.storage.spec_fields import read_fields, write_fields
 from dvse.storage.weights import read_module, write_module
 
@@ -86,6 +88,7 @@ class ImageTokenizer(PictureTokenizer):
         self.precision: Precision = precision
         self.encoder: PictureEncoder = encoder.eval().requires_grad_(False).to(self.device)
         cast_weights(self.encoder, precision)
+        self._short_batches = ShortBatches(self.encoder, self._random_pixels)
         self.quantizer = quantizer
         self.num_codes = self.num_levels = 0
         if quantizer is not None:
@@ -107,7 +110,7 @@ class ImageTokenizer(PictureTokenizer):
 
     def embed(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         """Return features `fp32 [rows * columns, dim]` of each chunk, before they are quantized."""
-        return self._map_batches(chunks, lambda features: features.flatten(1, 2))
+        return self._map_batches(chunks, lambda features, rows: features[:rows].flatten(1, 2))
 
     def quantize(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return codes `int32 [rows * columns, num_levels]` of `fp32 [rows * columns, dim]` each.
@@ -124,7 +127,7 @@ class ImageTokenizer(PictureTokenizer):
                 block = torch.zeros(shape)
                 for row, position in enumerate(positions):
                     block[row] = torch.from_numpy(features[position])
-                codes = self._codes(block.to(self.device)).cpu().numpy()
+                codes = self._codes(block.to(self.device), len(block)).cpu().numpy()
                 for row, position in enumerate(positions):
                     results[position] = codes[row].copy()
         return results
@@ -167,10 +170,11 @@ class ImageTokenizer(PictureTokenizer):
             pixels = self.decoder(features.reshape(1, rows, columns, -1))
             return self.encoder.denormalize(pixels)[0].cpu().numpy()
 
-    def _codes(self, features: Tensor) -> Tensor:
-        """Codes `int32 [N, positions, num_levels]` of features `[N, ..., dim]`."""
-        flat = self._quantizer().encode(features.reshape(-1, features.shape[-1]))
-        return flat.reshape(len(features), -1, self.num_levels).int()
+    def _codes(self, features: Tensor, num_rows: int) -> Tensor:
+        """Codes `int32 [num_rows, positions, num_levels]` of the first of `[N, ..., dim]`."""
+        flat = features.reshape(-1, features.shape[-1])
+        codes = self._quantizer().encode(flat, len(flat) // len(features) * num_rows)
+        return codes.reshape(num_rows, -1, self.num_levels).int()
 
     def _quantizer(self) -> ImageQuantizer:
         if self.quantizer is None:
@@ -178,11 +182,13 @@ class ImageTokenizer(PictureTokenizer):
         return self.quantizer
 
     def _map_batches(
-        self, chunks: Sequence[Chunk], function: Callable[[Tensor], Tensor]
+        self, chunks: Sequence[Chunk], function: Callable[[Tensor, int], Tensor]
     ) -> list[np.ndarray]:
         def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:
             features = self.encoder(pixels)
-            return function(features), features.isfinite().flatten(1).all(1)
+            is_finite = features.isfinite().flatten(1).all(1)
+            full = filled(features, self.batch_rows(tuple(pixels.shape[1:])))
+            return function(full, len(features)), is_finite
 
         results: list[np.ndarray | None] = [None] * len(chunks)
         with torch.inference_mode(), exact_convolutions(self.precision):
@@ -196,10 +202,17 @@ class ImageTokenizer(PictureTokenizer):
 
     def _batches(self, chunks: Sequence[Chunk]) -> Iterator[tuple[list[int], Tensor]]:
         for shape, positions in fixed_batches((c.shape for c in chunks), self.batch_rows):
-            pixels = np.zeros(shape, np.uint8)
+            under = self.precision, torch.get_num_threads()
+            rows = self._short_batches.rows(shape, len(positions), under=under)
+            pixels = np.zeros((rows, *shape[1:]), np.uint8)
             for row, position in enumerate(positions):
                 pixels[row] = chunks[position].data
             yield positions, torch.from_numpy(pixels)
+
+    def _random_pixels(self, shape: Shape) -> Tensor:
+        generator = torch.Generator().manual_seed(0)  # the caller's random numbers stay his
+        pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+        return pixels.to(self.device)
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description.

@@ -1,10 +1,14 @@
-"""The threads of an encoder sleep where they wait, in whatever process."""
+"""The threads of an encoder sleep where they wait on a busy machine, in whatever process."""
 
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
+
+from dvse import waiting_threads
+from dvse.waiting_threads import has_room
 
 # Many small operators with pauses between: a spinning team burns processor time in the pauses.
 PROGRAM = """
@@ -39,13 +43,64 @@ def run(**environment: str) -> list[float]:
     return [float(word) for word in done.stdout.split()]
 
 
-@pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="teams of GNU OpenMP"
 )
-def test_waiting_burns_little_whoever_calls():
-    spinning, asleep, num_threads = run()
+
+
+@contextmanager
+def busy_processors():
+    """A process on each of them that does nothing but run."""
+    burn = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(burn) for _ in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def test_waiting_burns_little_on_a_busy_machine():
+    with busy_processors():
+        spinning, asleep, num_threads = run()
     assert asleep < spinning / 2
     assert num_threads == 2
+
+
+def test_there_is_no_room_beside_others():
+    with busy_processors():
+        assert not any(has_room(2, len(os.sched_getaffinity(0))) for _ in range(20))
+
+
+# (running, of them here), threads, processors: by hand.
+ROOM = [
+    ((1, 1), 2, 2, True),  # alone
+    ((2, 2), 2, 2, True),  # the other member still spins
+    ((2, 1), 2, 2, False),  # somebody else runs
+    ((2, 1), 2, 4, True),
+    ((4, 1), 2, 4, False),  # three others and two of ours
+    ((3, 3), 2, 2, False),  # another team of this process runs
+    ((1, 1), 4, 2, False),  # more threads than processors
+]
+
+
+@pytest.mark.parametrize(("counts", "threads", "processors", "expected"), ROOM)
+def test_who_runs_decides(monkeypatch, counts, threads, processors, expected):
+    monkeypatch.setattr(waiting_threads, "_running", lambda: counts[0])
+    monkeypatch.setattr(waiting_threads, "_running_here", lambda: counts[1])
+    monkeypatch.setattr(waiting_threads, "_quota", lambda: sys.maxsize)
+    assert has_room(threads, processors) is expected
+
+
+def test_a_container_may_use_fewer_processors(monkeypatch):
+    monkeypatch.setattr(waiting_threads, "_running", lambda: 1)
+    monkeypatch.setattr(waiting_threads, "_quota", lambda: 1)
+    assert not has_room(2, 8)
+
+
+def test_threads_of_this_process_are_counted():
+    assert waiting_threads._running_here() >= 1
 
 
 def test_a_policy_that_is_chosen_stays():
