@@ -86,3 +86,23 @@ def test_budgets(name, monkeypatch):
     found = rows_of(bench_budget.CASES[name]())
     assert 0 <= found[f"budget.{name}.changed"].ours <= 1
     assert found[f"budget.{name}.512"].ratio > 0
+
+
+def test_ways_to_run_an_encoder(monkeypatch):
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxruntime")
+    import bench_encoders
+
+    monkeypatch.setattr(bench_encoders, "_PAIRS", 1)
+    found = rows_of(bench_encoders._pictures("vit_tiny"))
+    ways = ("torch.compile", "onnx_runtime", "openvino")
+    assert set(found) == {f"encoders.vit_tiny.{way}" for way in ways}
+    assert all(row.ours > 0 and "of codes the same" in row.note for row in found.values())
+
+
+def test_decoding(monkeypatch):
+    import bench_decoding
+
+    monkeypatch.setattr(bench_decoding, "_SIZES", {"60x40": (60, 40, 2)})
+    found = rows_of(bench_decoding.rows())
+    assert set(found) == {"decoding.60x40_to_224", "decoding.60x40_full_size"}
