@@ -20,6 +20,7 @@ from .errors import ModelConfigError
 from .linear import is_plain_eager
 
 GROUP_SIZES = (32, 64, 128, 256)
+_ALIGNED = 64  # bytes: the int8 kernel was seen to crash on integers that begin elsewhere
 _KERNEL_ROWS = 16  # the kernels take output widths of whole sixteens
 
 
@@ -138,6 +139,8 @@ class Int8Linear(QuantizedLinear):
 
     def _product(self, rows: torch.Tensor) -> torch.Tensor:
         held: Any = self._buffers  # looking for them by name in a module takes a microsecond each
+        if held["weight"].data_ptr() % _ALIGNED:  # mapped from a file, it begins anywhere
+            held["weight"] = held["weight"].clone()
         return torch._weight_int8pack_mm(rows, held["weight"], held["scale"])
 
 

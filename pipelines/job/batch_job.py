@@ -70,6 +70,7 @@ class BatchJob(ABC):
         """Do what is missing and return the summary.
 
         Raises:
+            DvseError: the step cannot be opened (no such bundle); nothing is written.
             ResumeError: another bundle, other inputs or numerics than the job was begun with.
             TooManyErrorsError: more inputs failed than allowed; error lines are written.
             WorkerDiedError: processes were killed twice on the same partition.
@@ -77,6 +78,7 @@ class BatchJob(ABC):
             JobError: another job is at work in the directory.
         """
         with self._stop.listening():
+            self._beginning.look_at_step()
             try:
                 return self._run()
             except OSError as error:

@@ -104,6 +104,15 @@ class Beginning:
         self._config, self._step, self._journal = config, step, journal
         self._filters, self._progress, self._stop = filters, progress, stop
         self._ticked = time.monotonic()
+        self._of_step: dict[str, Any] | None = None
+
+    def look_at_step(self) -> None:
+        """See what the step is, before a folder is made.
+
+        Raises:
+            DvseError: it cannot be opened (no such bundle).
+        """
+        self._of_step = self._step.identity()
 
     def alone(self) -> Begun:
         """Look at everything; nobody else is at work here.
@@ -206,7 +215,7 @@ class Beginning:
             check_profile(before, now)
 
     def _identity(self) -> dict[str, Any]:
-        return self._step.identity() | {
+        return (self._of_step or self._step.identity()) | {
             "shard_size": self._config.shard_size,
             **self._config.source_options.identity(),
             **self._filters.identity(),

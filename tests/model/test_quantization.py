@@ -228,3 +228,17 @@ def test_what_cannot_be():
     odd = DvseConfig(**SIZES | {"intermediate_size": 130})
     with pytest.raises(ModelConfigError, match="divides rows of"):
         fitting_group_size(odd)
+
+
+def test_integers_that_begin_anywhere_in_a_file():
+    """As safetensors maps them; torch's kernel was seen to crash on 24 bytes behind a boundary."""
+    torch.manual_seed(0)
+    layer = Int8Linear.of(torch.randn(32, 32), None)
+    rows = torch.randn(40, 32).bfloat16()
+    expected, integers = layer(rows), layer.weight
+    memory = torch.zeros(integers.numel() + 128, dtype=torch.int8)
+    start = -memory.data_ptr() % 64 + 24
+    layer.weight = memory[start : start + integers.numel()].view_as(integers)
+    layer.weight.copy_(integers)
+    assert layer.weight.data_ptr() % 64 == 24
+    assert torch.equal(layer(rows), expected)

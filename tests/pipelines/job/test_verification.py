@@ -344,6 +344,17 @@ def test_a_precision_that_the_processor_does_not_have_writes_nothing(media, tmp_
     assert not (tmp_path / "tokens").exists()
 
 
+def test_a_bundle_that_is_not_there_makes_no_folder(media, tmp_path, capsys):
+    for number, (place, words) in enumerate(
+        (("nowhere", "no bundle 'nowhere'"), (str(tmp_path), "no bundle"))
+    ):
+        output = tmp_path / f"tokens{number}"
+        command = ["tokenize", str(media), "--output", str(output), "--quiet", "--workers", "0"]
+        assert main([*command, "--bundle", place]) == 1
+        assert words in capsys.readouterr().err
+        assert not output.exists()
+
+
 def test_a_shard_that_rotted_untouched_is_trusted_until_verify_finds_it(tmp_path):
     """A disk that flips a bit changes neither size nor time."""
     media = tmp_path / "in"
