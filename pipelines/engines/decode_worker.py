@@ -7,9 +7,11 @@ one input.
 """
 
 import contextlib
+import importlib
 import os
 import pickle
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -30,13 +32,18 @@ _IDLE = -1.0
 
 
 class DecodeWorker:
-    """A decode process seen from the job."""
+    """A decode process seen from the job.
 
-    def __init__(self, *, niceness: int) -> None:
+    Args:
+        niceness: how far it steps back behind other processes.
+        modules: what it imports before anything is sent to it.
+    """
+
+    def __init__(self, *, niceness: int, modules: Sequence[str] = ()) -> None:
         self._heartbeat = CONTEXT.RawArray("d", [_IDLE, 0.0])
         self._child = Child(
             _work,
-            (self._heartbeat, niceness),
+            (self._heartbeat, niceness, tuple(modules)),
             # Decoding is parallel by processes; threads inside would fight for the cores.
             environment={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         )
@@ -104,9 +111,11 @@ class DecodeWorker:
         self._child.kill()
 
 
-def _work(connection: Connection, heartbeat: Any, niceness: int) -> None:
+def _work(connection: Connection, heartbeat: Any, niceness: int, modules: Sequence[str]) -> None:
     if niceness and hasattr(os, "nice"):
         os.nice(niceness)
+    for name in modules:
+        importlib.import_module(name)
     preparer: ChunkMaker = pickle.loads(connection.recv_bytes())
     connection.send_bytes(b"ready")
     outbox = _Outbox(connection, heartbeat)

@@ -1,7 +1,7 @@
 """The contract of an engine, and the outcome it hands back for each input."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -68,10 +68,12 @@ class Engine(ABC):
         is_stopped: asked several times a second; once it says yes, work ends at once.
         num_expected: the most records that will come, `None` where nobody knows: for a single
             file one decoder is started.
+        worker_modules: what decode workers import while the devices load.
     """
 
     is_stopped: Callable[[], bool] = staticmethod(lambda: False)
     num_expected: int | None = None
+    worker_modules: Sequence[str] = ()
 
     @abstractmethod
     def open(self, step: Step) -> StepDescription:

@@ -69,7 +69,7 @@ class LocalEngine(Engine):
         self._devices = [self._new_device(name) for name in self._device_names]
         most = self._num_workers if self.num_expected is None else max(1, self.num_expected)
         count = min(self._num_workers, most)
-        self._workers = [DecodeWorker(niceness=self._niceness) for _ in range(count)]
+        self._workers = [self._new_worker() for _ in range(count)]
         for device in self._devices:
             while not wait([device.connection], POLL_S):
                 if self.is_stopped():
@@ -202,7 +202,7 @@ class LocalEngine(Engine):
             blame = (current, Failure.of("decode", error))
         if task is not None:
             self._settle(task, blame, current, how)
-        fresh = DecodeWorker(niceness=self._niceness)
+        fresh = self._new_worker()
         fresh.begin(self._preparer)
         self._workers[place] = fresh
 
@@ -247,3 +247,6 @@ class LocalEngine(Engine):
 
     def _new_device(self, name: str) -> DeviceProcess:
         return DeviceProcess(self._step, name, max_chunks=self._max_chunks)
+
+    def _new_worker(self) -> DecodeWorker:
+        return DecodeWorker(niceness=self._niceness, modules=self.worker_modules)

@@ -112,6 +112,8 @@ class BatchJob(ABC):
             EngineStopped: asked to stop meanwhile.
         """
         engine.num_expected = begun.numbering.num_inputs
+        if engine.num_expected == 1:
+            engine.worker_modules = self._step.worker_modules(self._config.inputs)
         description = self._loaded(engine)
         self._beginning.take_up(begun, description.profile)
         return Work(

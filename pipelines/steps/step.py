@@ -96,6 +96,10 @@ class Step(ABC):
             recorded: the profile of an earlier run; fields that cannot be told are left out.
         """
 
+    def worker_modules(self, inputs: Sequence[str]) -> Sequence[str]:
+        """Return what decode workers will import for these inputs, so that they do it early."""
+        return ()
+
     @abstractmethod
     def open(self, device: str) -> DeviceWork:
         """Load weights and the rest.

@@ -8,13 +8,17 @@ from typing import Any
 
 from dvse.chunk import Chunk, EncodedChunk
 from dvse.numerics import default_workers
+from dvse.onnx_tokenizer import KIND
 from dvse.precision import Precision
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
 from dvse.storage.shard import ShardMetadata, encoding_row, shard_schema
 from pipelines.filtering.gate import Gate, GatedPreparer
+from pipelines.sources.kinds import MEDIA, extension
 from pipelines.sources.loading import Loaded
 from pipelines.steps.step import DeviceWork, Step, StepDescription
+
+_RESAMPLING = "torchaudio.transforms"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,13 @@ class TokenizeStep(Step):
             "threads": default_workers() if self.threads is None else self.threads,
             "versions": {name: _version(name) for name in recorded.get("versions", {})},
         }
+
+    def worker_modules(self, inputs: Sequence[str]) -> Sequence[str]:
+        """Return what resamples recordings, but where a bundle does so without torch."""
+        if not any(MEDIA.get(extension(name)) == "audio" for name in inputs):
+            return ()
+        audio = Bundle.open(find_bundle(self.bundle)).sections.get("audio")
+        return () if audio is None or audio.spec.get("kind") == KIND else (_RESAMPLING,)
 
     def open(self, device: str) -> "TokenizeWork":
         """Load the tokenizer."""
