@@ -9,14 +9,14 @@ model's own losses. It refuses to know what the rows are about.
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from dvse.dataset.token_dataset import TokenDataset
 from dvse.errors import ConfigError, TrainingError
@@ -240,8 +240,8 @@ def _checkpoint(folder: Path, recipe: DecoderRecipe, *, resume: bool) -> str | N
             "output folder"
         )
     checkpoints = folder / "checkpoints"
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    if last is not None and not resume:
+    last = last_whole_checkpoint(checkpoints, num_ranks=_rank()[1])
+    if not resume and list(checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):
         raise TrainingError(
             f"{folder}: a run is there already; go on with --resume, or choose another folder"
         )
@@ -249,7 +249,25 @@ def _checkpoint(folder: Path, recipe: DecoderRecipe, *, resume: bool) -> str | N
     return last
 
 
-def _step_of(checkpoint: str) -> int:
+def last_whole_checkpoint(folder: Path, *, num_ranks: int) -> str | None:
+    """Return the latest checkpoint that was written to its end, `None` where there is none.
+
+    A signal may come while one is written. Each process writes the state of its random numbers, and
+    the first one `trainer_state.json` when its weights and optimizer are there.
+
+    Args:
+        folder: with a folder for each checkpoint.
+        num_ranks: processes that train.
+    """
+    states = [f"rng_state_{r}.pth" for r in range(num_ranks)] if num_ranks > 1 else []
+    whole = []
+    for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            whole += [(_step_of(path), path)] * all((path / name).is_file() for name in states)
+    return str(max(whole)[1]) if whole else None
+
+
+def _step_of(checkpoint: str | Path) -> int:
     state = json.loads((Path(checkpoint) / "trainer_state.json").read_text())
     return int(state["global_step"])
 

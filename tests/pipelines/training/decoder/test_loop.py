@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import dvse
 from dvse.errors import ConfigError, TrainingError
 from pipelines.answering.captioner import Captioner
 from pipelines.cli import main
-from pipelines.training.decoder.loop import Windows
+from pipelines.training.decoder.loop import Windows, last_whole_checkpoint
 from pipelines.training.decoder.recipe import DecoderRecipe, DecoderTraining
 from pipelines.training.decoder.start import new_decoder
 
@@ -185,3 +187,34 @@ def test_ranks_that_are_no_numbers(monkeypatch, shards, tmp_path):
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(ConfigError, match="RANK"):
         loop._rank()
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_a_checkpoint_that_breaks_off_is_not_gone_on_from(tmp_path, num_ranks):
+    """Whole are those of steps 2 and 10; each later one lacks one thing."""
+    state = json.dumps({"global_step": 0})
+    for step in (2, 10, 11, 12, 13, 14):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(state.replace("0", str(step)))
+        for rank in range(num_ranks):
+            (folder / f"rng_state_{rank}.pth").touch()
+    (tmp_path / "checkpoint-11" / "trainer_state.json").unlink()
+    (tmp_path / "checkpoint-12" / "trainer_state.json").write_text('{"global_st')
+    (tmp_path / "checkpoint-13" / "trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-14" / "rng_state_0.pth").unlink()
+    expected = "checkpoint-10" if num_ranks == 2 else "checkpoint-14"
+    assert Path(last_whole_checkpoint(tmp_path, num_ranks=num_ranks)).name == expected
+    assert last_whole_checkpoint(tmp_path / "nowhere", num_ranks=num_ranks) is None
+
+
+def test_a_run_whose_last_checkpoint_breaks_off_goes_on_from_the_one_before(shards, tmp_path):
+    assert train(shards, tmp_path / "whole", steps=6, save_every=2) == 0
+    assert train(shards, tmp_path / "cut", steps=6, save_every=2) == 0
+    checkpoints = tmp_path / "cut.run" / "checkpoints"
+    (checkpoints / "checkpoint-6" / "trainer_state.json").unlink()
+    shutil.rmtree(tmp_path / "cut")
+    assert train(shards, tmp_path / "cut", steps=6, save_every=2) == 1, "a run is there already"
+    assert train(shards, tmp_path / "cut", steps=6, save_every=2, more=["--resume"]) == 0
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
