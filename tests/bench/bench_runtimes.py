@@ -1,28 +1,47 @@
-"""ONNX Runtime beside torch: from the shell to a result, captions and tokens of many files, a step.
+"""ONNX Runtime beside torch: from the shell to a result, captions and tokens of many files, a step,
+whole jobs.
 
 Both sides have the same model (`tiny`), the same files and two threads; codes and captions are
-compared before anything is timed.
+compared before anything is timed. Jobs are those of `bench_job` (ViT-S on photographs,
+Wav2Vec2-base on speech, random weights) with `--runtime onnx`; the peer is torch's own forward on
+ready tensors.
 """
 
+import functools
 import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 from bench_caption import _FILES
+from bench_image import _jpegs
+from bench_job import (
+    _LENGTHS_S,
+    _RATE_HZ,
+    _alternate,
+    _KeptOpen,
+    _real_bundle,
+    _run,
+    _speech_like,
+    _timed,
+)
 from bench_startup import _command, _finished
 from timing import Row, alternate
 
+import dvse
 from pipelines import Captioner
 from pipelines.answering.inputs import as_row
 from pipelines.answering.model_directory import load_model
+from pipelines.engines.local import LocalEngine
 from pipelines.runtimes.onnx_export import export_onnx
 from pipelines.runtimes.onnx_settings import OnnxSettings
 from pipelines.tiny.samples import make_samples
 
 _THREADS = 2
+_PHOTOS = 130
 
 
 def rows() -> Iterator[Row]:
@@ -122,4 +141,46 @@ def _steps() -> Iterator[Row]:
                 )
 
 
-CASES = {"start": _start, "many": _many, "step": _steps}
+def _jobs() -> Iterator[Row]:
+    """Whole jobs in ONNX Runtime; the peer is the bare forward of the same encoder in torch."""
+    with tempfile.TemporaryDirectory() as name, torch.inference_mode():
+        folder = Path(name)
+        bundle = _real_bundle(folder / "bundle", "small")
+        graphs = str(export_onnx(bundle, folder / "graphs").folder)
+        tokenizer = dvse.load(bundle, threads=_THREADS)
+        _jpegs(folder / "photos", count=_PHOTOS, width=500, height=375)
+        pixels = torch.zeros(_PHOTOS, 224, 224, 3, dtype=torch.uint8).random_(0, 256)
+        batches = pixels.split(tokenizer.image.batch_rows((224, 224, 3)))
+        (folder / "speech").mkdir()
+        waves = [_speech_like(seconds, seed=int(seconds)) for seconds in _LENGTHS_S]
+        for number, wave in enumerate(waves):
+            soundfile.write(folder / "speech" / f"{number}.flac", wave, _RATE_HZ)
+        ready = [torch.from_numpy(wave.astype(np.float32))[None] for wave in waves]
+        for what, amount, unit, encoder, inputs in (
+            ("photos", _PHOTOS, "pictures/s", tokenizer.image.encoder, batches),
+            ("speech", sum(_LENGTHS_S), "s of speech/s", tokenizer.audio.encoder, ready),
+        ):
+
+            def forward(encoder=encoder, inputs=inputs) -> None:
+                with tokenizer.profile.pinned():
+                    for batch in inputs:
+                        encoder(batch)
+
+            engine = _KeptOpen(LocalEngine(num_workers=2))
+            job = functools.partial(_run, engine, graphs, [str(folder / what)], folder / "out")
+            try:
+                pairs = _alternate(job, functools.partial(_timed, forward))
+            finally:
+                engine.really_close()
+            yield Row(
+                name=f"runtimes.job.{what}",
+                ours=amount / pairs.ours,
+                peer=amount / pairs.peer,
+                ratio=pairs.speedup,
+                bar=">= 1.3",
+                unit=unit,
+                note="whole job in ONNX Runtime, 2 decode workers; peer: torch's bare forward",
+            )
+
+
+CASES = {"job": _jobs, "start": _start, "many": _many, "step": _steps}
