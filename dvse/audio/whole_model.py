@@ -43,7 +43,8 @@ def whole_model(
         check_weight_files(Path(source))
     try:
         with _in_silence():
-            model, found = model_class.from_pretrained(
+            strict = _reporting_all(model_class) if has_no_more_of else model_class
+            model, found = strict.from_pretrained(
                 source,
                 dtype=torch.float32,
                 output_loading_info=True,
@@ -59,6 +60,7 @@ def whole_model(
         raise BundleNotFoundError(
             f"{source}: its weights cannot be loaded; {in_one_line(error)}"
         ) from error
+    model.__class__ = model_class
     _check_report(source, model, found, may_miss, has_no_more_of)
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
@@ -93,6 +95,21 @@ def _check_report(
             f"{source}: {len(more)} tensors have no place in what its config.json describes, such "
             f"as {more[0]!r}; are they of one model?"
         )
+
+
+def _reporting_all(model_class: Any) -> Any:
+    """Return the class of a model that says of every tensor that it has no place for it.
+
+    Some (Mimi) pass over those of all their parts, and so over layers that a config.json leaves
+    out.
+    """
+
+    def post_init(model: Any) -> None:
+        model_class.post_init(model)
+        model._keys_to_ignore_on_load_unexpected = set()
+
+    about = {"post_init": post_init, "__module__": model_class.__module__}
+    return type(model_class.__name__, (model_class,), about)
 
 
 @contextmanager

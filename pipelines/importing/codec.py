@@ -23,6 +23,7 @@ from pipelines.importing.model_folder import read_json
 from pipelines.importing.new_folder import new_folder
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_PLACES = ("encoder", "decoder", "quantizer")  # a config.json that counts fewer of their layers
 _OF_THE_LIBRARY = ("architectures", "dtype", "torch_dtype", "transformers_version", "model_type")
 
 
@@ -104,7 +105,7 @@ def _codec(source: Path, config: Mapping[str, Any], choices: CodecChoices) -> Co
     architecture = config["model_type"]
     _, model_class = classes(architecture)
     try:
-        model = whole_model(model_class, str(source), local_files_only=True)
+        model = whole_model(model_class, str(source), has_no_more_of=_PLACES, local_files_only=True)
     except BundleNotFoundError as error:  # the file is there, so it is damaged
         raise WeightsFormatError(
             f"{source}: expected the weights of {architecture}, whole; {error}"

@@ -306,3 +306,20 @@ def test_bad_sources(models, folders, tmp_path):
     with pytest.raises(WeightsFormatError, match="NaN"):
         importing(tmp_path / "nan")
     assert not (tmp_path / "part").exists() and not list(tmp_path.glob(".part*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "fewer"),
+    [("mimi", "num_hidden_layers", 1), ("mimi", "num_quantizers", 3), ("dac", "n_codebooks", 2)],
+)
+def test_a_config_that_counts_fewer_than_the_file_holds(tmp_path, kind, field, fewer):
+    """transformers drops the rest, and codes would be those of another codec."""
+    model_class, config_class, fields = KINDS[kind]
+    torch.manual_seed(0)
+    model = model_class(config_class(**{**fields, field: fewer + 1})).eval()
+    model.save_pretrained(tmp_path / "codec")
+    path = tmp_path / "codec" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: fewer}))
+    with pytest.raises(WeightsFormatError, match="have no place in what its config"):
+        import_codec(tmp_path / "codec", tmp_path / "part", num_levels=1, chunk_s=1)
+    assert not (tmp_path / "part").exists()
