@@ -46,7 +46,7 @@ def nearest_codes(vectors: Tensor, centroids: Tensor) -> Tensor:
     vectors, centroids = vectors.float(), centroids.float().contiguous()
     bias = centroids.square().sum(-1).mul_(-0.5)
     block_rows = max(_FEWEST_ROWS, min(_BLOCK_ROWS, _BLOCK_SCORES // len(centroids)))
-    is_onednn = _is_onednn_faster(vectors)
+    is_onednn = is_onednn_faster(vectors)
     # One buffer for the scores of every block: fresh memory for each costs a tenth of the time.
     rows = 0 if is_onednn else min(block_rows, max(len(vectors), _FEWEST_ROWS))
     scores = torch.empty(rows, len(centroids), device=vectors.device)
@@ -57,7 +57,7 @@ def nearest_codes(vectors: Tensor, centroids: Tensor) -> Tensor:
         if num_rows < _FEWEST_ROWS:
             block = F.pad(block, (0, 0, 0, _FEWEST_ROWS - num_rows))
         if is_onednn:
-            block_scores = _onednn_linear(block, centroids, bias)
+            block_scores = onednn_linear(block, centroids, bias)
         else:
             block_scores = torch.addmm(bias, block, centroids.T, out=scores[: len(block)])
         codes[start : start + num_rows] = _argmax(block_scores)[:num_rows]
@@ -71,7 +71,8 @@ def _argmax(scores: Tensor) -> Tensor:
     return scores.argmax(-1)
 
 
-def _is_onednn_faster(tensor: Tensor) -> bool:
+def is_onednn_faster(tensor: Tensor) -> bool:
+    """Whether products in fp32 go through oneDNN where this tensor lies."""
     return (
         tensor.device.type == "cpu"
         and torch.backends.mkldnn.is_available()
@@ -79,5 +80,6 @@ def _is_onednn_faster(tensor: Tensor) -> bool:
     )
 
 
-def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return `x @ weight.T + bias` by oneDNN: fp32 `[N, dim]`, `[K, dim]`, `[K]`."""
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dvse.nearest import is_onednn_faster, onednn_linear
+
 Product = Literal["float32", "bfloat16"]
 
 # Scores of a block: small enough to stay in a processor's cache, large enough to fill a GPU.
@@ -44,8 +46,11 @@ class PartialSums:
         mean = centroids.mean(0)
         self._factor = (centroids - mean).t().contiguous()
         self._bias = -0.5 * self._factor.square().sum(0) - mean @ self._factor
+        self._weight: Tensor | None = None  # for oneDNN, which wants a row a centroid
         if product == "bfloat16":
             self._factor = self._factor.bfloat16()
+        elif is_onednn_faster(centroids):
+            self._weight = self._factor.t().contiguous()
         self.block_rows = max(256, _SCORES[centroids.device.type] // num_codes)
         self._scores = centroids.new_empty(self.block_rows, num_codes)
         self.counts = centroids.new_zeros(num_codes, dtype=torch.float64)
@@ -67,7 +72,9 @@ class PartialSums:
     def nearest(self, rows: Tensor) -> Tensor:
         """Return the nearest centroid of each row, `int64 [n]`; ties go to the lower code."""
         scores = self._scores[: len(rows)]
-        if self._product == "float32":
+        if self._weight is not None:
+            scores = onednn_linear(rows, self._weight, self._bias)
+        elif self._product == "float32":
             torch.addmm(self._bias, rows, self._factor, out=scores)
         elif rows.is_cuda:
             product = torch.mm(rows.bfloat16(), self._factor, out_dtype=torch.float32)
