@@ -4,6 +4,7 @@ Only weights: activations stay fp32 between products, and each group of weights 
 own (round to nearest). Head, gates and routers stay as they are, as `dvse quantize` leaves them.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from pipelines.runtimes.tracing import scope_of
@@ -27,6 +28,8 @@ def with_bits(model: "onnx.ModelProto", bits: int) -> "onnx.ModelProto":
         MatMulNBitsQuantizer,
     )
 
+    # It says of each of hundreds of nodes that it passes over it.
+    logging.getLogger(MatMulNBitsQuantizer.__module__).setLevel(logging.WARNING)
     _unfold_products(model)
     weights = {tensor.name for tensor in model.graph.initializer}
     kept = [
