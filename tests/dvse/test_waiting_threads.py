@@ -51,14 +51,16 @@ pytestmark = pytest.mark.skipif(
 @contextmanager
 def busy_processors():
     """A process on each of them that does nothing but run."""
-    burn = [sys.executable, "-c", "while True: pass"]
-    others = [subprocess.Popen(burn) for _ in os.sched_getaffinity(0)]
+    burn = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    others = [subprocess.Popen(burn, stdout=subprocess.PIPE) for _ in os.sched_getaffinity(0)]
     try:
+        for other in others:
+            other.stdout.readline()
         yield
     finally:
         for other in others:
             other.kill()
-            other.wait()
+            other.communicate()
 
 
 def test_waiting_burns_little_on_a_busy_machine():
