@@ -50,8 +50,8 @@ pytestmark = pytest.mark.skipif(
 
 @contextmanager
 def busy_processors():
-    """A process on each of them that does nothing but run."""
-    burn = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    """A process on each of them that does nothing but run, behind whatever else wants to."""
+    burn = [sys.executable, "-c", "import os; os.nice(19); print(flush=True)\nwhile 1: pass"]
     others = [subprocess.Popen(burn, stdout=subprocess.PIPE) for _ in os.sched_getaffinity(0)]
     try:
         for other in others:
