@@ -5,14 +5,14 @@ another one each time that the file is loaded, so here every tensor has to be th
 """
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dvse.errors import BundleNotFoundError, UnsafeFileError, WeightsFormatError
+from dvse.quiet_transformers import without_library_lines
 from dvse.storage.weight_files import check_weight_files
 
 
@@ -42,7 +42,7 @@ def whole_model(
     if Path(source).is_dir():
         check_weight_files(Path(source))
     try:
-        with _in_silence():
+        with without_library_lines(), warnings.catch_warnings(action="ignore"):
             strict = _reporting_all(model_class) if has_no_more_of else model_class
             model, found = strict.from_pretrained(
                 source,
@@ -110,23 +110,6 @@ def _reporting_all(model_class: Any) -> Any:
 
     about = {"post_init": post_init, "__module__": model_class.__module__}
     return type(model_class.__name__, (model_class,), about)
-
-
-@contextmanager
-def _in_silence() -> Iterator[None]:
-    """Without transformers' bars and tables of tensors: what is wrong is said in one sentence."""
-    from transformers.utils import logging
-
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def in_one_line(error: Exception) -> str:

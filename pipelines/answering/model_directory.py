@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvse.errors import BundleFormatError, ConfigError, ModelMismatchError
 from dvse.origin import source_of
+from dvse.quiet_transformers import without_library_lines
 from dvse.special_tokens import END_OF_TEXT, USER
 from dvse.storage.bundle import Bundle
 from dvse.storage.finding import find_bundle
@@ -35,7 +36,6 @@ from pipelines.answering.adapters import (
 from pipelines.answering.merged_adapters import without_adapters
 from pipelines.answering.model_folders import CONFIG, ModelFolders, find_model
 from pipelines.answering.model_origin import ModelOrigin, decoder_sha256
-from pipelines.answering.quiet_transformers import without_library_lines
 from pipelines.answering.room import check_room
 from pipelines.answering.weight_format import (
     Quantization,

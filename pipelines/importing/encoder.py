@@ -17,8 +17,8 @@ from torch import Tensor
 from dvse.audio.preparer import check_rate
 from dvse.audio.published_encoder import check_sizes, recorded_normalization, recorded_rate_hz
 from dvse.errors import ConfigError, WeightsFormatError
+from dvse.quiet_transformers import without_library_lines
 from dvse.storage.file_hash import file_sha256
-from pipelines.answering.quiet_transformers import without_library_lines
 from pipelines.importing.checkpoint import Checkpoint
 from pipelines.importing.fairseq2_layout import is_pre_norm
 from pipelines.importing.model_folder import PublishedModel, read_model

@@ -19,12 +19,12 @@ from transformers import set_seed
 
 from dvse.blocks import RUNS
 from dvse.errors import BundleError, TrainingError
+from dvse.quiet_transformers import without_library_lines
 from dvse.text.hugging_face import HuggingFaceText
 from dvse.tokenizer import Tokenizer
 from dvse.vocabulary import Vocabulary
 from model import DvseConfig, DvseForCausalLM, initialize_rows, load_glm, preset
 from model.families import ADAPTERS, check_decoder_directory
-from pipelines.answering.quiet_transformers import without_library_lines
 from pipelines.training.decoder.recipe import DecoderRecipe
 
 _PROBES = ("The quick brown fox, 1234.", "你好,世界", "  x = [1]\n\tÄ 😀")

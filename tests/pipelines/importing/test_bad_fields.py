@@ -13,8 +13,6 @@ from safetensors.torch import load_file
 from transformers import (
     ChameleonVQVAE,
     ChameleonVQVAEConfig,
-    HubertConfig,
-    HubertModel,
     MimiConfig,
     MimiModel,
 )
@@ -25,20 +23,8 @@ from pipelines.importing.new_folder import new_folder
 
 
 @pytest.fixture(scope="module")
-def hubert(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("published") / "hubert"
-    config = HubertConfig(
-        hidden_size=12,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=[8] * 7,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-    )
-    torch.manual_seed(0)
-    HubertModel(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text('{"do_normalize": false}')
+def hubert(save_hubert, tmp_path_factory):
+    folder = save_hubert(tmp_path_factory.mktemp("published") / "hubert")
     np.save(folder.parent / "good.npy", np.eye(8, 12, dtype=np.float32))
     return folder
 

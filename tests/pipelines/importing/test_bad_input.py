@@ -1,7 +1,6 @@
 """What is wrong costs one sentence that names it, and leaves nothing half written."""
 
 import argparse
-import json
 import os
 import warnings
 import zipfile
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import HubertConfig, HubertModel
+from transformers import HubertModel
 
 from pipelines.cli import main
 
@@ -24,21 +23,10 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(save_hubert, tmp_path_factory):
     """A HuBERT of 12 channels, which the dumps' centroids have; others, and a torn checkpoint."""
     folder = tmp_path_factory.mktemp("published")
-    config = HubertConfig(
-        hidden_size=12,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=[8] * 7,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-    )
-    torch.manual_seed(0)
-    HubertModel(config).save_pretrained(folder / "hubert")
-    (folder / "hubert" / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
+    save_hubert(folder / "hubert")
     centroids = np.random.default_rng(0).standard_normal((8, 12)).astype(np.float32)
     np.save(folder / "good.npy", centroids)
     np.save(folder / "wide.npy", np.zeros((8, 16), np.float32))
@@ -55,7 +43,9 @@ def folder(tmp_path_factory):
         ragged = torch.nested.nested_tensor([torch.zeros(3), torch.zeros(2)])
     torch.save({"a": ragged}, folder / "nested.pt")
     (folder / "half.npy").write_bytes((folder / "good.npy").read_bytes()[:300])
-    torch.save({"model": HubertModel(config).state_dict()}, folder / "whole.pt")
+    torch.save(
+        {"model": HubertModel.from_pretrained(folder / "hubert").state_dict()}, folder / "whole.pt"
+    )
     (folder / "half.pt").write_bytes((folder / "whole.pt").read_bytes()[:20_000])
     return folder
 
