@@ -44,10 +44,11 @@ CHECKPOINTS_FOLDER = "kmeans"
 
 @dataclass(frozen=True, kw_only=True)
 class Units:
-    """A codebook and the figures of fitting it."""
+    """A codebook, the figures of fitting it, and how many frames of this process it was shown."""
 
     codebook: Codebook
     figures: Mapping[str, Any]
+    num_seen: int
 
 
 def cluster(
@@ -104,9 +105,8 @@ def cluster(
         features, clustering.kmeans, fitter=fitter, kept=kept, checkpoints=checkpoints
     )
     num_rows = processes.place(features.num_rows)[1]
-    return Units(
-        codebook=fit.codebook, figures=_figures(fit, features, num_rows, clustering.kmeans)
-    )
+    figures = _figures(fit, features, num_rows, clustering.kmeans)
+    return Units(codebook=fit.codebook, figures=figures, num_seen=num_seen)
 
 
 def _figures(

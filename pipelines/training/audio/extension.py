@@ -67,7 +67,8 @@ def extend_units(recipe: ExtensionRecipe, output: Path) -> Part:
     metrics = {**units.figures, "files": len(files)}
     if processes.rank:
         return Part(modality="audio", folder=output, spec=bigger.spec(), metrics=metrics)
-    metrics |= window_figures(bigger, read_recordings(bigger, files))
+    recordings = read_recordings(bigger, files)
+    metrics |= window_figures(bigger, recordings, num_frames=units.num_seen)
     kmeans = recipe.clustering.kmeans
     provenance = {
         **old.provenance,

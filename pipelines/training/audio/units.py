@@ -52,7 +52,8 @@ def train_units(recipe: UnitRecipe, output: Path) -> Part:
     if Processes().rank:
         return Part(modality="audio", folder=output, spec=tokenizer.spec(), metrics=metrics)
     logger.info("measuring how much units depend on the cut of long recordings")
-    metrics |= window_figures(tokenizer, read_recordings(tokenizer, files))
+    recordings = read_recordings(tokenizer, files)
+    metrics |= window_figures(tokenizer, recordings, num_frames=units.num_seen)
     kmeans, wanted = recipe.clustering.kmeans, recipe.encoder
     provenance = {
         "command": f"dvse train audio --encoder {Path(wanted.name).name} "

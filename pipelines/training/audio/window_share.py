@@ -2,7 +2,9 @@
 
 Near the edge of a window an encoder sees less than it would in the whole recording, and what it
 normalises over is another stretch. So some units differ; how many, nobody can tell from settings.
-Here it is measured, so that a part can say it of itself.
+Here it is measured, so that a part can say it of itself. A stretch is encoded twice, so how many
+are follows how much sound was encoded anyway: recordings of ten seconds, ten minutes of them,
+would else be encoded for longer to be measured than to be learnt from.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +27,8 @@ from pipelines.training.audio.recordings import recording_at
 NUM_WINDOWS = 3
 """A long recording is so many windows (or chunks) long."""
 _NUM_RECORDINGS = 4
+_SHARE = 20
+"""Measuring encodes at most one frame for so many that were learnt from."""
 _MOST_FILES = 1000
 _HOW = (
     "share of first-level units that differ between the recording in windows and the recording "
@@ -45,15 +49,23 @@ class LongRecordings:
     is_joined: bool
 
 
-def window_figures(tokenizer: AudioTokenizer, recordings: Iterable[np.ndarray]) -> dict[str, Any]:
+def window_figures(
+    tokenizer: AudioTokenizer, recordings: Iterable[np.ndarray], *, num_frames: int | None = None
+) -> dict[str, Any]:
     """Return the figures of a part on long recordings; none where there is too little sound.
 
     Args:
         tokenizer: with its codebook.
         recordings: mono float32 at its rate, read only as far as they are needed.
+        num_frames: that were encoded to learn from; measuring takes a twentieth of that at most,
+            but for one recording that is long by itself. By default it takes what it takes.
     """
     wanted = NUM_WINDOWS * tokenizer.preparer.windowing.full_samples(tokenizer.preparer.grid)
-    found = find_long(recordings, wanted)
+    most = _NUM_RECORDINGS
+    if num_frames is not None:
+        cost = 2 * _SHARE * tokenizer.preparer.grid.num_frames(wanted)
+        most = min(most, num_frames // cost)
+    found = find_long(recordings, wanted, most=most)
     if not found.samples:
         return {}
     pairs = [(_units(tokenizer, one), _of_whole(tokenizer, one)) for one in found.samples]
@@ -69,8 +81,12 @@ def window_figures(tokenizer: AudioTokenizer, recordings: Iterable[np.ndarray]) 
     }
 
 
-def find_long(recordings: Iterable[np.ndarray], num_samples: int) -> LongRecordings:
+def find_long(
+    recordings: Iterable[np.ndarray], num_samples: int, *, most: int = _NUM_RECORDINGS
+) -> LongRecordings:
     """Return the first recordings of at least `num_samples`, cut there; else join shorter ones.
+
+    At most `most` of them, which for long ones is at least one.
 
     >>> found = find_long([np.zeros(3), np.ones(4)], 5)
     >>> found.is_joined, [one.tolist() for one in found.samples]
@@ -78,19 +94,19 @@ def find_long(recordings: Iterable[np.ndarray], num_samples: int) -> LongRecordi
     """
     long: list[np.ndarray] = []
     joined: list[np.ndarray] = []
-    missing = _NUM_RECORDINGS * num_samples
+    missing = most * num_samples
     for one in recordings:
         if len(one) >= num_samples:
             long.append(one[:num_samples])
         elif missing > 0:
             joined.append(one)
             missing -= len(one)
-        if len(long) == _NUM_RECORDINGS:
+        if len(long) == max(1, most):
             break
     if long:
         return LongRecordings(samples=long, is_joined=False)
     row = np.concatenate([np.zeros(0, np.float32), *joined])
-    count = min(_NUM_RECORDINGS, len(row) // num_samples)
+    count = min(most, len(row) // num_samples)
     return LongRecordings(
         samples=[row[i * num_samples : (i + 1) * num_samples] for i in range(count)], is_joined=True
     )

@@ -89,3 +89,15 @@ def test_short_recordings_are_joined_and_too_little_sound_says_nothing():
     assert window_figures(tokenizer, []) == {}
     found = find_long([np.zeros(3), np.ones(9)], 5)
     assert not found.is_joined and [len(one) for one in found.samples] == [5]
+
+
+def test_measuring_takes_a_twentieth_of_what_was_learnt_from():
+    tokenizer = make(Windowing(window_frames=20, hop_frames=15))
+    pieces = [noise(0.5, seed) for seed in range(12)]
+    frames = tokenizer.preparer.grid.num_frames(3 * (19 * 320 + 400))  # of a stretch: 60
+    for num_stretches, num_frames in [(0, 2 * 20 * frames - 1), (1, 2 * 20 * frames)]:
+        figures = window_figures(tokenizer, pieces, num_frames=num_frames)
+        assert [one["recordings"] for one in figures.values()] == [1] * num_stretches
+    long = [noise(3, seed) for seed in range(3)]  # windows cut these in earnest
+    assert window_figures(tokenizer, long, num_frames=1)["long_recordings"]["recordings"] == 1
+    assert window_figures(tokenizer, long)["long_recordings"]["recordings"] == 3
