@@ -41,5 +41,4 @@ def run(args: argparse.Namespace) -> int:
         settings.server,
         imported_in_s=time.perf_counter() - started,
         load=lambda: load_edge(settings),
-        command="dvse edge",
     )

@@ -8,14 +8,12 @@ import gc
 import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
 
-from dvse.errors import DvseError
 from pipelines.runs.process_group import become_group
 from pipelines.server.app import create_app, stop
 from pipelines.server.door.patient_protocol import patient_protocol
@@ -44,7 +42,6 @@ def serve(
     *,
     imported_in_s: float,
     load: Callable[[], ServedModel] | None = None,
-    command: str = "dvse serve",
 ) -> int:
     """Serve until a signal says stop, and return the exit code.
 
@@ -52,10 +49,10 @@ def serve(
         settings: of the app and the model; with port 0 the log says which one was free.
         imported_in_s: how long the libraries took, for the log.
         load: makes the first model where it is not loaded as the settings say.
-        command: what a failure is reported for.
 
     Raises:
         OSError: the address is not ours, or taken.
+        DvseError: whatever loading the model raised.
     """
     started = time.perf_counter()
     failure: list[BaseException] = []
@@ -94,10 +91,7 @@ def serve(
     server = _Server(_uvicorn_config(app, settings))
     server.run(sockets=[listener])
     if failure:
-        if not isinstance(failure[0], DvseError):
-            raise failure[0]
-        print(f"{command}: {failure[0]}", file=sys.stderr)
-        return 1
+        raise failure[0]
     return 0 if server.started else 1
 
 

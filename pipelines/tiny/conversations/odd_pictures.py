@@ -5,6 +5,7 @@ are left out, for some of them are of the ten kinds.
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,9 +90,31 @@ class OddPictures:
         if kind == "stamp":
             return _stamped(self.stamps[rng.integers(len(self.stamps))], rng, side)
         if kind == "clip_art":
-            path = self.clip_art[rng.integers(len(self.clip_art))]
-            return _stamped(_read(path, "RGBA"), rng, side)
+            return _stamped(self._clip_art(rng), rng, side)
         return _cut(self.photographs[rng.integers(len(self.photographs))], rng, side)
+
+    def _clip_art(self, rng: np.random.Generator) -> np.ndarray:
+        while True:
+            path = self.clip_art[rng.integers(len(self.clip_art))]
+            # One poster of the package is larger than Pillow opens.
+            with suppress(Image.DecompressionBombError):
+                return _read(path, "RGBA")
+
+
+def varied(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return an odd picture `uint8 [side, side, 3]` turned, and in other colours.
+
+    The few photographs there are look like more by that; none of the ten kinds is among them.
+
+    >>> varied(np.full((2, 2, 3), 100, np.uint8), np.random.default_rng(0)).shape
+    (2, 2, 3)
+    """
+    if rng.random() < 0.5:
+        pixels = np.rot90(pixels, int(rng.integers(4)))
+    if rng.random() < 0.5:
+        gains = rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3)
+        pixels = np.clip(pixels * gains + rng.uniform(-20, 20), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def load_odd_pictures(

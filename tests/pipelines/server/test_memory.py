@@ -1,6 +1,8 @@
 """Room for weights and cache: worked out by hand, refused before weights are read."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -77,3 +79,10 @@ def test_this_machine():
 def test_a_size_that_is_none(given, capsys):
     assert main(["serve", "--cache-gib", given]) == 2
     assert f"above 0 or auto, received {given}" in capsys.readouterr().err
+
+
+def test_what_loading_refuses_ends_as_any_wrong_option():
+    command = [sys.executable, "-m", "pipelines.cli", "serve", "--port", "0", "--cache-gib", "1e-9"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("dvse serve: a cache of 9.31e-10 GiB holds 0")
