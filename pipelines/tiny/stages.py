@@ -51,24 +51,6 @@ _WITH_PROSE = {
     "border": 0.08,
 }
 
-_AT_THE_BORDER = {
-    "who": 0.08,
-    "can": 0.03,
-    "hello": 0.03,
-    "thanks": 0.03,
-    "bye": 0.03,
-    "how": 0.03,
-    "nothing": 0.03,
-    "no_media": 0.03,
-    "sum": 0.18,
-    "other": 0.15,
-    "prose": 0.10,
-    "scrap": 0.06,
-    "border": 0.06,
-    "nonsense": 0.04,
-    "shuffled": 0.12,
-}
-
 STAGES = (
     # The shipped one took this stage in seven parts, as its speech units and its encoder of
     # pictures were still changing; here it is one.
@@ -198,26 +180,5 @@ STAGES = (
         start=("again",),
         seed=33,
         talk=_WITH_PROSE,
-    ),
-    # In which language an answer is asked for, and odd pictures as small as the true ones. The
-    # shipped one took this stage without guides.
-    Stage(
-        name="borders",
-        counts=Counts(
-            pictures=26_000,
-            mosaics=7_000,
-            digits=5_000,
-            sequences=10_000,
-            texts=18_000,
-            drawings=700,
-            odd_pictures=9_000,
-            odd_recordings=3_000,
-        ),
-        num_steps=1_300,
-        learning_rate=7e-4,
-        precision="bf16",
-        start=("more",),
-        seed=41,
-        talk=_AT_THE_BORDER,
     ),
 )

@@ -101,22 +101,6 @@ class OddPictures:
                 return _read(path, "RGBA")
 
 
-def varied(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return an odd picture `uint8 [side, side, 3]` turned, and in other colours.
-
-    The few photographs there are look like more by that; none of the ten kinds is among them.
-
-    >>> varied(np.full((2, 2, 3), 100, np.uint8), np.random.default_rng(0)).shape
-    (2, 2, 3)
-    """
-    if rng.random() < 0.5:
-        pixels = np.rot90(pixels, int(rng.integers(4)))
-    if rng.random() < 0.5:
-        gains = rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3)
-        pixels = np.clip(pixels * gains + rng.uniform(-20, 20), 0, 255).astype(np.uint8)
-    return pixels
-
-
 def load_odd_pictures(
     *,
     is_held_out: bool = False,

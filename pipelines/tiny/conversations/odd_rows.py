@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipelines.tiny.conversations.asides import drawing_turn, refusal_turn
 from pipelines.tiny.conversations.drawn_kinds import drawn_kind
-from pipelines.tiny.conversations.odd_pictures import OddPictures, varied
+from pipelines.tiny.conversations.odd_pictures import OddPictures
 from pipelines.tiny.conversations.odd_recordings import RATE_HZ, OddRecordings
 from pipelines.tiny.conversations.odd_texts import OddTexts
 from pipelines.tiny.conversations.scene import LABELS
@@ -58,7 +58,7 @@ def picture_rows(stock: OddStock, count: int, output: Path, seed: int) -> Iterat
     for i in range(count):
         rng = np.random.default_rng((seed, 4, i))
         side = int(rng.choice([_SIDE, 2 * _SIDE, int(rng.integers(24, 100))], p=[0.8, 0.1, 0.1]))
-        pixels = varied(stock.pictures.draw(rng, side=side), rng)
+        pixels = stock.pictures.draw(rng, side=side)
         if rng.random() < 0.2:  # some are wide or high
             pixels = pixels[: side * 3 // 4] if rng.random() < 0.6 else pixels[:, : side * 3 // 4]
         name = f"media/odd-{i:06}.png"

@@ -16,19 +16,10 @@ from pipelines.tiny.conversations.odd_forms import FOREIGN, FORMS, TOPICS
 from pipelines.tiny.conversations.scene import LANGUAGES, Language
 
 OddTextKind = Literal[
-    "question",
-    "prose",
-    "long",
-    "nonsense",
-    "code",
-    "number",
-    "foreign",
-    "border",
-    "scrap",
-    "shuffled",
+    "question", "prose", "long", "nonsense", "code", "number", "foreign", "border", "scrap"
 ]
 """`border`: scripts in which it is hard to say whether Chinese is asked for; `scrap`: a few words
-out of prose; `shuffled`: words in no order, so that any of them says which language it is of."""
+out of prose."""
 
 PROSE = Path("/usr/share/debian-reference")
 """Of Debian's `debian-reference-en` and `debian-reference-zh-cn`."""
@@ -105,7 +96,7 @@ class OddTexts:
         Args:
             rng: of everything random.
             most_chars: of prose.
-            kind: of the text; by default a random one but for `border`, `scrap` and `shuffled`.
+            kind: of the text; a random one but for `border` and `scrap` where it is left out.
         """
         if kind is None:
             kind = list(_SHARES)[rng.choice(len(_SHARES), p=list(_SHARES.values()))]
@@ -135,8 +126,6 @@ class OddTexts:
                 return _calculation(rng)
             case "border":
                 return self._border(rng)
-            case "shuffled":
-                return self._shuffled(language, rng)
         return self.foreign[rng.integers(len(self.foreign))]
 
     def _topic(self, language: Language, rng: np.random.Generator) -> str:
@@ -166,28 +155,6 @@ class OddTexts:
         words = [self._topic("en", rng) for _ in range(num_english)]
         words += [self._topic("zh", rng) for _ in range(int(rng.integers(1, 8)))]
         return " ".join(str(word) for word in rng.permutation(words))
-
-    def _shuffled(self, language: Language, rng: np.random.Generator) -> str:
-        """Return words of one language, in half of the cases with some of the other among them."""
-        other: Language = "en" if language == "zh" else "zh"
-        other_share = rng.random() if rng.random() < 0.5 else 0.0
-        text = ""
-        for _ in range(int(rng.integers(1, 10))):
-            chosen = other if rng.random() < other_share else language
-            words = self._words(chosen, rng)
-            text += words if chosen == "zh" and rng.random() < 0.8 else f" {words} "
-        marks = ("", "?", "。") if language == "zh" else ("", "?", ".")
-        return " ".join(text.split()) + str(rng.choice(marks))
-
-    def _words(self, language: Language, rng: np.random.Generator) -> str:
-        """Return a few words that stand together somewhere."""
-        lines = self.lines[language]
-        is_prose = bool(lines) and rng.random() < 0.6
-        line = lines[rng.integers(len(lines))] if is_prose else self._question(language, rng)
-        parts = line.split() if language == "en" else list(line)
-        start = int(rng.integers(len(parts)))
-        found = parts[start : start + int(rng.integers(1, 4 if language == "en" else 7))]
-        return (" " if language == "en" else "").join(found).strip() or line
 
     def _long(self, language: Language, rng: np.random.Generator, most_chars: int) -> str:
         wanted, text = int(rng.integers(most_chars // 4, most_chars)), ""

@@ -72,7 +72,6 @@ _ODD_KINDS: Mapping[str, OddTextKind | None] = {
     "long": "long",
     "scrap": "scrap",
     "border": "border",
-    "shuffled": "shuffled",
     "nonsense": "nonsense",
     "number": "number",
 }

@@ -9,11 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines.tiny import picture_table
-from pipelines.tiny.conversations.odd_pictures import (
-    OddPictures,
-    load_odd_pictures,
-    varied,
-)
+from pipelines.tiny.conversations.odd_pictures import OddPictures, load_odd_pictures
 from pipelines.tiny.conversations.scene import LABELS
 from pipelines.training.image.pictures import load_pictures
 
@@ -103,18 +99,6 @@ def test_the_table_has_its_rows_in_order(tmp_path, monkeypatch):
     train = load_pictures(table, size=32, rows=slice(0, 35), label_column="label")
     held_out = load_pictures(table, size=32, rows=slice(35, None), label_column="label")
     assert train.label_names == (*held_out.label_names, "unknown")  # the same numbers
-
-
-def test_a_varied_picture_is_turned_and_of_other_colours():
-    pixels = np.zeros((4, 4, 3), np.uint8)
-    pixels[0, 0] = 200
-    seen = [varied(pixels, np.random.default_rng(seed)) for seed in range(60)]
-    assert {one.shape for one in seen} == {pixels.shape} and {one.dtype for one in seen} == {
-        pixels.dtype
-    }
-    brightest = {np.unravel_index(one.sum(-1).argmax(), (4, 4)) for one in seen}
-    assert brightest == {(0, 0), (0, 3), (3, 0), (3, 3)}
-    assert any((one == pixels).all() for one in seen) and len({int(o.max()) for o in seen}) > 10
 
 
 def test_a_poster_larger_than_pillow_opens_is_passed_over(tmp_path, monkeypatch):
