@@ -63,6 +63,7 @@ def _start() -> Iterator[Row]:
                 ("tokenize", ["tokenize", path, *written]),
                 ("caption", ["caption", path, "--model", model]),
             ):
+                _command(words)
                 pairs = [(_command(words), _finished(["-c", "import torch"])) for _ in range(7)]
                 yield Row(
                     name=f"runtimes.start.{command}_{kind}",
