@@ -145,7 +145,9 @@ class SentencePieceText(TextTokenizer):
 
     def piece_bytes(self, token_id: int) -> bytes:
         """Return the bytes that an id stands for, a part of a character perhaps."""
-        return self._bytes[check_text_ids([token_id], self.size)[0]]
+        if not 0 <= token_id < self.size:
+            check_text_ids([token_id], self.size)
+        return self._bytes[token_id]  # asked for every id of an answer's grammar
 
     def spec(self) -> dict[str, Any]:
         """Return the JSON description."""
