@@ -201,31 +201,47 @@ def _base_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
 def _tiny_features_to_centroids(seconds: int = 600) -> Iterator[Row]:
     """Recordings of ten seconds through the shipped encoder: with sampling and k-means, without."""
     import dvse
+    from pipelines.training.audio.units import file_features
 
     tokenizer = dvse.load("tiny")
     audio = tokenizer.audio
     recordings = _recordings(seconds, audio.sample_rate_hz)
     items = [dvse.Audio(samples, audio.sample_rate_hz) for samples in recordings]
-    chunks = [chunk for item in items for chunk in tokenizer.preparer.chunks([item])]
+    windows = [chunk for item in items for chunk in tokenizer.preparer.chunks([item])]
+    passes: dict[tuple[int, ...], list[torch.Tensor]] = {}
+    for window in windows:
+        passes.setdefault(window.shape, []).append(torch.from_numpy(window.data))
+    batches = [
+        batch
+        for shape, samples in passes.items()
+        for batch in torch.stack(samples).split(audio.batch_rows(shape))
+    ]
+    whole = [torch.from_numpy(samples)[None] for samples in recordings]
+    with tempfile.TemporaryDirectory() as name:
+        files = [Path(name) / f"{number:03}.wav" for number in range(len(recordings))]
+        for file, samples in zip(files, recordings, strict=True):
+            soundfile.write(file, samples, audio.sample_rate_hz, subtype="FLOAT")
 
-    def ours() -> None:
-        sample = Reservoir(capacity=100_000, seed=0)
-        for chunk in chunks:
-            sample.add(audio.embed([chunk])[0])
-        settings = KMeansSettings(num_codes=audio.num_codes, num_passes=PASSES)
-        TorchLloyd().fit(ArrayFeatures(sample.vectors), settings)
+        def ours() -> None:
+            sample = Reservoir(capacity=100_000, seed=0)
+            for block in file_features(audio, files):
+                sample.add(block)
+            settings = KMeansSettings(num_codes=audio.num_codes, num_passes=PASSES)
+            TorchLloyd().fit(ArrayFeatures(sample.vectors), settings)
 
-    def peer() -> None:
-        with torch.inference_mode():
-            for chunk in chunks:
-                audio.encoder(torch.from_numpy(chunk.data)[None])
+        for what, ready in (("windows", batches), ("recordings", whole)):
 
-    pairs = alternate(ours, peer, pairs=3)
-    yield pairs.row(
-        "kmeans.tiny_features_to_centroids",
-        note=f"tiny's encoder over {seconds} s of audio in windows that overlap, "
-        f"{audio.num_codes} codes; peer: forward only, without windows",
-    )
+            @torch.inference_mode()
+            def peer(ready: list[torch.Tensor] = ready) -> None:
+                for samples in ready:
+                    audio.encoder(samples)
+
+            yield alternate(ours, peer, pairs=3).row(
+                f"kmeans.tiny_features_to_centroids_{what}",
+                bar=">= 0.75" if what == "windows" else None,
+                note=f"tiny's encoder over {seconds} s of audio in WAV files, {audio.num_codes} "
+                f"codes; peer: its forward on ready tensors of the {what}",
+            )
 
 
 def _from_disk(num_codes: int = 2000, factor: int = 10) -> Iterator[Row]:

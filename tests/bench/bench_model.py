@@ -175,7 +175,7 @@ def _gate_rows(
 
 def shared_embedding() -> Iterator[Row]:
     """One table for all ids against a table and a projection to the width for each modality."""
-    for name, text, image, audio in (("tiny", 8192, 1024, 200), ("9b", 151552, 8192, 1024)):
+    for name, text, image, audio in (("tiny", 8192, 4096, 200), ("9b", 151552, 8192, 1024)):
         config = preset(name)
         hidden = config.hidden_size
         table = (text + image + audio) * hidden

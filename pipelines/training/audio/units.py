@@ -12,6 +12,7 @@ from tqdm import tqdm
 from dvse.audio.encoder import AudioEncoder, EncoderConfig
 from dvse.audio.hub_weights import HubWeights, weights_sha256
 from dvse.audio.tokenizer import AudioTokenizer
+from dvse.chunk import Chunk
 from dvse.errors import ConfigError, InputError, TrainingError
 from dvse.precision import Precision
 from dvse.remote.remote_path import Location
@@ -237,13 +238,44 @@ def file_features(draft: AudioTokenizer, files: Sequence[Location]) -> Iterator[
     failed = 0
     for path in tqdm(files, desc="features", unit="file", disable=None):
         try:
-            for chunk in draft.preparer.prepare(recording_at(path)):
-                yield from draft.embed([chunk])
+            yield from _features(draft, draft.preparer.prepare(recording_at(path)))
         except InputError as error:
             failed += 1
             logger.warning("%s", error)
     if failed == len(files):
         raise TrainingError(f"none of {failed} recordings could be read; see the messages above")
+
+
+def _features(draft: AudioTokenizer, chunks: Iterator[Chunk]) -> Iterator[np.ndarray]:
+    """Yield the features of a recording's chunks, in full forward passes.
+
+    Where it breaks off, or a chunk gives none, those before are yielded and the error is raised.
+    """
+    waiting: list[Chunk] = []
+    broken: InputError | None = None
+    while broken is None:
+        try:
+            chunk = next(chunks, None)
+        except InputError as error:
+            broken = error
+            continue
+        if chunk is None:
+            break
+        waiting.append(chunk)
+        if len(waiting) >= draft.batch_rows(chunk.shape):
+            yield from _embedded(draft, waiting)
+            waiting = []
+    yield from _embedded(draft, waiting)
+    if broken is not None:
+        raise broken
+
+
+def _embedded(draft: AudioTokenizer, chunks: Sequence[Chunk]) -> Iterator[np.ndarray]:
+    try:
+        yield from draft.embed(chunks)
+    except InputError:
+        for chunk in chunks:  # those before the one to blame
+            yield from draft.embed([chunk])
 
 
 def remove_empty_folders(folder: Path) -> None:

@@ -14,6 +14,7 @@ from small_hubert import save_small_hubert, write_recordings
 
 from dvse.audio.hub_weights import weights_sha256
 from dvse.audio.preparer import AudioPreparer
+from dvse.audio.tokenizer import AudioTokenizer
 from dvse.errors import (
     ConfigError,
     CredentialsError,
@@ -119,6 +120,19 @@ def test_any_order_and_any_batch_give_the_blocks_of_one_process(recipe, step, ca
     assert [text.partition(":")[0] for text in found[1]] == [
         text.partition(":")[0] for text in complaints
     ]
+
+
+def test_windows_of_a_recording_fill_forward_passes(recipe, caplog, monkeypatch):
+    embed, sizes = AudioTokenizer.embed, []
+
+    def counted(self, chunks):
+        sizes.append(len(chunks))
+        return embed(self, chunks)
+
+    monkeypatch.setattr(AudioTokenizer, "embed", counted)
+    blocks, _ = wanted(recipe, caplog)
+    assert sum(sizes) == len(blocks)
+    assert 1 < max(sizes) <= units._draft(recipe).batch_rows((15_760,))  # 49 frames
 
 
 @pytest.mark.slow
