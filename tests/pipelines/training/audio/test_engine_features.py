@@ -127,12 +127,12 @@ def test_windows_of_a_recording_fill_forward_passes(recipe, caplog, monkeypatch)
 
     def counted(self, chunks):
         sizes.append(len(chunks))
+        assert all(len(chunks) <= self.batch_rows(c.shape) for c in chunks[:-1])
         return embed(self, chunks)
 
     monkeypatch.setattr(AudioTokenizer, "embed", counted)
     blocks, _ = wanted(recipe, caplog)
-    assert sum(sizes) == len(blocks)
-    assert 1 < max(sizes) <= units._draft(recipe).batch_rows((15_760,))  # 49 frames
+    assert sum(sizes) == len(blocks) and max(sizes) > 1
 
 
 @pytest.mark.slow
