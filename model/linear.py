@@ -2,8 +2,8 @@
 
 On CPUs whose fp32 products torch leaves to MKL, oneDNN multiplies a large matrix with a few rows
 up to twice as fast (width 1024 → 8192 on an AMD Zen 3: 2.3 ms against 1.4 ms for one row, 12.4
-against 6.3 for 32). With many rows both are equally fast on AVX2; on AMD's AVX-512 oneDNN stays a tenth
-ahead. The layer knows nothing of what the product is for.
+against 6.3 for 32). With many rows both are equally fast on AVX2; on AMD's AVX-512 oneDNN
+stays a tenth ahead. The layer knows nothing of what the product is for.
 """
 
 import torch
