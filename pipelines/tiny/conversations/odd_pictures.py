@@ -5,8 +5,7 @@ are left out, for some of them are of the ten kinds.
 """
 
 import hashlib
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -94,11 +93,12 @@ class OddPictures:
         return _cut(self.photographs[rng.integers(len(self.photographs))], rng, side)
 
     def _clip_art(self, rng: np.random.Generator) -> np.ndarray:
-        while True:
-            path = self.clip_art[rng.integers(len(self.clip_art))]
-            # One poster of the package is larger than Pillow opens.
-            with suppress(Image.DecompressionBombError):
-                return _read(path, "RGBA")
+        path = self.clip_art[rng.integers(len(self.clip_art))]
+        try:
+            return _read(path, "RGBA")
+        except Image.DecompressionBombError:  # one poster of the package
+            others = tuple(one for one in self.clip_art if one != path)
+            return replace(self, clip_art=others)._clip_art(rng)
 
 
 def load_odd_pictures(
