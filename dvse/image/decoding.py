@@ -8,15 +8,15 @@ an `InputError`.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags
 from PIL import Image as PilImage
 
-from dvse.errors import ConfigError, DecodeError, InputError, TooLargeError
+from dvse.errors import DecodeError, InputError, TooLargeError
 from dvse.image.colour import resizable, srgb_on_white
+from dvse.image.decode_limits import DecodeLimits
 from dvse.image.formats import LOOSE_ALPHA
 from dvse.image.opening import describe, opened, reason
 from dvse.image.placement import Placement
@@ -41,23 +41,6 @@ _TURNS = {
     7: PilImage.Transpose.TRANSVERSE,
     8: PilImage.Transpose.ROTATE_90,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodeLimits:
-    """What is refused before decoding.
-
-    Attributes:
-        max_pixels: width times height.
-        max_side_ratio: the longer side over the shorter.
-    """
-
-    max_pixels: int = 100_000_000
-    max_side_ratio: float = 100.0
-
-    def __post_init__(self) -> None:
-        if self.max_pixels < 1 or self.max_side_ratio < 1:
-            raise ConfigError(f"expected limits of at least 1, received {self}")
 
 
 def decode_picture(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dvse.errors import BundleFormatError, ConfigError
-from dvse.image.decoding import DecodeLimits
+from dvse.image.decode_limits import DecodeLimits
 from dvse.image.geometry import Geometry, geometry_from_dict, geometry_to_dict
 from dvse.image.picture_tokenizer import PictureTokenizer
 from dvse.image.preparer import ImagePreparer

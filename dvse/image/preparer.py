@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from dvse.chunk import Chunk
 from dvse.errors import ItemTypeError
-from dvse.image.decoding import DecodeLimits, decode_picture
+from dvse.image.decode_limits import DecodeLimits
 from dvse.image.geometry import Geometry
 from dvse.items import Image, Item
 from dvse.media_tokenizer import Preparer
@@ -32,6 +32,8 @@ class ImagePreparer(Preparer):
         Raises:
             InputError: see `decode_picture`.
         """
+        from dvse.image.decoding import decode_picture  # Pillow's formats: for pictures alone
+
         if not isinstance(item, Image):
             raise ItemTypeError(f"expected dvse.Image, received {type(item).__name__}")
         limits = self.limits

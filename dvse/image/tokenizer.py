@@ -18,7 +18,7 @@ from torch import Tensor
 from dvse.chunk import Chunk
 from dvse.errors import BundleFormatError, ConfigError, IdRangeError
 from dvse.fixed_batches import Shape, fixed_batches
-from dvse.image.decoding import DecodeLimits
+from dvse.image.decode_limits import DecodeLimits
 from dvse.image.encoder import ImageEncoder
 from dvse.image.encoder_contract import PictureEncoder
 from dvse.image.encoder_files import (

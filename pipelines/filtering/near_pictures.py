@@ -52,7 +52,8 @@ class NearDuplicatePictures(MarkFilter):
         import imagehash
         from PIL import Image as PilImage
 
-        from dvse.image.decoding import DecodeLimits, decode_picture
+        from dvse.image.decode_limits import DecodeLimits
+        from dvse.image.decoding import decode_picture
 
         pixels, _ = decode_picture(picture.source, _whole, DecodeLimits(), name=picture.name)
         return str(imagehash.phash(PilImage.fromarray(pixels)))

@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader
 
 from dvse.audio.decoding import opened as opened_sound
 from dvse.errors import DvseError
-from dvse.image.decoding import DecodeLimits, decode_picture
+from dvse.image.decode_limits import DecodeLimits
+from dvse.image.decoding import decode_picture
 from dvse.image.geometry import Placement
 from dvse.items import Audio, Image, Item, Text
 from pipelines.reports.drawing import png, wav, waveform

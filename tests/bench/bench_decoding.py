@@ -19,7 +19,7 @@ from timing import Row, alternate
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms.v2.functional import resize
 
-from dvse.image.decoding import DecodeLimits
+from dvse.image.decode_limits import DecodeLimits
 from dvse.image.geometry import SquareGeometry
 from dvse.image.preparer import ImagePreparer
 from dvse.items import Image

@@ -90,6 +90,19 @@ def test_items_and_vocabulary_need_no_torch():
     assert run("-c", program).stdout.split() == ["False", "False"]
 
 
+def test_a_recording_needs_none_of_pillows_formats():
+    program = (
+        "import sys, numpy, dvse\n"
+        "tokenizer = dvse.load('tiny')\n"
+        "tokenizer.encode(dvse.Audio(numpy.zeros(8000, 'float32'), sample_rate_hz=8000))\n"
+        "print('dvse.image.decoding' in sys.modules, 'PIL.PngImagePlugin' in sys.modules)\n"
+        "tokenizer.encode(dvse.Image(numpy.zeros((32, 32, 3), 'uint8')))\n"
+        "print('PIL.PngImagePlugin' in sys.modules)"
+    )
+    done = run("-c", program)
+    assert done.stdout.split() == ["False", "False", "True"], done.stderr
+
+
 def test_help_is_as_fast():
     program = "from pipelines.cli import main\nassert main(['--help']) == 0"
     assert processor_seconds(program) < LIMIT_S

@@ -135,11 +135,11 @@ def let_learn(decoder: DvseForCausalLM, settings: DecoderTraining, added: range)
         weight.requires_grad_(False)
     table = decoder.get_input_embeddings().weight
     table.requires_grad_(True)
-    start = added.start
 
     def keep_new(gradient: Any) -> Any:
         gradient = gradient.clone()
-        gradient[:start] = 0
+        gradient[: added.start] = 0
+        gradient[added.stop :] = 0
         return gradient
 
     table.register_hook(keep_new)

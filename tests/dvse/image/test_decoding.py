@@ -24,7 +24,8 @@ from dvse.errors import (
     TooLargeError,
     UnreadableFileError,
 )
-from dvse.image.decoding import DecodeLimits, decode_picture
+from dvse.image.decode_limits import DecodeLimits
+from dvse.image.decoding import decode_picture
 from dvse.image.geometry import AspectGeometry, Placement, SquareGeometry
 from dvse.image.opening import opened
 from dvse.image.preparer import ImagePreparer

@@ -11,7 +11,8 @@ from PIL import Image as PilImage
 from PIL import PngImagePlugin
 
 from dvse.errors import DecodeError, InputError, TooLargeError
-from dvse.image.decoding import DecodeLimits, decode_picture
+from dvse.image.decode_limits import DecodeLimits
+from dvse.image.decoding import decode_picture
 from dvse.image.formats import ENDINGS, TABLE
 from dvse.image.geometry import SquareGeometry
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dvse.errors import BundleFormatError, ConfigError
-from dvse.image.decoding import DecodeLimits, decode_picture
+from dvse.image.decode_limits import DecodeLimits
+from dvse.image.decoding import decode_picture
 from dvse.image.geometry import (
     AreaGeometry,
     AspectGeometry,

@@ -9,7 +9,7 @@ import soundfile
 
 from dvse.chunk import Chunk
 from dvse.fixed_batches import map_batches
-from dvse.image.decoding import DecodeLimits
+from dvse.image.decode_limits import DecodeLimits
 from dvse.image.geometry import SquareGeometry
 from dvse.image.picture_tokenizer import PictureTokenizer
 from dvse.image.preparer import ImagePreparer

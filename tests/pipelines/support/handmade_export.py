@@ -16,7 +16,7 @@ from dvse.audio import onnx_tokenizer as audio
 from dvse.audio.preparer import AudioPreparer
 from dvse.audio.windows import FrameGrid, Windowing
 from dvse.image import onnx_tokenizer as image
-from dvse.image.decoding import DecodeLimits
+from dvse.image.decode_limits import DecodeLimits
 from dvse.image.geometry import AspectGeometry
 from dvse.image.preparer import ImagePreparer
 from dvse.storage.bundle import Bundle, Section, write_bundle
