@@ -2,7 +2,8 @@
 
 Two Americans in diphones (`kal`, `ked`) and an American woman as hidden Markov models (`slt`). The
 command `text2wave` is called, from Debian's packages `festival`, `festlex-cmu`, `festlex-poslex`,
-`festvox-kallpc16k`, `festvox-kdlpc16k` and `festvox-us-slt-hts`. It refuses to know what the speech is for.
+`festvox-kallpc16k`, `festvox-kdlpc16k` and `festvox-us-slt-hts`. It refuses to know what the
+speech is for.
 """
 
 import functools
