@@ -34,7 +34,7 @@ from pipelines.tiny.conversations.odd_rows import (
     text_rows,
 )
 from pipelines.tiny.conversations.odd_texts import load_odd_texts
-from pipelines.tiny.conversations.recording import RATE_HZ, load_voices, record
+from pipelines.tiny.conversations.recording import RATE_HZ, Voices, load_voices, record
 from pipelines.tiny.conversations.scene import LABELS
 from pipelines.tiny.conversations.talk import SHARES
 from pipelines.tiny.conversations.turns import (
@@ -112,6 +112,9 @@ def write_conversations(
         label_column="label",
         num_threads=1,
     )
+    voices = load_voices(
+        data / "fsdd", material.split, num_synthetic=material.num_synthetic, seed=seed
+    )
     stock = OddStock(
         pictures=load_odd_pictures(is_held_out=material.is_held_out, photographs=photographs),
         recordings=load_odd_recordings(is_held_out=material.is_held_out),
@@ -127,7 +130,7 @@ def write_conversations(
     ]
     written = [
         *_picture_rows(pictures, counts, output, seed),
-        *_recording_rows(data / "fsdd", material, counts, output, seed),
+        *_recording_rows(voices, counts, output, seed),
         *odd,
     ]
     # Mixed once, so that any part of the shards is a sample of the whole.
@@ -186,11 +189,8 @@ def _moved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _recording_rows(
-    folder: Path, material: Material, counts: Counts, output: Path, seed: int
+    voices: Voices, counts: Counts, output: Path, seed: int
 ) -> Iterator[Conversation]:
-    if not counts.digits + counts.sequences:
-        return  # nothing has to be spoken
-    voices = load_voices(folder, material.split, num_synthetic=material.num_synthetic, seed=seed)
     for i in tqdm(range(counts.digits + counts.sequences), desc="recordings", unit="rec"):
         rng = np.random.default_rng((seed, 1, i))
         length = 1 if i < counts.digits else int(rng.integers(2, 7))

@@ -35,11 +35,11 @@ def commands(folder, monkeypatch, *, listed, text2wave="exit 0"):
         (folder / name).write_text(program)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    festival.installed_voices.cache_clear()
 
 
 @pytest.fixture
 def _asked_anew():
+    festival.installed_voices.cache_clear()
     yield
     festival.installed_voices.cache_clear()
 
@@ -64,11 +64,8 @@ def test_a_voice_that_says_nothing_is_one_sentence(tmp_path, monkeypatch):
         festival.speak("one", voice="kal_diphone")
 
 
+@pytest.mark.usefixtures("_asked_anew")
 def test_without_the_command_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    festival.installed_voices.cache_clear()
-    try:
-        with pytest.raises(MissingExtraError, match="apt-get install festival"):
-            festival.speak("one", voice="kal_diphone")
-    finally:
-        festival.installed_voices.cache_clear()
+    with pytest.raises(MissingExtraError, match="apt-get install festival"):
+        festival.speak("one", voice="kal_diphone")

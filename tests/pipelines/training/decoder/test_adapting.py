@@ -6,20 +6,10 @@ from model import DvseForCausalLM, preset
 from pipelines.training.decoder.adapting import let_learn
 from pipelines.training.decoder.recipe import DecoderTraining
 
-SHAPE = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-}
-
 
 def test_of_an_embedding_that_is_padded_the_new_rows_learn_and_nothing_else():
     torch.manual_seed(0)
-    decoder = DvseForCausalLM(preset("tiny", **SHAPE)).train()
+    decoder = DvseForCausalLM(preset("tiny", vocab_size=50)).train()
     let_learn(decoder, DecoderTraining(learns="new rows"), range(30, 45))
     table = decoder.get_input_embeddings().weight
     assert [weight is table for weight in decoder.parameters() if weight.requires_grad] == [True]
