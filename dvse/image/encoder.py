@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dvse.errors import BundleFormatError, ConfigError
 from dvse.image.conv import ConvStem
 from dvse.image.encoder_contract import PictureEncoder
+from dvse.image.picture_context import ContextStem
 from dvse.image.placement import check_scaling
 from dvse.image.pooled_stem import PooledStem
 from dvse.image.rotary_vit import RotaryViT, rotary_vit
@@ -33,6 +34,7 @@ class EncoderConfig:
         norm: whether the model's final norm is applied to it.
         stem_widths: widths of a `ConvStem` in place of the patch projection; empty keeps that.
         stem_top: width of the last stage of a `PooledStem` of these widths instead; 0 for none.
+        context_widths: widths of a `PictureContext` beside the stem; empty for none.
         mean, std: per RGB channel, of pixels scaled to 0 … 1.
     """
 
@@ -42,11 +44,12 @@ class EncoderConfig:
     norm: bool = True
     stem_widths: tuple[int, ...] = ()
     stem_top: int = 0
+    context_widths: tuple[int, ...] = ()
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        for name in ("stem_widths", "mean", "std"):
+        for name in ("stem_widths", "context_widths", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "options", dict(self.options))
         if not isinstance(self.name, str) or not self.name:
@@ -57,6 +60,11 @@ class EncoderConfig:
             raise ConfigError(f"expected a stem_top of at least 0, received {self.stem_top!r}")
         if self.stem_top and not self.stem_widths:
             raise ConfigError("expected stem_widths with stem_top; there is no stem without them")
+        if self.context_widths and not 1 <= len(self.stem_widths) <= len(self.context_widths):
+            raise ConfigError(
+                f"expected at least as many context_widths as stem_widths, which halve the picture "
+                f"as often; received {self.context_widths} and {self.stem_widths}"
+            )
         check_scaling(self.mean, self.std)
 
 
@@ -98,6 +106,13 @@ class ImageEncoder(PictureEncoder):
             self.backbone: Any = light
         else:
             self.backbone, self.dim, self.patch_size = _backbone(config, pretrained)
+
+    @property
+    def context_stem(self) -> ContextStem | None:
+        """The stem, where it has a `PictureContext` beside it."""
+        stem = self.backbone.patch_embed.proj if self.config.context_widths else None
+        assert stem is None or isinstance(stem, ContextStem)
+        return stem
 
     def features(self, normalized: Tensor) -> Tensor:
         """Return the features of pictures that `normalize` has brought to `fp32 [N, 3, H, W]`."""
@@ -151,9 +166,12 @@ def _exchange_stem(backbone: Any, config: EncoderConfig, dim: int, found: tuple[
             f"{config.name!r} has {found or 'none'}"
         )
     widths = list(config.stem_widths)
-    backbone.patch_embed.proj = (
+    stem: nn.Module = (
         PooledStem(widths, config.stem_top, dim) if config.stem_top else ConvStem(widths, dim)
     )
+    if config.context_widths:
+        stem = ContextStem(stem, num_halvings=len(widths), widths=config.context_widths, dim=dim)
+    backbone.patch_embed.proj = stem
 
 
 def _load_pretrained(backbone: nn.Module, path: Path) -> list[str]:

@@ -32,7 +32,7 @@ PictureDecoder: TypeAlias = PixelDecoder | LatentDecoder | VqDecoder
 def describe_encoder(encoder: PictureEncoder) -> dict[str, Any]:
     """Return the JSON form of an encoder, without weights."""
     if isinstance(encoder, ImageEncoder):
-        return write_fields(encoder.config, omit=("stem_top",))
+        return write_fields(encoder.config, omit=("stem_top", "context_widths"))
     return _described(_ENCODERS, encoder.config)
 
 

@@ -33,6 +33,22 @@ def shift_and_mirror(
     return moved
 
 
+def cut_out(pixels: np.ndarray, rng: np.random.Generator, *, side: int) -> np.ndarray:
+    """Grey out a square of each picture, which may lie half outside it.
+
+    `uint8 [N, H, W, C]` both ways. Source: DeVries and Taylor 2017, "Improved Regularization of
+    Convolutional Neural Networks with Cutout".
+    """
+    n, height, width, _ = pixels.shape
+    is_cut = np.ones((n, height, width), bool)
+    for axis, length in ((1, height), (2, width)):
+        last = rng.integers(0, length + side - 1, (n, 1))
+        places = np.arange(length)
+        inside = (places > last - side) & (places <= last)
+        is_cut &= np.expand_dims(inside, 3 - axis)
+    return np.where(is_cut[..., None], np.uint8(128), pixels)
+
+
 def blank_some(pictures: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Exchange each third picture by one colour, half of them grey.
 

@@ -10,13 +10,14 @@ from dvse.storage.file_hash import file_sha256
 from dvse.storage.part import Part
 from pipelines.settings import recorded
 from pipelines.training.image.codec import CodecConfig, ImageCodec
+from pipelines.training.image.context import learn_context
 from pipelines.training.image.loop import open_accelerator, train_codec
 from pipelines.training.image.objective import load_teacher
 from pipelines.training.image.part import write_image_part
 from pipelines.training.image.picture_checks import check_apart, check_enough
 from pipelines.training.image.pictures import Pictures, load_rows
-from pipelines.training.image.settings import ImageRecipe
-from pipelines.training.image.start import continue_from, load_start
+from pipelines.training.image.settings import ImageRecipe, TokenizerSettings
+from pipelines.training.image.start import Start, continue_from, load_start
 
 
 def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> Part:
@@ -46,8 +47,8 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
     check_enough(train, patch_size=wanted.patch_size, num_codes=wanted.quantizer.num_codes)
     codec = _codec(recipe, train)
     about = _about_teacher(recipe)
-    if wanted.start is not None:
-        start = load_start(wanted.start)
+    start = None if wanted.start is None else load_start(wanted.start)
+    if start is not None:
         continue_from(
             codec,
             start.tokenizer,
@@ -55,6 +56,10 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
             learns=wanted.learns,
         )
         about["start"] = dict(start.provenance)
+    if (stem := codec.encoder.context_stem) is not None:
+        if not _has_context(start, wanted):
+            _learn_context(codec, recipe, train, validation, output, accelerator, resume=resume)
+        codec.freeze(stem.context)
     log = train_codec(
         codec.to(memory_format=torch.channels_last),
         train,
@@ -74,6 +79,47 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
         validation=validation,
         provenance=_provenance(recipe, train, validation, log) | about,
     )
+
+
+def _has_context(start: Start | None, wanted: TokenizerSettings) -> bool:
+    """Whether the start's encoder, which is gone on with, has a network beside its stem."""
+    if start is None or wanted.new_encoder:
+        is_there = False
+    else:
+        is_there = getattr(start.tokenizer.encoder, "context_stem", None) is not None
+    if not is_there and wanted.learns == "pixels":
+        raise ConfigError(
+            "expected a start with a context, or none with --learns pixels: the encoder that would "
+            "make use of it stays as it is; leave --context-widths out"
+        )
+    return is_there
+
+
+def _learn_context(
+    codec: ImageCodec,
+    recipe: ImageRecipe,
+    train: Pictures,
+    validation: Pictures | None,
+    output: Path,
+    accelerator: Any,
+    *,
+    resume: bool,
+) -> None:
+    """Let the network beside the stem learn labels by itself."""
+    with accelerator.main_process_first():  # the others read what it has written
+        context = learn_context(
+            train,
+            validation,
+            recipe.context,
+            output,
+            encoder=codec.encoder,
+            config=recipe.training,
+            device=accelerator.device,
+            resume=resume or not accelerator.is_main_process,
+        )
+    stem = codec.encoder.context_stem
+    assert stem is not None
+    stem.context.load_state_dict(context.state_dict())
 
 
 def _make_folder(folder: Path) -> None:
@@ -122,6 +168,7 @@ def _codec(recipe: ImageRecipe, train: Pictures) -> ImageCodec:
             options=options,
             stem_widths=wanted.stem_widths,
             stem_top=wanted.stem_top,
+            context_widths=recipe.context.widths,
             std=(0.25, 0.25, 0.25),
         ),
         quantizer=wanted.quantizer,

@@ -158,6 +158,35 @@ class TokenizerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContextSettings:
+    """A network beside the encoder's stem that tells patches what picture they are part of.
+
+    It learns labels first, by itself, and stays as it is afterwards; one that the start has is
+    taken as it is.
+
+    Raises:
+        ConfigError: no epochs, or no picture a step.
+    """
+
+    widths: tuple[int, ...] = setting(
+        (),
+        "channels of a network beside the stem that learns labels first; empty for none",
+        name="context_widths",
+        metavar="N,N,N",
+    )
+    epochs: int = setting(13, "passes in which it learns labels", name="context_epochs")
+    batch_size: int = setting(1536, "pictures a step of it", name="context_batch_size")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if self.epochs < 1 or self.batch_size < 1 or min(self.widths, default=1) < 1:
+            raise ConfigError(
+                "expected at least one epoch, one picture a step and one channel for a context, "
+                f"received {self.epochs}, {self.batch_size} and {self.widths}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherSettings:
     """A frozen network whose features codes rebuild.
 
@@ -254,6 +283,7 @@ class ImageRecipe:
 
     data: PictureData = section(PictureData, "data")
     tokenizer: TokenizerSettings = section(TokenizerSettings(), "tokenizer")
+    context: ContextSettings = section(ContextSettings(), "context")
     teacher: TeacherSettings = section(
         TeacherSettings(), "teacher: rebuild its features instead of pixels (VQ-KD)"
     )

@@ -4,7 +4,8 @@ The codebook, the way from codes back to features and the pixel decoder are take
 frozen; the encoder learns to choose better among the codes. An id means what it meant: a decoder
 trained on such ids still reads them, and `dvse build-bundle --base … --allow-new-encoder` takes
 the part. The encoder may be deeper than it was: added blocks begin as the identity, for their last
-projections are zero (Zhang et al. 2019, *Fixup Initialization*). Or it may be another one
+projections are zero (Zhang et al. 2019, *Fixup Initialization*), or have a context beside its stem
+(`dvse/image/picture_context.py`), whose join is zero at first. Or it may be another one
 altogether, which begins at random and learns what the codes mean from the frozen way back to
 pixels. Where an encoder has learnt on, the way back from codes to pixels may follow by itself: no
 file gets other ids by that. Where ids need not stay, everything learns on together.
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dvse.errors import ConfigError
 from dvse.image.encoder import ImageEncoder
@@ -67,7 +68,7 @@ def continue_from(
     """Give `codec` a tokenizer's weights, and freeze what does not learn on.
 
     Args:
-        codec: of the tokenizer's shape, but for more blocks of the encoder.
+        codec: of the tokenizer's shape, but for more blocks of the encoder, or a context.
         tokenizer: whose codes stay.
         is_encoder_new: whether the codec's encoder is kept as it is, of whatever shape.
         learns: `encoder` freezes what gives codes their meaning; `pixels` the encoder, too, and
@@ -75,7 +76,7 @@ def continue_from(
             nothing: codes move, there may be more of them, and ids no longer mean what they meant.
 
     Raises:
-        ConfigError: another shape than the tokenizer's, but for more blocks of the encoder.
+        ConfigError: another shape than the tokenizer's, but for more blocks or a context.
     """
     if not is_encoder_new:
         if not isinstance(tokenizer.encoder, ImageEncoder):
@@ -113,7 +114,8 @@ def _take_pixels(codec: ImageCodec, tokenizer: ImageTokenizer, *, may_begin_anew
 def _deepen(encoder: ImageEncoder, start: ImageEncoder) -> None:
     blocks: Any = encoder.backbone.blocks
     added = range(len(start.backbone.blocks), len(blocks))
-    kept = {k: v for k, v in encoder.state_dict().items() if _block_of(k) in added}
+    new = {k: v for k, v in encoder.state_dict().items() if _block_of(k) in added}
+    kept = {**_context_of(encoder), **new} if start.context_stem is None else new
     try:
         encoder.load_state_dict({**start.state_dict(), **kept})
     except RuntimeError as error:
@@ -125,6 +127,14 @@ def _deepen(encoder: ImageEncoder, start: ImageEncoder) -> None:
         for last in (blocks[number].attn.proj, blocks[number].mlp.fc2):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+
+
+def _context_of(encoder: ImageEncoder) -> dict[str, Tensor]:
+    """Return the tensors of the network beside a stem, and of its join, which begins at zero."""
+    if (stem := encoder.context_stem) is None:
+        return {}
+    tensors = {id(tensor) for part in (stem.context, stem.join) for tensor in part.parameters()}
+    return {name: p.detach() for name, p in encoder.named_parameters() if id(p) in tensors}
 
 
 def _block_of(name: str) -> int | None:

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.training.image.mosaic import MOSAICS, blank_some, shift_and_mirror, tile, untile
+from pipelines.training.image.mosaic import (
+    MOSAICS,
+    blank_some,
+    cut_out,
+    shift_and_mirror,
+    tile,
+    untile,
+)
 
 
 @pytest.mark.parametrize("tiles", [(1, 1), *MOSAICS])
@@ -37,3 +44,18 @@ def test_blank_pictures_have_one_colour_and_the_others_are_untouched():
     assert torch.equal(blank, blank[:, :1, :1].expand_as(blank))
     is_grey = (blank[:, 0, 0, :1] == blank[:, 0, 0]).all(1)
     assert 0.5 < float(is_grey.float().mean()) < 0.95
+
+
+def test_a_square_of_each_picture_is_greyed_out():
+    """What is grey is a square of three, or what of it lies inside; no place is spared."""
+    pixels = np.full((400, 6, 8, 3), 7, np.uint8)
+    found = cut_out(pixels, np.random.default_rng(0), side=3)
+    assert set(np.unique(found)) == {7, 128}
+    for picture in found == 128:
+        rows, columns = np.flatnonzero(picture.any((1, 2))), np.flatnonzero(picture.any((0, 2)))
+        assert 1 <= len(rows) <= 3 and 1 <= len(columns) <= 3
+        assert picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        is_whole = 0 < rows[0] and rows[-1] < 5
+        assert len(rows) == 3 or not is_whole
+    assert (found == 128).any((0, 3)).all()
+    assert (pixels == 7).all()
