@@ -6,6 +6,8 @@ it, so that codes of 4x4 pixels can say what the whole shows. It has no normalis
 learnt with is folded into its weights (`pipelines/training/image/context.py`).
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,7 +44,8 @@ class PictureContext(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of each place of the coarse grid."""
         x = F.gelu(self.first(F.pad(x, (0, 1, 0, 1), mode="replicate")))
-        for before, behind in self.stages:  # type: ignore[misc]
+        stages: Any = self.stages
+        for before, behind in stages:
             x = F.gelu(F.max_pool2d(before(x), 2, ceil_mode=True))
             x = F.gelu(behind(x))
         return x
@@ -66,11 +69,9 @@ class ContextStem(nn.Module):
     torch.Size([1, 32, 8, 9])
     """
 
-    def __init__(
-        self, stem: nn.Module, *, num_halvings: int, widths: tuple[int, ...], dim: int
-    ) -> None:
+    def __init__(self, stem: Any, *, num_halvings: int, widths: tuple[int, ...], dim: int) -> None:
         super().__init__()
-        self.layers = stem.layers
+        self.layers: nn.Module = stem.layers
         self.context = PictureContext(widths)
         self.join = nn.Conv2d(widths[-1], dim, 1)
         self._patches = 2 ** (len(widths) - num_halvings)

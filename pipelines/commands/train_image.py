@@ -19,7 +19,7 @@ dvse train image --data photos/ --picture-size 224 --encoder vit_small_patch16_2
 dvse train image --data cifar10.parquet --rows 0:45000 --start tiny --depth 3 --epochs 4 \\
     --label-column label --label-weight 0.5 --output runs/better      # ids keep their meaning
 dvse train image --data photos/ --label-column folder --label-weight 1 \\
-    --context-widths 64,256,256 --output runs/told     # a network that learns the labels first tells patches of the whole
+    --context-widths 64,256,256 --output runs/told  # labels first, by a network beside
 accelerate launch --num-processes 4 -m pipelines.cli train image --data photos/ --precision bf16 \\
     --batch-size 512 --checkpoint-steps 1000 --resume --output runs/photos
 """

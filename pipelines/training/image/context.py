@@ -109,7 +109,8 @@ class ContextClassifier(nn.Module):
     @torch.no_grad()
     def keep_norms(self) -> None:
         """Bring each convolution's weights back to the norm of one a channel."""
-        for convolution in self.convolutions:
+        convolutions: Any = self.convolutions
+        for convolution in convolutions:
             weight = convolution.weight
             weight.mul_(len(weight) ** 0.5 / weight.norm())
 
@@ -121,8 +122,10 @@ class ContextClassifier(nn.Module):
         """
         context = PictureContext(self._widths)
         context.first.load_state_dict(self.first.state_dict())
-        targets = [one for stage in context.stages for one in stage]  # type: ignore[attr-defined]
-        for convolution, norm, target in zip(self.convolutions, self.norms, targets, strict=True):
+        stages: Any = context.stages
+        targets = [one for stage in stages for one in stage]
+        ours: Any = zip(self.convolutions, self.norms, strict=True)
+        for (convolution, norm), target in zip(ours, targets, strict=True):
             scale = (norm.running_var + norm.eps).rsqrt()
             target.weight.copy_(convolution.filters() * scale[:, None, None, None])
             target.bias.copy_(norm.bias - norm.running_mean * scale)
@@ -158,7 +161,7 @@ def learn_context(
     torch.manual_seed(config.seed)
     network = ContextClassifier(settings.widths, len(train.label_names))
     network.whiten(encoder.normalize(torch.from_numpy(train.pixels[:_WHITENED])))
-    network = network.to(device=device, memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last).to(device)
     optimizers = _optimizers(network, settings)
     identity = {
         **json.loads(json.dumps(asdict(settings))),
@@ -283,8 +286,8 @@ def _optimizers(
     network: ContextClassifier, settings: ContextSettings
 ) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon for the convolutions; SGD for the first one's bias, those of norms, and the head."""
-    convolutions = [one.weight for one in network.convolutions]
-    biases = [norm.bias for norm in network.norms]
+    modules: Any = network.convolutions, network.norms
+    convolutions, biases = [one.weight for one in modules[0]], [one.bias for one in modules[1]]
     decay = _DECAY * settings.batch_size
     groups: list[Mapping[str, Any]] = [
         {"params": [network.first.bias], "lr": _BIAS_RATE, "weight_decay": decay / _BIAS_RATE},
