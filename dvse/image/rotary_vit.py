@@ -28,6 +28,25 @@ _FIXED = {
 }
 
 
+def rotary_options(
+    *, img_size: int, patch_size: int, embed_dim: int, depth: int, num_heads: int
+) -> dict[str, Any]:
+    """Return the options of `timm.create_model` for an encoder that takes any grid.
+
+    Args:
+        img_size: side in pixels of the pictures that it is trained on.
+        patch_size: side of a patch in pixels.
+        embed_dim: width of a feature.
+        depth: number of blocks.
+        num_heads: of each block.
+
+    >>> rotary_options(img_size=32, patch_size=4, embed_dim=24, depth=1, num_heads=2)["class_token"]
+    False
+    """
+    sizes = {"img_size": img_size, "patch_size": patch_size, "embed_dim": embed_dim}
+    return {**sizes, "depth": depth, "num_heads": num_heads, **_FIXED}
+
+
 class RotaryViT(nn.Module):
     """Patches, blocks, no norm at the end: `fp32 [N, 3, H, W]` to `fp32 [N, H/p, W/p, dim]`.
 

@@ -15,6 +15,7 @@ import torch
 from timing import Row, alternate
 
 from dvse.image.encoder import EncoderConfig, ImageEncoder
+from dvse.image.rotary_vit import rotary_options
 from pipelines.runs.log import TrainingLog
 from pipelines.training.image import loop
 from pipelines.training.image.codec import CodecConfig, ImageCodec
@@ -24,16 +25,6 @@ from pipelines.training.image.settings import DecoderShape, ImageTrainingConfig,
 from pipelines.training.image.step import take_step
 
 _BATCH, _STEPS, _THREADS = 64, 4, 1
-_VIT = {
-    "patch_size": 4,
-    "depth": 2,
-    "num_heads": 4,
-    "dynamic_img_size": True,
-    "class_token": False,
-    "use_abs_pos_emb": False,
-    "global_pool": "avg",
-    "num_classes": 0,
-}
 
 
 def rows() -> Iterator[Row]:
@@ -112,7 +103,9 @@ def _codec(dim: int, size: int, with_teacher: bool) -> ImageCodec:
         CodecConfig(
             encoder=EncoderConfig(
                 name="vit_small_patch16_rope_224",
-                options={**_VIT, "img_size": size, "embed_dim": dim},
+                options=rotary_options(
+                    img_size=size, patch_size=4, embed_dim=dim, depth=2, num_heads=4
+                ),
                 stem_widths=(32, 48),
             ),
             quantizer=QuantizerConfig(),

@@ -6,6 +6,7 @@ from typing import Any
 from dvse.errors import ConfigError, TrainingError
 from dvse.image.encoder import EncoderConfig
 from dvse.image.geometry import AspectGeometry
+from dvse.image.rotary_vit import rotary_options
 from dvse.storage.file_hash import file_sha256
 from dvse.storage.part import Part
 from pipelines.settings import recorded
@@ -150,18 +151,13 @@ def _codec(recipe: ImageRecipe, train: Pictures) -> ImageCodec:
             recipe.teacher.name, recipe.teacher.weights, layer=recipe.teacher.layer
         )
     wanted = recipe.tokenizer
-    options: dict[str, Any] = {
-        "img_size": recipe.data.picture_size,
-        "patch_size": wanted.patch_size,
-        "embed_dim": wanted.dim,
-        "depth": wanted.depth,
-        "num_heads": wanted.num_heads,
-        "dynamic_img_size": True,
-        "class_token": False,
-        "use_abs_pos_emb": False,
-        "global_pool": "avg",
-        "num_classes": 0,
-    }
+    options = rotary_options(
+        img_size=recipe.data.picture_size,
+        patch_size=wanted.patch_size,
+        embed_dim=wanted.dim,
+        depth=wanted.depth,
+        num_heads=wanted.num_heads,
+    )
     config = CodecConfig(
         encoder=EncoderConfig(
             name=wanted.encoder,

@@ -7,18 +7,9 @@ from torch.nn import functional as F
 from dvse.errors import ConfigError
 from dvse.image.encoder import EncoderConfig, ImageEncoder
 from dvse.image.pooled_stem import PooledStem
+from dvse.image.rotary_vit import rotary_options
 
-OPTIONS = {
-    "img_size": 32,
-    "patch_size": 4,
-    "embed_dim": 24,
-    "depth": 1,
-    "num_heads": 2,
-    "dynamic_img_size": True,
-    "class_token": False,
-    "use_abs_pos_emb": False,
-    "global_pool": "avg",
-}
+OPTIONS = rotary_options(img_size=32, patch_size=4, embed_dim=24, depth=1, num_heads=2)
 
 
 def config(**changes) -> EncoderConfig:

@@ -6,6 +6,7 @@ import torch
 from dvse.errors import ConfigError
 from dvse.image.encoder import EncoderConfig
 from dvse.image.geometry import AspectGeometry
+from dvse.image.rotary_vit import rotary_options
 from dvse.image.tokenizer import ImageTokenizer
 from pipelines.training.image.codec import CodecConfig, ImageCodec
 from pipelines.training.image.settings import (
@@ -18,18 +19,7 @@ from pipelines.training.image.start import continue_from
 
 
 def codec(widths=(8, 8, 4), num_codes=16, **stem) -> ImageCodec:
-    options = {
-        "img_size": 16,
-        "patch_size": 4,
-        "embed_dim": 16,
-        "depth": 1,
-        "num_heads": 2,
-        "dynamic_img_size": True,
-        "class_token": False,
-        "use_abs_pos_emb": False,
-        "global_pool": "avg",
-        "num_classes": 0,
-    }
+    options = rotary_options(img_size=16, patch_size=4, embed_dim=16, depth=1, num_heads=2)
     made = ImageCodec(
         CodecConfig(
             encoder=EncoderConfig(name="vit_small_patch16_rope_224", options=options, **stem),
