@@ -49,11 +49,22 @@ class StoreJournal(Journal):
 
     @property
     def listing(self) -> Path:
-        """The listing that is in force, fetched when it is first asked for."""
+        """The listing that is in force, fetched when it is first asked for.
+
+        Raises:
+            ResumeError: it is not what its name says.
+        """
         path = super().listing
         if not path.exists():
             name = self.read_job()["listing"]
-            object_store.download((self._store / ".job" / name).address, str(path))
+            place = self._store / ".job" / name
+            object_store.download(place.address, str(path))
+            if _listing_name(path) != name:
+                path.unlink()
+                raise ResumeError(
+                    f"{place}: its bytes are not those that its name was made of; run the same "
+                    "command again, and where that does not help, pass --overwrite to start again"
+                )
         return path
 
     @property
@@ -100,7 +111,7 @@ class StoreJournal(Journal):
         before = self.read_job() if self.exists() else None
         document = dict(document)
         if self.new_listing.exists():
-            name = f"listing-{file_sha256(self.new_listing)[:16]}.jsonl"
+            name = _listing_name(self.new_listing)
             object_store.upload(str(self.new_listing), str(self._store / ".job" / name))
             self.new_listing.replace(super().listing)
             document["listing"] = name
@@ -194,3 +205,7 @@ class StoreJournal(Journal):
 
     def _marker(self, partition: int) -> RemotePath:
         return self._store / DONE_FOLDER / f"{partition:06d}.json"
+
+
+def _listing_name(listing: Path) -> str:
+    return f"listing-{file_sha256(listing)[:16]}.jsonl"

@@ -9,6 +9,7 @@ import fsspec
 import pytest
 from fake_step import FakeStep
 
+from dvse.errors import ResumeError
 from dvse.remote.remote_path import RemotePath
 from dvse.storage.shard import find_shards, read_shard
 from pipelines.engines.inline import InlineEngine
@@ -86,6 +87,16 @@ def test_parts_at_the_same_time_make_one_plan_and_the_whole(inputs, wanted, stor
     assert state(store / "out") == wanted
     listings = list((store / "out" / ".job").glob("listing-*.jsonl"))
     assert len(listings) == 1
+
+
+def test_a_listing_that_is_not_what_its_name_says_is_refused(inputs, store):
+    """A part that read an empty one would find nothing to do and say that nothing is missing."""
+    out = store / "out"
+    run(inputs, out, part="1/2")
+    (listing,) = (out / ".job").glob("listing-*.jsonl")
+    listing.write_bytes(b"")
+    with pytest.raises(ResumeError, match=r"listing-.*: its bytes are not those"):
+        run(inputs, out, part="2/2")
 
 
 def test_who_was_to_make_the_plan_and_is_lost_is_not_waited_for_for_ever(inputs, wanted, store):
