@@ -32,11 +32,11 @@ from pipelines.training.image.settings import ContextSettings, ImageTrainingConf
 CONTEXT_FILE = "context.pt"
 
 _MOMENTUM, _ORTHOGONAL_RATE = 0.6, 0.24
-_PLAIN_MOMENTUM, _BIAS_RATE, _HEAD_RATE = 0.85, 0.053, 0.03
+_PLAIN_MOMENTUM, _BIAS_RATE, _HEAD_RATE = 0.85, 0.053, 0.67  # of losses that are summed up
 _DECAY = 2e-6  # a picture of a batch
 _SMOOTHING = 0.2
 _MOSAIC_SHARE = 0.2
-_CUT = 11  # pixels, side of the square that is greyed out
+_CUT = 8  # pixels, side of the square that is greyed out
 _TOGETHER = 512
 _WHITENED = 5_000  # pictures that say how pixels vary
 _WHITENING_PASSES = 3
@@ -85,6 +85,7 @@ class ContextClassifier(nn.Module):
         for norm in self.norms:
             norm.weight.requires_grad_(False)
         self.head = nn.Linear(widths[-1], num_labels, bias=False)
+        nn.init.normal_(self.head.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the votes of each place of the coarse grid."""
@@ -94,7 +95,8 @@ class ContextClassifier(nn.Module):
             if i % 2 == 0:
                 x = F.max_pool2d(x, 2, ceil_mode=True)
             x = F.gelu(norm(x))
-        return F.linear(x.permute(0, 2, 3, 1).float(), self.head.weight).permute(0, 3, 1, 2)
+        votes = F.linear(x.permute(0, 2, 3, 1).float(), self.head.weight) / x.shape[1]
+        return votes.permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def whiten(self, pixels: Tensor) -> None:
@@ -178,7 +180,7 @@ def learn_context(
     for epoch in tqdm(range(first, settings.epochs), desc="context", unit="epoch"):
         loss = learn.epoch(epoch, settings)
         line: dict[str, Any] = {"context": epoch + 1, "loss": round(loss, 4)}
-        if validation is not None and validation.label_names == train.label_names:
+        if validation is not None and validation.labels is not None:
             line["labels_right"] = round(learn.score(validation), 4)
         tqdm.write(json.dumps(line))
         state = {
@@ -259,7 +261,7 @@ class _Learning:
     def _gradient(self, rows: np.ndarray, rng: np.random.Generator) -> float:
         """Add the gradient of a batch, a part at a time, and return its mean loss."""
         assert self._train.labels is not None
-        mean = 0.0
+        total = 0.0
         for start in range(0, len(rows), _TOGETHER):
             part = rows[start : start + _TOGETHER]
             pixels = cut_out(shift_and_mirror(self._train.pixels[part], rng), rng, side=_CUT)
@@ -267,11 +269,10 @@ class _Learning:
             tiles = (2, 2) if is_mosaic else (1, 1)
             logits = untile(self._votes(tile(torch.from_numpy(pixels), tiles)), tiles).mean((1, 2))
             labels = torch.from_numpy(self._train.labels[part])[: len(logits)].to(self._device)
-            loss = F.cross_entropy(logits, labels, label_smoothing=_SMOOTHING)
-            share = len(part) / len(rows)
-            (loss * share).backward()
-            mean += loss.item() * share
-        return mean
+            loss = F.cross_entropy(logits, labels, label_smoothing=_SMOOTHING, reduction="sum")
+            loss.backward()
+            total += loss.item()
+        return total / len(rows)
 
     def _votes(self, pixels: Tensor) -> Tensor:
         """Return the votes `fp32 [N, h, w, num_labels]` of `uint8 [N, H, W, 3]`."""
@@ -291,7 +292,7 @@ def _optimizers(
     groups: list[Mapping[str, Any]] = [
         {"params": [network.first.bias], "lr": _BIAS_RATE, "weight_decay": decay / _BIAS_RATE},
         {"params": biases, "lr": _BIAS_RATE, "weight_decay": decay / _BIAS_RATE},
-        {"params": [network.head.weight], "lr": _HEAD_RATE, "weight_decay": decay},
+        {"params": [network.head.weight], "lr": _HEAD_RATE, "weight_decay": decay / _HEAD_RATE},
     ]
     muon = torch.optim.Muon(
         convolutions, lr=_ORTHOGONAL_RATE, momentum=_MOMENTUM, weight_decay=0.0, ns_steps=3

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class Pictures:
 
     Attributes:
         pixels: `uint8 [N, size, size, 3]`.
-        labels: `int64 [N]`, positions in `label_names`; `None` where the source has none.
+        labels: `int64 [N]`, positions in `label_names`, -1 for a name that is not among them;
+            `None` where the source has none.
         label_names: sorted.
         num_unreadable: pictures that could not be decoded and were left out.
         sha256: hash of the bytes that were read, in order.
@@ -46,6 +47,22 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def labelled_as(self, label_names: tuple[str, ...]) -> "Pictures":
+        """Return the same pictures with labels as positions in other names.
+
+        >>> pixels = np.zeros((2, 4, 4, 3), np.uint8)
+        >>> labels = np.array([0, 1])
+        >>> names = {"label_names": ("cat", "ox"), "num_unreadable": 0, "sha256": ""}
+        >>> some = Pictures(pixels=pixels, labels=labels, **names)
+        >>> some.labelled_as(("bird", "cat", "dog")).labels.tolist()
+        [1, -1]
+        """
+        if self.labels is None:
+            return self
+        known = {name: i for i, name in enumerate(label_names)}
+        table = np.array([known.get(name, -1) for name in self.label_names], np.int64)
+        return replace(self, labels=table[self.labels], label_names=label_names)
 
 
 def parse_rows(text: str) -> slice:

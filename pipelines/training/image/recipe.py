@@ -44,6 +44,7 @@ def train_image(recipe: ImageRecipe, output: Path, *, resume: bool = False) -> P
     validation = None
     if data.validation_rows is not None:
         validation = load_rows(data, data.validation_rows, num_threads=recipe.machine.threads)
+        validation = validation.labelled_as(train.label_names)
         check_apart(data.rows, data.validation_rows)
     check_enough(train, patch_size=wanted.patch_size, num_codes=wanted.quantizer.num_codes)
     codec = _codec(recipe, train)

@@ -69,3 +69,21 @@ def test_nothing_to_train_on(table, tmp_path):
     (tmp_path / "text.parquet").write_text("no table")
     with pytest.raises(TrainingError, match="Parquet"):
         load_pictures(tmp_path / "text.parquet", size=8)
+
+
+def test_labels_of_rows_that_lack_a_class_keep_its_number(tmp_path):
+    """Names of validation rows alone would give `c` the number that `b` has in training."""
+    for name, labels in (("train", "abc"), ("validation", "cadc")):
+        for i, label in enumerate(labels):
+            folder = tmp_path / name / label
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{i}.png").write_bytes(png(i))
+    train, validation = (
+        load_pictures(tmp_path / name, size=8, label_column="folder")
+        for name in ("train", "validation")
+    )
+    assert validation.label_names == ("a", "c", "d")
+    renumbered = validation.labelled_as(train.label_names)
+    by_red = dict(zip(renumbered.pixels[:, 0, 0, 0], renumbered.labels, strict=True))
+    assert by_red == {0: 2, 1: 0, 2: -1, 3: 2}
+    assert renumbered.label_names == train.label_names == ("a", "b", "c")
