@@ -30,8 +30,8 @@ def small(monkeypatch):
     monkeypatch.setattr(bench_budget, "_PICTURES", 3)
     monkeypatch.setattr(bench_budget, "_SECONDS", 3.0)
     yield
-    for name in [n for n in sys.modules if n.startswith("bench_") or n == "timing"]:
-        del sys.modules[name]
+    for path in BENCH.glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 def rows_of(rows):

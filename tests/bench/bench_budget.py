@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 from bench_image import _jpegs
-from bench_job import _speech_like
 from bench_precision import _bundle
+from real_bundle import speech_like
 from timing import Row
 
 import dvse
@@ -87,7 +87,7 @@ def _speech(name: str) -> Iterator[Row]:
         media = tokenizer.audio
         if name != "tiny":
             media = media.with_windowing(_WINDOWS_OF_5_S)
-        wave = _speech_like(_SECONDS, seed=7).astype("float32")
+        wave = speech_like(_SECONDS, seed=7).astype("float32")
         chunks = list(media.preparer.prepare(dvse.Audio(wave, sampling_rate=_RATE_HZ)))
         yield from _case(f"{name}_speech", tokenizer, chunks, media)
 

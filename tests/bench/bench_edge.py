@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, median
 
 import torch
-from bench_server import serving
+from serving import serving
 from timing import Row
 
 import dvse

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_job import _speech_like
 from bench_precision import _RATE_HZ, _bundle
+from real_bundle import speech_like
 from timing import Row, alternate
 
 import dvse
@@ -54,7 +54,7 @@ def _speech() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name, use_threads(_NUM_THREADS), torch.inference_mode():
         bundle, graphs = _exported(Path(name), "vit_tiny")
         audio = dvse.load(bundle, threads=_NUM_THREADS).audio
-        samples = torch.from_numpy(_speech_like(_SECONDS, seed=0).astype(np.float32))[None]
+        samples = torch.from_numpy(speech_like(_SECONDS, seed=0).astype(np.float32))[None]
         assert samples.shape == (1, round(_SECONDS * _RATE_HZ))
         path = graphs / "audio" / GRAPH_FILE
         ways = _ways(audio.encoder, audio.codebook.encode, samples, path, "samples")

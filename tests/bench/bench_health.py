@@ -18,8 +18,9 @@ from statistics import median, quantiles
 
 import numpy as np
 import soundfile
-from bench_server import _Address, _http, _load, _prompt, serving
+from http_load import http_request, load, prompt_of
 from PIL import Image
+from serving import Address, serving
 from timing import Row
 
 _SIDE, _SECONDS, _RATE_HZ = 2200, 450, 16_000
@@ -54,19 +55,19 @@ def rows() -> Iterator[Row]:
     picture = _chat({"type": "image_url", "image_url": url})
     recording = _chat({"type": "input_audio", "input_audio": heard})
     form = _form(sound.getvalue())
-    prompts = [_prompt(number) for number in range(64)]
+    prompts = [prompt_of(number) for number in range(64)]
 
-    async def both(server: _Address) -> None:
-        clients = asyncio.ensure_future(_load(server, prompts, clients=32))
+    async def both(server: Address) -> None:
+        clients = asyncio.ensure_future(load(server, prompts, clients=32))
         await _send(server, picture, times=3)
         await clients
 
-    cases: dict[str, Callable[[_Address], Awaitable[object]]] = {
+    cases: dict[str, Callable[[Address], Awaitable[object]]] = {
         "idle": lambda server: asyncio.sleep(2),
         "picture": lambda server: _send(server, picture, times=5),
         "recording": lambda server: _send(server, recording, times=5),
         "form": lambda server: _send(server, form, times=5),
-        "clients": lambda server: _load(server, prompts, clients=32),
+        "clients": lambda server: load(server, prompts, clients=32),
         "picture_and_clients": both,
     }
     with serving("tiny") as server:
@@ -85,7 +86,7 @@ def rows() -> Iterator[Row]:
 
 def _chat(part: dict) -> bytes:
     content = [part, {"type": "text", "text": "What is this?"}]
-    return _http(
+    return http_request(
         {"model": "m", "messages": [{"role": "user", "content": content}], "max_tokens": 2}
     )
 
@@ -99,7 +100,7 @@ def _form(sound: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def _send(server: _Address, request: bytes, *, times: int) -> None:
+async def _send(server: Address, request: bytes, *, times: int) -> None:
     """Send a request; a recording of minutes is refused, after it was looked at."""
     for _ in range(times):
         reader, writer = await asyncio.open_connection(server.host, server.port)
@@ -111,7 +112,7 @@ async def _send(server: _Address, request: bytes, *, times: int) -> None:
 
 
 @asynccontextmanager
-async def _probing(server: _Address, file: Path):
+async def _probing(server: Address, file: Path):
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _PROBE, server.host, str(server.port), str(file)),
         stdin=asyncio.subprocess.PIPE,
@@ -126,7 +127,7 @@ async def _probing(server: _Address, file: Path):
 
 
 async def _asked_meanwhile(
-    server: _Address, work: Callable[[_Address], Awaitable[object]]
+    server: Address, work: Callable[[Address], Awaitable[object]]
 ) -> list[float]:
     """Return the seconds that `/health` took each time while work was done."""
     with tempfile.TemporaryDirectory() as name:

@@ -22,30 +22,18 @@ import soundfile
 import torch
 from bench_image import _jpegs
 from PIL import Image
+from real_bundle import RATE_HZ, real_bundle, speech_like
 from timing import Pairs, Row
 
 import dvse
-from dvse.audio.encoder import AudioEncoder
-from dvse.audio.encoder import EncoderConfig as AudioConfig
-from dvse.audio.tokenizer import AudioTokenizer
-from dvse.audio.windows import Windowing
-from dvse.codebook import Codebook
-from dvse.image.encoder import EncoderConfig as ImageConfig
-from dvse.image.encoder import ImageEncoder
-from dvse.image.geometry import SquareGeometry
-from dvse.image.quantizer import CodebookQuantizer
-from dvse.image.tokenizer import ImageTokenizer
-from dvse.storage.bundle import Section, write_bundle
 from dvse.storage.shard import read_shard
 from dvse.tokenizer import Tokenizer
-from dvse.vocabulary import Vocabulary
 from pipelines.engines.engine import Engine
 from pipelines.engines.local import LocalEngine
 from pipelines.job.config import JobConfig
 from pipelines.job.job import Job
 from pipelines.steps.tokenize import TokenizeStep, TokenizeWork
 
-_RATE_HZ = 16_000
 _PAIRS, _WATCHED = 7, 3
 _PADDED_BATCH = 4
 _NUM_PHOTOS = 130
@@ -113,7 +101,7 @@ def _timed(call: Callable[[], object]) -> float:
 
 
 def _pictures(folder: Path, size: str = "small", count: int = _NUM_PHOTOS) -> Iterator[Row]:
-    bundle = _real_bundle(folder / "bundle", size)
+    bundle = real_bundle(folder / "bundle", size)
     _jpegs(folder / "photos", count=count, width=500, height=375)
     tokenizer = dvse.load(bundle)
     image = tokenizer.image
@@ -213,11 +201,11 @@ class WatchedWork(TokenizeWork):
 
 
 def _speech(folder: Path) -> Iterator[Row]:
-    bundle = _real_bundle(folder / "bundle")
+    bundle = real_bundle(folder / "bundle")
     (folder / "speech").mkdir()
     for number, seconds in enumerate(_LENGTHS_S):
-        wave = _speech_like(seconds, seed=number)
-        soundfile.write(folder / "speech" / f"{number}.flac", wave, _RATE_HZ)
+        wave = speech_like(seconds, seed=number)
+        soundfile.write(folder / "speech" / f"{number}.flac", wave, RATE_HZ)
     tokenizer = dvse.load(bundle)
     audio = tokenizer.audio
     waves = [
@@ -336,57 +324,6 @@ def _two_workers(folder: Path) -> Iterator[Row]:
             unit="pictures/s",
             note="tiny on 12-megapixel pictures, 2 decode workers; peer: 1",
         )
-
-
-def _speech_like(seconds: float, *, seed: int) -> np.ndarray:
-    """Vowels (harmonics under moving formants) between stretches of noise, `[samples]`."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(seconds * _RATE_HZ)) / _RATE_HZ
-    pitch = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.7 * t)) / _RATE_HZ
-    wave = np.zeros_like(t)
-    for formant in (500, 1500, 2500):
-        centre = formant * (1 + 0.3 * np.sin(2 * np.pi * rng.uniform(1, 4) * t))
-        for harmonic in range(1, 30):
-            wave += np.sin(harmonic * pitch) * np.exp(-(((harmonic * 120 - centre) / 120) ** 2))
-    wave *= np.sin(2 * np.pi * 2 * t) > -0.3  # syllables
-    return 0.05 * wave + 0.01 * rng.standard_normal(len(t))
-
-
-def _real_bundle(folder: Path, size: str = "small") -> str:
-    """ViT-S (or another size) and Wav2Vec2-base, random weights, with the text model of `tiny`."""
-    torch.manual_seed(0)
-    tiny = dvse.load("tiny")
-    image_encoder = ImageEncoder(ImageConfig(name=f"vit_{size}_patch16_224"))
-    image = ImageTokenizer(
-        encoder=image_encoder,
-        quantizer=CodebookQuantizer(Codebook(torch.randn(1, 1024, image_encoder.dim))),
-        geometry=SquareGeometry(size=224, patch_size=16),
-    )
-    config = AudioConfig(architecture="wav2vec2", layer=12, normalize=True)
-    audio_encoder = AudioEncoder(config, config.build())
-    audio = AudioTokenizer(
-        encoder=audio_encoder,
-        codebook=_codebook_of(audio_encoder),
-        sample_rate_hz=_RATE_HZ,
-        windowing=Windowing(window_frames=1000, hop_frames=900),
-    )
-    parts = {"text": tiny.text, "image": image, "audio": audio}
-    for modality, part in parts.items():
-        (folder / modality).mkdir(parents=True)
-        part.save_files(folder / modality)
-    vocabulary = Vocabulary.create(text_size=tiny.text.size, image=(1024, 1), audio=(500, 1))
-    sections = {modality: Section(spec=part.spec()) for modality, part in parts.items()}
-    write_bundle(folder, name="real", vocabulary=vocabulary, sections=sections)
-    return str(folder)
-
-
-@torch.inference_mode()
-def _codebook_of(encoder: AudioEncoder) -> Codebook:
-    """500 features of other recordings as centroids, as dense as features are."""
-    wave = _speech_like(20, seed=99).astype(np.float32)
-    features = encoder(torch.from_numpy(wave)[None])[0]
-    chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:500]
-    return Codebook(features[chosen].clone()[None])
 
 
 def _in_folder(case: Callable[[Path], Iterator[Row]]) -> Callable[[], Iterator[Row]]:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench_image import _jpegs
-from bench_job import _alternate, _in_folder, _KeptOpen, _real_bundle, _run
+from bench_job import _alternate, _in_folder, _KeptOpen, _run
 from PIL import Image
+from real_bundle import real_bundle
 from timing import Pairs, Row
 
 from pipelines.engines.local import LocalEngine
@@ -77,7 +78,7 @@ def _ray(folder: Path) -> Iterator[Row]:
         return  # the extra `ray` is not installed
     from pipelines.engines.ray_engine import RayEngine
 
-    bundle = _real_bundle(folder / "bundle")
+    bundle = real_bundle(folder / "bundle")
     photos = _jpegs(folder / "photos", count=_NUM_PHOTOS, width=500, height=375)
     engines = {
         "ray": _KeptOpen(RayEngine(num_workers=2)),

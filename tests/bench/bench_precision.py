@@ -15,7 +15,8 @@ import numpy as np
 import soundfile
 import torch
 from bench_image import _jpegs
-from bench_job import _KeptOpen, _run_step, _speech_like
+from bench_job import _KeptOpen, _run_step
+from real_bundle import speech_like
 from timing import Pairs, Row
 
 import dvse
@@ -103,7 +104,7 @@ def _photos(folder: Path) -> float:
 def _clips(folder: Path) -> float:
     folder.mkdir()
     for number, seconds in enumerate(_LENGTHS_S):
-        soundfile.write(folder / f"{number}.flac", _speech_like(seconds, seed=number), _RATE_HZ)
+        soundfile.write(folder / f"{number}.flac", speech_like(seconds, seed=number), _RATE_HZ)
     return sum(_LENGTHS_S)
 
 
@@ -119,7 +120,7 @@ def _bundle(folder: Path, *, vit: str = "vit_base") -> str:
     )
     config = AudioConfig(architecture="wav2vec2", layer=12, normalize=True)
     speech = AudioEncoder(config, config.build())
-    features = speech(torch.from_numpy(_speech_like(12, seed=99).astype(np.float32))[None])[0]
+    features = speech(torch.from_numpy(speech_like(12, seed=99).astype(np.float32))[None])[0]
     audio = AudioTokenizer(
         encoder=speech,
         codebook=Codebook(features[torch.randperm(len(features))[:500]].clone()[None]),

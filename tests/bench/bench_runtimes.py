@@ -20,15 +20,13 @@ from bench_caption import _FILES
 from bench_image import _jpegs
 from bench_job import (
     _LENGTHS_S,
-    _RATE_HZ,
     _alternate,
     _KeptOpen,
-    _real_bundle,
     _run,
-    _speech_like,
     _timed,
 )
 from bench_startup import _command, _finished
+from real_bundle import RATE_HZ, real_bundle, speech_like
 from timing import Row, alternate
 
 import dvse
@@ -146,16 +144,16 @@ def _jobs() -> Iterator[Row]:
     """Whole jobs in ONNX Runtime; the peer is the bare forward of the same encoder in torch."""
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         folder = Path(name)
-        bundle = _real_bundle(folder / "bundle", "small")
+        bundle = real_bundle(folder / "bundle", "small")
         graphs = str(export_onnx(bundle, folder / "graphs").folder)
         tokenizer = dvse.load(bundle, threads=_THREADS)
         _jpegs(folder / "photos", count=_PHOTOS, width=500, height=375)
         pixels = torch.zeros(_PHOTOS, 224, 224, 3, dtype=torch.uint8).random_(0, 256)
         batches = pixels.split(tokenizer.image.batch_rows((224, 224, 3)))
         (folder / "speech").mkdir()
-        waves = [_speech_like(seconds, seed=int(seconds)) for seconds in _LENGTHS_S]
+        waves = [speech_like(seconds, seed=int(seconds)) for seconds in _LENGTHS_S]
         for number, wave in enumerate(waves):
-            soundfile.write(folder / "speech" / f"{number}.flac", wave, _RATE_HZ)
+            soundfile.write(folder / "speech" / f"{number}.flac", wave, RATE_HZ)
         ready = [torch.from_numpy(wave.astype(np.float32))[None] for wave in waves]
         for what, amount, unit, encoder, inputs in (
             ("photos", _PHOTOS, "pictures/s", tokenizer.image.encoder, batches),

@@ -8,20 +8,17 @@ between them.
 """
 
 import asyncio
-import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
 import torch
+from http_load import NUM_NEW, http_request, load, prompt_of
+from serving import Address, peer_serving, serving
 from timing import Row
 
 import dvse
@@ -29,7 +26,6 @@ from dvse.chat import render
 from model import DvseForCausalLM, preset
 from pipelines.answering.model_directory import STOP_TOKENS, save_model
 
-_NEW, _WORDS = 64, 24
 _ROUNDS = 4
 
 
@@ -45,27 +41,27 @@ def throughput() -> Iterator[Row]:
         model = DvseForCausalLM.from_pretrained(folder).eval()
         tokenizer = dvse.load("tiny")
         for clients, name, bar in ((32, "throughput_32", ">= 0.8"), (1, "latency_1", "<= 1.3")):
-            prompts = [_prompt(i) for i in range(clients)]
+            prompts = [prompt_of(i) for i in range(clients)]
             batch = tokenizer([list(_row(p)) for p in prompts], padding_side="left")
             ours, peer = [], []
             for _ in range(_ROUNDS + 1):
-                found = asyncio.run(_load(server, prompts))
-                assert found.tokens == clients * _NEW, found.tokens
+                found = asyncio.run(load(server, prompts))
+                assert found.tokens == clients * NUM_NEW, found.tokens
                 ours.append(found.seconds)
                 started = time.perf_counter()
                 with torch.inference_mode():
                     model.generate(
                         batch.input_ids,
                         attention_mask=batch.attention_mask,
-                        max_new_tokens=_NEW,
-                        min_new_tokens=_NEW,
+                        max_new_tokens=NUM_NEW,
+                        min_new_tokens=NUM_NEW,
                         do_sample=False,
                     )
                 peer.append(time.perf_counter() - started)
             ours, peer = ours[1:], peer[1:]  # the first pair warms up
             pairs = list(zip(ours, peer, strict=True))
             length = batch.input_ids.shape[1]
-            note = f"prompts of {length} tokens, answers of {_NEW}, against bare generate"
+            note = f"prompts of {length} tokens, answers of {NUM_NEW}, against bare generate"
             if clients == 1:
                 yield Row(
                     name=f"server.{name}",
@@ -77,7 +73,7 @@ def throughput() -> Iterator[Row]:
                     note=note,
                 )
             else:
-                total = clients * _NEW
+                total = clients * NUM_NEW
                 yield Row(
                     name=f"server.{name}",
                     ours=total / median(ours),
@@ -93,9 +89,9 @@ def first_token() -> Iterator[Row]:
     """Streaming clients that ask again and again: time to the first token, and all tokens."""
     with _model() as folder, serving(folder) as server:
         for clients in (1, 16, 32):
-            prompts = [_prompt(i) for i in range(clients * 4)]
-            asyncio.run(_load(server, prompts[:clients], stream=True))
-            found = asyncio.run(_load(server, prompts, stream=True, clients=clients))
+            prompts = [prompt_of(i) for i in range(clients * 4)]
+            asyncio.run(load(server, prompts[:clients], stream=True))
+            found = asyncio.run(load(server, prompts, stream=True, clients=clients))
             firsts = sorted(found.first_s)
             p99 = quantiles(firsts, n=100, method="inclusive")[98]
             yield Row(
@@ -103,7 +99,7 @@ def first_token() -> Iterator[Row]:
                 ours=p99 * 1e3,
                 unit="ms",
                 note=f"{clients} streaming clients; median {median(firsts) * 1e3:.0f} ms, "
-                f"{len(prompts) * _NEW / found.seconds:.0f} tokens/s",
+                f"{len(prompts) * NUM_NEW / found.seconds:.0f} tokens/s",
             )
 
 
@@ -114,20 +110,20 @@ def transformers_serve() -> Iterator[Row]:
     tokenizer has one id a word, and its prompts have as many ids as ours.
     """
     clients = 16
-    prompts = [_prompt(i) for i in range(clients)]
+    prompts = [prompt_of(i) for i in range(clients)]
     length = len(dvse.load("tiny").encode(list(_row(prompts[0]))))
     with _model() as folder:
         with serving(folder) as server:
-            ours = [asyncio.run(_load(server, prompts)) for _ in range(_ROUNDS + 1)]
+            ours = [asyncio.run(load(server, prompts)) for _ in range(_ROUNDS + 1)]
         glm = folder.with_name("glm")
         _save_as_glm(folder, glm)
-        with _peer_serving(glm) as peer_server:
+        with peer_serving(glm) as peer_server:
             words = [
                 " ".join(f"w{(97 * i + 13 * j) % 7000}" for j in range(length))
                 for i in range(clients)
             ]
             peer = [
-                asyncio.run(_load(peer_server, words, model=str(glm))) for _ in range(_ROUNDS + 1)
+                asyncio.run(load(peer_server, words, model=str(glm))) for _ in range(_ROUNDS + 1)
             ]
     rates = [[load.tokens / load.seconds for load in loads[1:]] for loads in (ours, peer)]
     yield Row(
@@ -137,7 +133,7 @@ def transformers_serve() -> Iterator[Row]:
         ratio=median(rates[0]) / median(rates[1]),
         bar=">= 1.2",
         unit="tokens/s",
-        note=f"16 clients, prompts of {length} tokens, answers of {_NEW}, same weights",
+        note=f"16 clients, prompts of {length} tokens, answers of {NUM_NEW}, same weights",
     )
 
 
@@ -146,8 +142,8 @@ def memory() -> Iterator[Row]:
     with _model() as folder, serving(folder) as server:
         sizes = []
         for thousand in range(10):
-            prompts = [_prompt(1000 * thousand + i) for i in range(1000)]
-            found = asyncio.run(_load(server, prompts, clients=32, max_tokens=2))
+            prompts = [prompt_of(1000 * thousand + i) for i in range(1000)]
+            found = asyncio.run(load(server, prompts, clients=32, max_tokens=2))
             assert found.tokens == 2000, found.tokens
             sizes.append(_resident_mib(server.pid))
     yield Row(
@@ -194,21 +190,6 @@ CASES: dict[str, Callable[[], Iterator[Row]]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Address:
-    host: str
-    port: int
-    pid: int
-    ready_s: tuple[float, float] = (0.0, 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Load:
-    seconds: float
-    tokens: int
-    first_s: list[float]
-
-
 @contextmanager
 def _model() -> Iterator[Path]:
     """A model directory of tiny's shape with random weights that never says a stop token."""
@@ -220,54 +201,6 @@ def _model() -> Iterator[Path]:
         stop_ids = [vocabulary.special_tokens[token] for token in STOP_TOKENS]
         model.get_output_embeddings().weight.data[stop_ids] = 0.0
         yield save_model(model, "tiny", Path(name) / "random")
-
-
-@contextmanager
-def serving(folder: Path | str) -> Iterator[_Address]:
-    """Run a server of a model, and yield where it is."""
-    command = [sys.executable, "-m", "pipelines.cli", "serve", "--model", str(folder)]
-    command += ["--port", "0", "--served-model-name", "m", "--max-queue", "1000"]
-    with _running(command, r"ready in ([\d.]+) s after ([\d.]+) s.* at http://([\d.]+):(\d+)") as (
-        match,
-        pid,
-    ):
-        yield _Address(
-            host=match[3], port=int(match[4]), pid=pid, ready_s=(float(match[1]), float(match[2]))
-        )
-
-
-@contextmanager
-def _peer_serving(folder: Path) -> Iterator[_Address]:
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
-    command += ["--continuous-batching", "--device", "cpu", "--host", "127.0.0.1", "--port", "8765"]
-    command += ["--cb-num-blocks", "256", "--cb-max-batch-tokens", "512"]
-    with _running(command, r"(Uvicorn running|startup complete)") as (_, pid):
-        yield _Address(host="127.0.0.1", port=8765, pid=pid)
-
-
-@contextmanager
-def _running(command: list[str], pattern: str) -> Iterator[tuple[re.Match[str], int]]:
-    with tempfile.TemporaryDirectory() as name:
-        log = Path(name) / "log"
-        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=environment
-            )
-        try:
-            deadline = time.monotonic() + 120
-            while not (match := re.search(pattern, log.read_text(errors="replace"))):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{command[:5]}: {log.read_text()[-1500:]}")
-                time.sleep(0.05)
-            yield match, process.pid
-        finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _save_as_glm(folder: Path, target: Path) -> None:
@@ -308,95 +241,18 @@ def _save_as_glm(folder: Path, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-def _prompt(number: int) -> str:
-    return f"{number} " + " ".join(f"{number * 31 + j * 7}" for j in range(_WORDS))
-
-
 def _row(prompt: str) -> tuple:
     return render([{"role": "user", "content": prompt}], add_generation_prompt=True).items
 
 
-async def _load(
-    server: _Address,
-    prompts: list[str],
-    *,
-    clients: int | None = None,
-    stream: bool = False,
-    max_tokens: int = _NEW,
-    model: str = "m",
-) -> _Load:
-    """Ask for all prompts, `clients` at a time, each on a connection of its own."""
-    waiting = list(enumerate(prompts))[::-1]
-    firsts: list[float] = []
-    counts: list[int] = []
-
-    async def client() -> None:
-        reader, writer = await asyncio.open_connection(server.host, server.port)
-        while waiting:
-            _, prompt = waiting.pop()
-            body = {
-                "model": model,
-                "messages": [{"role": "user", "content": prompt}],
-                "max_tokens": max_tokens,
-                "temperature": 0,
-                "stream": stream,
-            }
-            if stream:
-                body["stream_options"] = {"include_usage": True}
-            started = time.perf_counter()
-            writer.write(_http(body))
-            tokens = await (_read_stream if stream else _read_whole)(reader, started, firsts)
-            counts.append(tokens)
-        writer.close()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(clients or len(prompts))))
-    return _Load(seconds=time.perf_counter() - started, tokens=sum(counts), first_s=firsts)
-
-
-def _http(body: dict) -> bytes:
-    data = json.dumps(body).encode()
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
-
-
-async def _head(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    if b" 200 " not in head.split(b"\r\n", 1)[0]:
-        raise RuntimeError(head.decode() + (await reader.read(500)).decode())
-    return head.lower()
-
-
-async def _read_whole(reader: asyncio.StreamReader, started: float, firsts: list[float]) -> int:
-    head = await _head(reader)
-    length = int(re.search(rb"content-length: (\d+)", head)[1])
-    usage = json.loads(await reader.readexactly(length))["usage"]
-    firsts.append(time.perf_counter() - started)
-    return usage["completion_tokens"]
-
-
-async def _read_stream(reader: asyncio.StreamReader, started: float, firsts: list[float]) -> int:
-    await _head(reader)
-    tokens, is_first = 0, True
-    while size := int(await reader.readline(), 16):
-        data = (await reader.readexactly(size + 2))[:-2]
-        if is_first and b'"content":"' in data and b'"content":""' not in data:
-            firsts.append(time.perf_counter() - started)
-            is_first = False
-        if found := re.search(rb'"completion_tokens":(\d+)', data):
-            tokens = int(found[1])
-    await reader.readline()
-    return tokens
-
-
-async def _hang_up(server: _Address) -> float:
+async def _hang_up(server: Address) -> float:
     """Return how long 16 places stay taken after their clients are gone."""
 
     async def opened(number: int) -> asyncio.StreamWriter:
         reader, writer = await asyncio.open_connection(server.host, server.port)
-        messages = [{"role": "user", "content": _prompt(number)}]
+        messages = [{"role": "user", "content": prompt_of(number)}]
         body = {"model": "m", "messages": messages, "max_tokens": 1500, "stream": True}
-        writer.write(_http(body))
+        writer.write(http_request(body))
         await reader.readuntil(b"data: ")
         return writer
 
@@ -421,7 +277,7 @@ async def _until(read: Callable[[], Awaitable[int]], wanted: int) -> None:
         await asyncio.sleep(0.01)
 
 
-async def _running_answers(server: _Address) -> int:
+async def _running_answers(server: Address) -> int:
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     text = (await reader.read()).decode()

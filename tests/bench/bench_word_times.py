@@ -15,7 +15,7 @@ from statistics import mean, median, quantiles
 import httpx
 import numpy as np
 import soundfile
-from bench_server import serving
+from serving import serving
 from timing import Row
 
 from pipelines.speech.clips import DigitSplit, load_digits
