@@ -30,7 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(bench_budget, "_PICTURES", 3)
     monkeypatch.setattr(bench_budget, "_SECONDS", 3.0)
     yield
-    for path in BENCH.glob("*.py"):
+    for path in BENCH.glob("[a-z]*.py"):
         sys.modules.pop(path.stem, None)
 
 
