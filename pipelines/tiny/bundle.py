@@ -1,4 +1,4 @@
-"""How the shipped bundle `tiny` is made: seven trainings and an assembly, as one would type them.
+"""How the shipped bundle `tiny` is made: eight trainings and an assembly, as one would type them.
 
     python -m pipelines.tiny.bundle --data FOLDER --output DIR
 
@@ -24,7 +24,7 @@ def commands(data: Path, output: Path) -> dict[str, list[str]]:
     """Return the `dvse` command of each step, by the name of the folder that it writes.
 
     >>> list(commands(Path("data"), Path("runs")))
-    ['text', 'codes', 'encoder', 'together', 'pixels', 'image', 'audio', 'tiny']
+    ['text', 'codes', 'encoder', 'together', 'pixels', 'more', 'image', 'audio', 'tiny']
     """
     parts = {name: str(output / name) for name in ("text", "image", "audio")}
     texts = [str(_TEXT / f"debian-reference.{lang}.txt.gz") for lang in ("en", "zh-cn")]
@@ -56,11 +56,18 @@ def commands(data: Path, output: Path) -> dict[str, list[str]]:
             *("--learns", "pixels", "--label-weight", "0", "--decoded-share", "1"),
             *("--epochs", "4", "--output", str(output / "pixels")),
         ],
-        "image": [
+        "more": [
             *(*pictures, *_ENCODER, *_DECODER, "--start", str(output / "pixels")),
             *("--learns", "all", "--num-codes", "4096", "--batch-size", "128"),
             *("--label-weight", "1.5", "--label-smoothing", "0.02", "--epochs", "13"),
-            *("--learning-rate", "1.5e-3", "--seed", "6", "--output", parts["image"]),
+            *("--learning-rate", "1.5e-3", "--seed", "6", "--output", str(output / "more")),
+        ],
+        "image": [
+            *(*pictures, *_ENCODER, *_DECODER, "--start", str(output / "more")),
+            *("--context-widths", "64,256,256", "--context-epochs", "17"),
+            *("--num-codes", "4096", "--batch-size", "128"),
+            *("--label-weight", "1.5", "--label-smoothing", "0.1", "--epochs", "5"),
+            *("--learning-rate", "1e-3", "--seed", "21", "--output", parts["image"]),
         ],
         "audio": [
             *("train", "audio", "--data", str(data / "fsdd"), "--output", parts["audio"]),

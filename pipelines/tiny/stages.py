@@ -181,4 +181,24 @@ STAGES = (
         seed=33,
         talk=_WITH_PROSE,
     ),
+    # The same codes from an encoder that has learnt what pictures show, see `ContextStem`.
+    Stage(
+        name="sees",
+        counts=Counts(
+            pictures=25_500,
+            mosaics=8_500,
+            digits=3_200,
+            sequences=6_700,
+            texts=5_000,
+            drawings=700,
+            odd_pictures=5_300,
+            odd_recordings=2_100,
+        ),
+        num_steps=2_000,
+        learning_rate=1e-3,
+        precision="bf16",
+        start=("more",),
+        seed=41,
+        talk=_WITH_PROSE,
+    ),
 )

@@ -23,7 +23,7 @@ KNOWN: Mapping[str, str] = {
 """Samples that `tiny` can do, with what their caption names."""
 
 _SPOKEN = Path(__file__).with_name("spoken")
-_SEED = 1_000_039  # training draws with other ones
+_SEED = 1_000_042  # training draws with other ones
 
 _TEXTS = {
     "greeting.txt": "Good morning. How are you today?",
