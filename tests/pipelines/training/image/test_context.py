@@ -79,7 +79,8 @@ def test_without_its_norms_it_is_the_same_network():
     for sides in ((16, 16), (12, 20)):
         x = torch.randn(2, 3, *sides)
         votes = F.linear(network.folded()(x).permute(0, 2, 3, 1), network.head.weight)
-        torch.testing.assert_close(votes.permute(0, 3, 1, 2), network(x), atol=1e-5, rtol=1e-4)
+        votes = votes.permute(0, 3, 1, 2) / WIDTHS[-1]  # so that rates do not hang on the width
+        torch.testing.assert_close(votes, network(x), atol=1e-6, rtol=1e-4)
 
 
 @torch.no_grad()
