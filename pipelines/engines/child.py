@@ -72,6 +72,16 @@ class Child:
             return f"it was ended by {signal.Signals(-code).name}"
         return f"it was ended by signal {-code}"
 
+    def why_it_never_began(self) -> str:
+        """Say in words how it ended before it had done anything, and what to look at."""
+        how, code = self.how_it_ended(), self.process.exitcode
+        if not code or code < 0:
+            return f"{how}; is there enough memory?"
+        return (
+            f'{how}; what it wrote stands above; a script of your own needs if __name__ == "__main__": '
+            "around what starts the job, for each process reads the script again"
+        )
+
 
 def _run(target: Callable[..., None], connection: Connection, args: tuple[Any, ...]) -> None:
     _die_with_parent()

@@ -106,6 +106,10 @@ class DecodeWorker:
         """Say in words how it ended."""
         return self._child.how_it_ended()
 
+    def why_it_never_began(self) -> str:
+        """Say in words how it ended before it had taken a task, and what to look at."""
+        return self._child.why_it_never_began()
+
     def kill(self) -> None:
         """End it at once."""
         self._child.kill()

@@ -69,8 +69,8 @@ class DeviceProcess:
             answer = pickle.loads(self._child.connection.recv_bytes())
         except (EOFError, OSError):
             raise JobError(
-                f"the process of device {self.device} died while it loaded the weights "
-                f"({self._child.how_it_ended()}); is there enough memory?"
+                f"the process of device {self.device} died while it loaded the weights: "
+                f"{self._child.why_it_never_began()}"
             ) from None
         if isinstance(answer, DvseError):
             raise answer

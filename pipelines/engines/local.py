@@ -191,12 +191,13 @@ class LocalEngine(Engine):
         """A worker is gone: settle its task and start another one."""
         task, current = worker.task, worker.current_input()
         crashed, how = worker.crashed(), worker.how_it_ended()
+        never_began = worker.why_it_never_began()
         worker.kill()
         place = self._workers.index(worker)
         if task is None:
             self._failed_starts += 1
             if self._failed_starts > _STARTS:
-                raise JobError(f"decode workers cannot be started ({how}); is there enough memory?")
+                raise JobError(f"decode workers cannot be started: {never_began}")
         elif blame is None and crashed and current is not None:
             error = ChildProcessError(f"the decoder crashed its process ({how})")
             blame = (current, Failure.of("decode", error))

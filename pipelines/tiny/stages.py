@@ -51,6 +51,23 @@ _WITH_PROSE = {
     "border": 0.08,
 }
 
+_WITH_ANY_WORDS = {
+    "who": 0.08,
+    "can": 0.04,
+    "hello": 0.04,
+    "thanks": 0.03,
+    "bye": 0.03,
+    "how": 0.03,
+    "nothing": 0.03,
+    "no_media": 0.04,
+    "sum": 0.16,
+    "other": 0.18,
+    "prose": 0.12,
+    "words": 0.14,
+    "border": 0.04,
+    "number": 0.04,
+}
+
 STAGES = (
     # The shipped one took this stage in seven parts, as its speech units and its encoder of
     # pictures were still changing; here it is one.
@@ -200,5 +217,25 @@ STAGES = (
         start=("more",),
         seed=41,
         talk=_WITH_PROSE,
+    ),
+    # More of what it had told worst: drawings, odd pictures, questions in words that it had not read.
+    Stage(
+        name="steadies",
+        counts=Counts(
+            pictures=13_000,
+            mosaics=4_500,
+            digits=2_600,
+            sequences=6_400,
+            texts=7_500,
+            drawings=2_500,
+            odd_pictures=5_000,
+            odd_recordings=2_000,
+        ),
+        num_steps=1_500,
+        learning_rate=7e-4,
+        precision="bf16",
+        start=("sees",),
+        seed=52,
+        talk=_WITH_ANY_WORDS,
     ),
 )

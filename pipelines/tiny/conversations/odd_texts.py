@@ -13,13 +13,14 @@ import numpy as np
 
 from pipelines.speech.word_lists import HELD_OUT_WORDS, TRAINING_WORDS
 from pipelines.tiny.conversations.odd_forms import FOREIGN, FORMS, TOPICS
+from pipelines.tiny.conversations.odd_words import any_words
 from pipelines.tiny.conversations.scene import LANGUAGES, Language
 
 OddTextKind = Literal[
-    "question", "prose", "long", "nonsense", "code", "number", "foreign", "border", "scrap"
+    "question", "prose", "long", "nonsense", "code", "number", "foreign", "border", "scrap", "words"
 ]
 """`border`: scripts in which it is hard to say whether Chinese is asked for; `scrap`: a few words
-out of prose."""
+out of prose; `words`: some of one language in no order."""
 
 PROSE = Path("/usr/share/debian-reference")
 """Of Debian's `debian-reference-en` and `debian-reference-zh-cn`."""
@@ -96,7 +97,8 @@ class OddTexts:
         Args:
             rng: of everything random.
             most_chars: of prose.
-            kind: of the text; a random one but for `border` and `scrap` where it is left out.
+            kind: of the text; where it is left out a random one, but none of `border`, `scrap`
+                and `words`.
         """
         if kind is None:
             kind = list(_SHARES)[rng.choice(len(_SHARES), p=list(_SHARES.values()))]
@@ -126,6 +128,14 @@ class OddTexts:
                 return _calculation(rng)
             case "border":
                 return self._border(rng)
+            case "words":
+                return any_words(
+                    language,
+                    forms=self.forms[language],
+                    topics=self.topics[language],
+                    lines=self.lines[language],
+                    rng=rng,
+                )
         return self.foreign[rng.integers(len(self.foreign))]
 
     def _topic(self, language: Language, rng: np.random.Generator) -> str:

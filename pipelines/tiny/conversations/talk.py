@@ -72,6 +72,7 @@ _ODD_KINDS: Mapping[str, OddTextKind | None] = {
     "long": "long",
     "scrap": "scrap",
     "border": "border",
+    "words": "words",
     "nonsense": "nonsense",
     "number": "number",
 }
