@@ -4,7 +4,11 @@ Lloyd 1982, "Least squares quantization in PCM". Passes over 1/16, 1/8, 1/4 and 
 come before those over all of them: while centroids move far, few rows tell as well as many where
 to (nested samples: Newling & Fleuret 2016, "Nested Mini-Batch K-Means").
 
-*Deviations:* each part is drawn for itself; parts have at least 16 rows a code.
+*Deviations:* each part is drawn for itself; parts have at least 16 rows a code. Over half of the
+rows and more a centroid goes 1.8 times as far as its mean lies, but for the last pass: for rows that
+stay where they are the inertia is a parabola of that factor, lowest at 1 and as it was at 2, and
+where others come over it falls further (over-relaxation: Salakhutdinov & Roweis 2003, "Adaptive
+Overrelaxed Bound Optimization Methods"). So fewer passes are needed.
 
 Several processes (`torch.distributed`) hold different rows; their partial sums are all-reduced,
 so the centroids are those that one process would find.
@@ -40,6 +44,10 @@ logger = logging.getLogger(__name__)
 WARM_UP = ((16, 5), (8, 4), (4, 3), (2, 2))
 """Every how many-th row is read, and how many passes are made over them."""
 
+OVER_RELAXATION = 1.8
+"""How far a centroid goes, its mean being at 1."""
+
+_RELAXED_FROM = 2  # every so-manieth row at most: means of fewer rows are too uncertain
 _ROWS_A_CODE = 16
 _HELD_BYTES = 400_000_000
 
@@ -67,6 +75,7 @@ class TorchLloyd(KMeansFitter):
             "mode": self.name,
             "product": product,
             "warm_up": [list(stage) for stage in warm_up],
+            "over_relaxation": OVER_RELAXATION,
         }
 
     def memory_bytes(self, features: Features, settings: KMeansSettings) -> int:
@@ -94,11 +103,15 @@ class TorchLloyd(KMeansFitter):
             if state.is_settled and number == len(stages) - 1:
                 break
             part = self._part(features, group, seed=settings.seed + number, start=start)
+            is_full = number == len(stages) - 1
             while state.passes_made < num_passes:
-                self._pass(part, state, settings, processes)
-                if number == len(stages) - 1:
+                beyond = self._pass(part, state, settings, processes)
+                if is_full:
                     state.full_passes += 1
                     state.check_settled(settings.tolerance)
+                is_last = is_full and (state.is_settled or state.passes_made == num_passes)
+                if group <= _RELAXED_FROM and not is_last:
+                    state.centroids = beyond
                 if checkpoint is not None and processes.rank == 0:
                     save_checkpoint(checkpoint, identity, state.to_dict())
                 if state.is_settled:
@@ -112,7 +125,9 @@ class TorchLloyd(KMeansFitter):
 
     def _pass(
         self, part: Features, state: "_State", settings: KMeansSettings, processes: Processes
-    ) -> None:
+    ) -> Tensor:
+        """Put each centroid where its mean is; return where it would be beyond that."""
+        before = state.centroids
         sums = PartialSums(state.centroids, product=self.product)
         for block in part.blocks(sums.block_rows):
             sums.add(block.to(self.device, non_blocking=True))
@@ -125,7 +140,11 @@ class TorchLloyd(KMeansFitter):
             )
         seed = settings.seed + 1000 * len(state.history)
         counts = self.claimed(sums.counts)
-        reseeded = split_for_empty(sums.means(), counts, sums.inertias(), seed=seed)
+        means = sums.means()
+        reseeded = split_for_empty(means.clone(), counts, sums.inertias(), seed=seed)
+        is_split = (reseeded.centroids != means).any(1, keepdim=True)
+        beyond = torch.lerp(before, means, OVER_RELAXATION)
+        beyond = self.settle(torch.where(is_split, reseeded.centroids, beyond))
         state.centroids = self.settle(reseeded.centroids)
         state.num_reseeded += reseeded.num_empty
         state.history.append(inertia / num_rows)
@@ -137,6 +156,7 @@ class TorchLloyd(KMeansFitter):
             inertia / num_rows,
             reseeded.num_empty,
         )
+        return beyond
 
     def _begin(
         self,
