@@ -8,6 +8,16 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from dvse.dataset.block_rows import (
+    Rows,
+    Stretches,
+    are_long,
+    gather,
+    joined,
+    paged_in,
+    runs,
+    where,
+)
 from dvse.dataset.epoch_order import SHARDS_AT_ONCE, Block
 from dvse.dataset.flat_cache import FlatShard, flat_shard
 from dvse.dataset.packing import Pieces
@@ -16,10 +26,6 @@ from dvse.storage.local_cache import LocalCache
 
 # Picking rows costs about as much as copying this many times as many ids.
 _WHOLE_FROM = 8
-
-# Ids a piece from which copying pieces one by one is faster than picking ids one by one; measured.
-_SLICED_FROM = 192
-
 
 _MAPS_KEPT = 2 * SHARDS_AT_ONCE
 
@@ -112,7 +118,7 @@ class PieceReader:
         self._held: dict[int, Future[_Held]] = {}
         self._maps: dict[int, FlatShard] = {}
         # The shards that were read whole last, and what they hold end to end.
-        self._whole: tuple[list[int], tuple[np.ndarray, np.ndarray | None]] = [], _joined([])
+        self._whole: tuple[list[int], tuple[np.ndarray, np.ndarray | None]] = [], joined([])
 
     def __enter__(self) -> Self:
         return self
@@ -149,11 +155,11 @@ class PieceReader:
             mine = slice(int(low[0]), int(high[-1]))
             length = held.pieces.length[mine]
             target = held.pieces.position[mine] + np.repeat(shift, high - low)
-            to, begin_at = _where(target, length), held.begin[mine]
-            _gather(held.ids, begin_at, length, out=ids, to=to)
-            if held.mask is not None:
+            to, stretches = where(target, length), held.stretches.part(mine)
+            gather(held.rows.ids, stretches, out=ids, to=to)
+            if held.rows.mask is not None:
                 mask = np.ones(len(ids), dtype=bool) if mask is None else mask
-                _gather(held.mask, begin_at, length, out=mask, to=to)
+                gather([held.rows.mask], stretches, out=mask, to=to)
             starts.append(target)
             lengths.append(length)
         for past in [n for n in self._held if n < blocks.stop - 1]:
@@ -177,19 +183,27 @@ class PieceReader:
             pieces = pieces.where(is_mine)
         is_needed = np.zeros(len(block.row), dtype=bool)
         is_needed[pieces.document] = True
-        rows = self._rows(block, is_needed)
+        rows = self._rows(block, is_needed, may_lie_apart=are_long(pieces.length))
         return _Held(
             pieces=pieces,
-            begin=rows.offset[pieces.document] + pieces.start,
-            ids=rows.ids,
-            mask=rows.mask,
+            rows=rows,
+            stretches=Stretches(
+                array=rows.array[pieces.document],
+                begin=rows.offset[pieces.document] + pieces.start,
+                length=pieces.length,
+            ),
         )
 
-    def _rows(self, block: Block, is_needed: np.ndarray) -> "_Rows":
-        offset = np.zeros(len(block.row), dtype=np.int64)
+    def _rows(self, block: Block, is_needed: np.ndarray, *, may_lie_apart: bool) -> Rows:
+        """Return the rows that are needed, each shard's by itself or all end to end.
+
+        Long pieces are copied one by one, so they may come straight out of maps of the shards, which
+        costs no memory and no copy. Where pieces are short, or few rows of a shard are needed, or it
+        has loss masks, rows are put together first.
+        """
+        array, offset = (np.zeros(len(block.row), dtype=np.int64) for _ in range(2))
         taken: list[FlatShard] = []
         whole: list[int] = []
-        base = 0
         # Shares begin at different shards, so that flat copies are made side by side. Sorted, for
         # the blocks of a small set hold the same shards in each epoch.
         for number in np.roll(np.sort(block.shards), -self._cut.share).tolist():
@@ -207,13 +221,23 @@ class PieceReader:
                 whole.append(number)
             else:
                 taken.append(_part(flat, lengths, is_taken))
-            offset[mine] = base + (np.cumsum(kept) - kept)[block.row[mine]]
-            base += int(kept.sum())
+            array[mine] = len(taken) - 1
+            offset[mine] = (np.cumsum(kept) - kept)[block.row[mine]]
+        are_maps = len(whole) == len(taken) and all(number in self._maps for number in whole)
+        if may_lie_apart and are_maps and all(flat.mask is None for flat in taken):
+            return Rows(ids=[paged_in(flat.ids) for flat in taken], array=array, offset=offset)
+        ends = np.cumsum([0, *(len(flat.ids) for flat in taken)])
+        ids, mask = self._together(taken, whole)
+        return Rows(ids=[ids], mask=mask, array=np.zeros_like(array), offset=offset + ends[array])
+
+    def _together(
+        self, taken: list[FlatShard], whole: list[int]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         if len(whole) < len(taken):
-            return _Rows(*_joined(taken), offset=offset)
+            return joined(taken)
         if whole != self._whole[0]:
-            self._whole = whole, _joined(taken)
-        return _Rows(*self._whole[1], offset=offset)
+            self._whole = whole, joined(taken)
+        return self._whole[1]
 
     def _flat(self, number: int) -> FlatShard:
         """The rows of a shard; small sets come again and again, so their last maps are kept."""
@@ -229,82 +253,23 @@ class PieceReader:
         return flat
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of a block end to end; `offset` says where each document begins."""
-
-    ids: np.ndarray
-    mask: np.ndarray | None
-    offset: np.ndarray
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Held:
     """What a share needs of a block.
 
     Attributes:
         pieces: its pieces.
-        begin: where each begins in `ids`.
-        ids: in the shards' own dtype.
-        mask: loss mask of each id, `None` where no row has one.
+        rows: that hold them.
+        stretches: where in these each piece lies.
     """
 
     pieces: Pieces
-    begin: np.ndarray
-    ids: np.ndarray
-    mask: np.ndarray | None
-
-
-def _joined(flats: Sequence[FlatShard]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The ids and loss masks of some shards end to end."""
-    mask = None
-    if any(flat.mask is not None for flat in flats):
-        masks = [np.ones(len(f.ids), bool) if f.mask is None else f.mask for f in flats]
-        mask = np.concatenate(masks)
-    ids = np.concatenate([f.ids for f in flats]) if flats else np.zeros(0, dtype=np.uint16)
-    return ids, mask
+    rows: Rows
+    stretches: Stretches
 
 
 def _part(flat: FlatShard, lengths: np.ndarray, is_taken: np.ndarray) -> FlatShard:
     """Some rows of a shard."""
     begins = np.cumsum(lengths) - lengths
-    at = _runs(begins[is_taken], lengths[is_taken])
+    at = runs(begins[is_taken], lengths[is_taken])
     return FlatShard(ids=flat.ids[at], mask=None if flat.mask is None else flat.mask[at])
-
-
-def _runs(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The numbers begins[i] … begins[i]+lengths[i]-1 of all i, end to end."""
-    ends = np.cumsum(lengths)
-    numbers = np.repeat(begins - (ends - lengths), lengths)
-    numbers += np.arange(len(numbers))
-    return numbers
-
-
-def _gather(
-    values: np.ndarray,
-    begins: np.ndarray,
-    lengths: np.ndarray,
-    *,
-    out: np.ndarray,
-    to: slice | np.ndarray,
-) -> None:
-    """Write `values[begins[i] : begins[i] + lengths[i]]` of all i, end to end, into `out[to]`."""
-    if lengths.sum() < _SLICED_FROM * max(len(lengths), 1):
-        out[to] = values[_runs(begins, lengths)]
-        return
-    ends = (begins + lengths).tolist()
-    slices = [values[a:b] for a, b in zip(begins.tolist(), ends, strict=True)]
-    # Without a copy in between, where no id has to be widened on the way.
-    if isinstance(to, slice) and out.dtype == values.dtype:
-        np.concatenate(slices, out=out[to])
-    else:
-        out[to] = np.concatenate(slices)
-
-
-def _where(target: np.ndarray, length: np.ndarray) -> slice | np.ndarray:
-    """The same places as a slice where they are one stretch, which is copied much faster."""
-    if not len(target):
-        return slice(0, 0)
-    if np.array_equal(target[:-1] + length[:-1], target[1:]):
-        return slice(int(target[0]), int(target[-1] + length[-1]))
-    return _runs(target, length)
