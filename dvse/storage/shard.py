@@ -289,7 +289,7 @@ def read_metadata(path: Location) -> ShardMetadata:
         ShardError: no Parquet file, or none that DVSE has written.
     """
     try:
-        found = pq.read_schema(opened(path)).metadata or {}
+        found = pq.read_metadata(opened(path)).metadata or {}
     except DvseError:
         raise  # of a store, which says what is the matter
     except (OSError, pa.ArrowException) as error:
