@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.answering.captioner import Captioner
+from pipelines.tiny.averaging import average
 from pipelines.tiny.card import write_card
 from pipelines.tiny.conversations.talk import SHARES
 from pipelines.tiny.conversations.writing import HELD_OUT, Counts
@@ -24,7 +25,7 @@ from pipelines.tiny.gating import gate
 from pipelines.tiny.odd_scoring import score_odd
 from pipelines.tiny.scoring import score
 from pipelines.tiny.staged_training import TOKENS, learn, tokenized
-from pipelines.tiny.stages import STAGES, Stage
+from pipelines.tiny.stages import SHIPPED, STAGES, Stage
 
 HELD_OUT_COUNTS = Counts(
     pictures=500,
@@ -49,8 +50,11 @@ def main() -> int:
     )
     args = parser.parse_args()
     output = args.output
-    for stage in STAGES:
-        model = learn(in_part(stage, args.share), args.data, args.bundle, output)
+    models = {
+        stage.name: learn(in_part(stage, args.share), args.data, args.bundle, output)
+        for stage in STAGES
+    }
+    model = average([models[name] for name in SHIPPED], output / "mean")
     held_out = tokenized(
         output / "held-out",
         args.data,

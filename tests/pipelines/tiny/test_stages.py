@@ -14,7 +14,7 @@ from pipelines.tiny.averaging import average
 from pipelines.tiny.conversations.odd_texts import load_odd_texts
 from pipelines.tiny.conversations.talk import talk_turns
 from pipelines.tiny.staged_training import recipe_of, start_of
-from pipelines.tiny.stages import STAGES
+from pipelines.tiny.stages import SHIPPED, STAGES
 
 
 def write(folder, **tensors):
@@ -31,6 +31,7 @@ def test_a_stage_begins_with_earlier_ones():
         assert set(stage.start) <= earlier
         earlier.add(stage.name)
     assert len(earlier) == len(STAGES) and not STAGES[0].start
+    assert set(SHIPPED) <= earlier
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
