@@ -64,8 +64,9 @@ def gather(
     """Write stretches, end to end, into `out[to]`.
 
     >>> out = np.zeros(4, np.int64)
-    >>> where_from = Stretches(array=np.array([1, 0]), begin=np.array([0, 2]), length=np.array([1, 2]))
-    >>> gather([np.arange(9), np.array([7])], where_from, out=out, to=slice(0, 3))
+    >>> one, two = np.array([1, 0]), np.array([1, 2])
+    >>> stretches = Stretches(array=one, begin=np.array([0, 2]), length=two)
+    >>> gather([np.arange(9), np.array([7])], stretches, out=out, to=slice(0, 3))
     >>> out.tolist()
     [7, 2, 3, 0]
     """
@@ -110,7 +111,7 @@ def joined(flats: Sequence[FlatShard]) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def paged_in(ids: np.ndarray) -> np.ndarray:
-    """Return a map as a plain array, of which slices cost less, with all of it read from the disk."""
+    """Return a map, read from the disk, as a plain array, of which slices cost less."""
     plain = np.asarray(ids)
     if len(plain):
         plain[:: _PAGE_BYTES // plain.itemsize].max()

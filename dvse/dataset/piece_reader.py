@@ -197,9 +197,9 @@ class PieceReader:
     def _rows(self, block: Block, is_needed: np.ndarray, *, may_lie_apart: bool) -> Rows:
         """Return the rows that are needed, each shard's by itself or all end to end.
 
-        Long pieces are copied one by one, so they may come straight out of maps of the shards, which
-        costs no memory and no copy. Where pieces are short, or few rows of a shard are needed, or it
-        has loss masks, rows are put together first.
+        Long pieces are copied one by one, so they may come straight out of maps of the shards,
+        which costs no memory and no copy. Where pieces are short, few rows of a shard are needed,
+        or it has loss masks, rows are put together first.
         """
         array, offset = (np.zeros(len(block.row), dtype=np.int64) for _ in range(2))
         taken: list[FlatShard] = []

@@ -78,8 +78,8 @@ class Child:
         if not code or code < 0:
             return f"{how}; is there enough memory?"
         return (
-            f'{how}; what it wrote stands above; a script of your own needs if __name__ == "__main__": '
-            "around what starts the job, for each process reads the script again"
+            f"{how}; what it wrote stands above; a script of your own needs "
+            'if __name__ == "__main__": around what starts the job, for each process reads it again'
         )
 
 

@@ -221,7 +221,7 @@ STAGES = (
         seed=41,
         talk=_WITH_PROSE,
     ),
-    # More of what it had told worst: drawings, odd pictures, questions in words that it had not read.
+    # More of what it had told worst: drawings, odd pictures, questions in words not read before.
     Stage(
         name="steadies",
         counts=Counts(
@@ -241,8 +241,8 @@ STAGES = (
         seed=52,
         talk=_WITH_ANY_WORDS,
     ),
-    # It had come to refuse less of what is odd and to hear digits a little worse: half-way back, and
-    # rows of digits and odd pictures once more.
+    # It had come to refuse less of what is odd and to hear digits a little worse: half-way back,
+    # and rows of digits and odd pictures once more.
     Stage(
         name="settles",
         counts=Counts(

@@ -4,10 +4,10 @@ Lloyd 1982, "Least squares quantization in PCM". Passes over 1/16, 1/8, 1/4 and 
 come before those over all of them: while centroids move far, few rows tell as well as many where
 to (nested samples: Newling & Fleuret 2016, "Nested Mini-Batch K-Means").
 
-*Deviations:* each part is drawn for itself; parts have at least 16 rows a code. Over half of the
-rows and more a centroid goes 1.8 times as far as its mean lies, but for the last pass: for rows that
-stay where they are the inertia is a parabola of that factor, lowest at 1 and as it was at 2, and
-where others come over it falls further (over-relaxation: Salakhutdinov & Roweis 2003, "Adaptive
+*Deviations:* each part is drawn for itself; parts have at least 16 rows a code. In passes over
+half of the rows and more, but the last, a centroid goes 1.8 times as far as its mean lies: while
+rows keep their codes the inertia is a parabola of that factor, lowest at 1 and as it was at 2, and
+where they change them it falls further (over-relaxation: Salakhutdinov & Roweis 2003, "Adaptive
 Overrelaxed Bound Optimization Methods"). So fewer passes are needed.
 
 Several processes (`torch.distributed`) hold different rows; their partial sums are all-reduced,

@@ -1,7 +1,7 @@
 """Words of one language in no order, alone or where a topic is asked for: what tells is the script.
 
 The topics that trainings ask about are few. A model that has read no others takes the language of
-its answer from the words that it knows; these come out of prose, and any of them may stand anywhere.
+its answer from words that it knows; these come out of prose, and any of them may stand anywhere.
 """
 
 import re
@@ -49,22 +49,22 @@ def any_words(
     count = int(rng.integers(1, 4 if is_asked else _MOST_WORDS + 1))
     words = space.join(_word(language, topics, lines, rng) for _ in range(count))
     if is_asked:
-        return forms[rng.integers(len(forms))].replace("{}", words)
+        return forms[int(rng.integers(len(forms)))].replace("{}", words)
     marks = _MARKS[language]
-    return words + marks[rng.integers(len(marks))]
+    return words + marks[int(rng.integers(len(marks)))]
 
 
 def _word(
     language: Language, topics: Sequence[str], lines: Sequence[str], rng: np.random.Generator
 ) -> str:
     for _ in range(_TRIES if lines and rng.random() < 0.5 else 0):
-        line = lines[rng.integers(len(lines))]
+        line = lines[int(rng.integers(len(lines)))]
         found = (_CHINESE if language == "zh" else _ENGLISH).findall(line)
         if not found:
             continue
-        run = str(found[rng.integers(len(found))])
+        run = str(found[int(rng.integers(len(found)))])
         if language == "en":
             return run
         start = int(rng.integers(len(run)))
         return run[start : start + int(rng.integers(1, _LONGEST_WORD + 1))]
-    return str(topics[rng.integers(len(topics))])
+    return topics[int(rng.integers(len(topics)))]

@@ -97,8 +97,7 @@ def test_long_documents_are_not_put_together_first(
             folder, batch_size=2, length=512, seed=5, num_ranks=num_ranks, **options
         )
         return [
-            (b.input_ids.tolist(), b.document_ids.tolist(), b.loss_mask.tolist())
-            for b in dataset
+            (b.input_ids.tolist(), b.document_ids.tolist(), b.loss_mask.tolist()) for b in dataset
         ]
 
     decoded = batches(use_cache=False)

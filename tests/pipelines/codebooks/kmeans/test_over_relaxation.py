@@ -1,4 +1,4 @@
-"""Centroids go beyond their means: by hand, never uphill, sooner there, and at the means at the end."""
+"""Centroids go beyond their means: by hand, never uphill, sooner there, at them in the end."""
 
 import numpy as np
 import pytest

@@ -38,7 +38,10 @@ def test_without_prose_there_are_topics():
 def test_each_is_of_one_language(is_held_out, tmp_path):
     odd, rng = load_odd_texts(is_held_out=is_held_out, prose=tmp_path), np.random.default_rng(1)
     texts = [odd.draw(rng, kind="words") for _ in range(300)]
-    of_either = {language: [t for t in texts if language_of(t) == language] for language in ("en", "zh")}
+    of_either = {
+        language: [text for text in texts if language_of(text) == language]
+        for language in ("en", "zh")
+    }
     assert min(map(len, of_either.values())) > 100
     assert not any("\u4e00" <= c <= "\u9fff" for text in of_either["en"] for c in text)
     assert len(set(texts)) > 250
