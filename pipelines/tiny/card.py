@@ -173,6 +173,12 @@ def odd_text(odd: dict[str, Any]) -> str:
         f"| sums of two numbers up to ten, {sums['asked']} in each of six ways "
         f"| {_percent(sum(right) / (len(right) * sums['asked']))} | |",
     ]
+    if drawings := odd.get("drawings"):
+        told = [_percent(drawings[f"accuracy_{language}"]) for language in ("en", "zh")]
+        rows.append(
+            f"| drawings of the ten kinds, {drawings['of_each']} of each, told in English; in "
+            f"Chinese | {told[0]}; {told[1]} | |"
+        )
     refused = {
         **{f"odd pictures: {name}": share for name, share in odd["odd_pictures"].items()},
         **{f"odd recordings: {name}": share for name, share in odd["odd_recordings"].items()},

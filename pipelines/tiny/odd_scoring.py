@@ -20,13 +20,14 @@ from dvse.items import Audio, Text
 from pipelines.answering.caption import Caption
 from pipelines.answering.captioner import Captioner
 from pipelines.tiny.conversations.asides import REFUSALS
+from pipelines.tiny.conversations.drawn_kinds import drawn_kind
 from pipelines.tiny.conversations.identity import answer_about_itself
 from pipelines.tiny.conversations.mosaic import SIDE
 from pipelines.tiny.conversations.odd_pictures import PHOTOGRAPHS, OddKind, load_odd_pictures
 from pipelines.tiny.conversations.odd_recordings import RATE_HZ, SoundKind, load_odd_recordings
 from pipelines.tiny.conversations.odd_texts import language_of, load_odd_texts
 from pipelines.tiny.conversations.recording import load_voices
-from pipelines.tiny.conversations.scene import LANGUAGES, Language
+from pipelines.tiny.conversations.scene import LABELS, LANGUAGES, Language, Scene, parse_scene
 from pipelines.tiny.conversations.talk_questions import TALK, WHO_HELD_OUT
 from pipelines.tiny.conversations.turns import full_width
 from pipelines.tiny.conversations.writing import HELD_OUT
@@ -34,6 +35,9 @@ from pipelines.training.image.pictures import load_pictures, parse_rows
 
 LIMIT = 256
 """Most ids of an answer; one that reaches it has not ended by itself."""
+
+_FIRST_DRAWING = 1_000_000
+"""Drawings of trainings have other seeds."""
 
 FAULTS = ("endless", "empty", "broken", "mixed", "other_language")
 
@@ -102,6 +106,7 @@ def score_odd(
         "identity": _identity(captioner, who),
         "texts": _texts(captioner, count, seed),
         "sums": _sums(captioner),
+        "drawings": _drawings(captioner, max(1, 3 * count // 100)),
         "odd_pictures": _odd_pictures(captioner, count // 10, seed, photographs),
         "odd_recordings": _odd_recordings(captioner, count // 10, seed),
         "true_inputs_refused": _true(captioner, data, count // 2),
@@ -109,6 +114,7 @@ def score_odd(
         "paraphrases that no training asked. texts: odd prompts with held-out forms, topics and "
         "prose, half with thinking, half at temperature 0.5; a fault is an answer without an end "
         "in 256 ids, an empty one, broken UTF-8, two languages in one or the one not asked in. "
+        "drawings: of the ten kinds that it knows, by the code that drew those it learnt from. "
         "odd pictures and recordings: share refused of sources held out.",
     }
 
@@ -160,6 +166,19 @@ def _sums(captioner: Captioner) -> dict[str, Any]:
             told = _ask_texts(captioner, [form.format(*p) for p in pairs], thinking=thinking)
             right = sum(t.text == str(a + b) for t, (a, b) in zip(told, pairs, strict=True))
             found[f"right_{name}" + ("_thinking" if thinking else "")] = right
+    return found
+
+
+def _drawings(captioner: Captioner, count: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"of_each": count}
+    seeds = range(_FIRST_DRAWING, _FIRST_DRAWING + count)
+    for language in LANGUAGES:
+        right = []
+        for label in LABELS:
+            drawings = [drawn_kind(label, np.random.default_rng(seed)) for seed in seeds]
+            told: Any = captioner(drawings, prompt=_ASKED["picture"][language], on_error="raise")
+            right += [parse_scene(text) == Scene(rows=((label,),)) for text in told]
+        found[f"accuracy_{language}"] = round(float(np.mean(right)), 4)
     return found
 
 
