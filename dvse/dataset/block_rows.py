@@ -1,6 +1,6 @@
 """Rows of a block of shards in one array or in several, and stretches of them copied into another.
 
-Knows neither windows nor files.
+Knows no windows.
 """
 
 from collections.abc import Sequence
