@@ -292,10 +292,10 @@ def read_metadata(path: Location) -> ShardMetadata:
         found = pq.read_metadata(opened(path)).metadata or {}
     except DvseError:
         raise  # of a store, which says what is the matter
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise ShardError(f"{path}: expected a token shard; {_first_line(error)}") from None
     values = {
-        key.decode()[len(_PREFIX) :]: value.decode()
+        key.decode(errors="replace")[len(_PREFIX) :]: value.decode(errors="replace")
         for key, value in found.items()
         if key.startswith(_PREFIX.encode())
     }
@@ -304,14 +304,19 @@ def read_metadata(path: Location) -> ShardMetadata:
             f"{path}: expected a token shard of format version {FORMAT_VERSION}, received "
             f"{values.get('format_version')!r}; was it written by dvse tokenize?"
         )
-    return ShardMetadata(
-        bundle=values["bundle"],
-        bundle_fingerprint=values["bundle_fingerprint"],
-        vocabulary_fingerprint=values["vocabulary_fingerprint"],
-        vocabulary_size=int(values["vocabulary_size"]),
-        profile=json.loads(values["profile"]),
-        lengths=np.array(json.loads(values["lengths"]), dtype=np.int64),
-    )
+    try:
+        return ShardMetadata(
+            bundle=values["bundle"],
+            bundle_fingerprint=values["bundle_fingerprint"],
+            vocabulary_fingerprint=values["vocabulary_fingerprint"],
+            vocabulary_size=int(values["vocabulary_size"]),
+            profile=json.loads(values["profile"]),
+            lengths=np.array(json.loads(values["lengths"]), dtype=np.int64),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise ShardError(
+            f"{path}: expected a token shard, what it says of itself is corrupt; {error}"
+        ) from None
 
 
 def read_shard(path: Location, columns: Sequence[str] | None = None) -> pa.Table:
@@ -327,7 +332,7 @@ def read_shard(path: Location, columns: Sequence[str] | None = None) -> pa.Table
         return _table(opened(path), wanted, path)
     except DvseError:
         raise  # of a store, which says what is the matter; or of a column
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise ShardError(f"{path}: expected a token shard; {_first_line(error)}") from None
 
 

@@ -173,6 +173,22 @@ def test_damaged_shards_are_one_clear_error(tmp_path, damage):
         read_metadata(path)
 
 
+def test_a_bit_that_flips_is_told_or_does_not_matter(tmp_path):
+    path = tmp_path / "s.parquet"
+    write(path)
+    data, refused = path.read_bytes(), 0
+    for number in range(0, 8 * len(data), 29):
+        bad = bytearray(data)
+        bad[number // 8] ^= 1 << number % 8
+        path.write_bytes(bad)
+        try:
+            read_metadata(path)
+        except ShardError as error:
+            assert "s.parquet: expected a token shard" in str(error)
+            refused += 1
+    assert refused > 50
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "f"
     write_atomically(path, b"old")

@@ -52,4 +52,4 @@ def test_captions_from_the_shell(tmp_path, capsys):
 
     picture = str(SHIPPED / "tiny/samples/cat.png")
     assert main(["caption", picture, "--quantize", "int8"]) == 0
-    assert capsys.readouterr().out == "a photo of a cat\n"
+    assert capsys.readouterr().out == "a drawing of a cat\n"
