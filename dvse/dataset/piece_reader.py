@@ -153,15 +153,15 @@ class PieceReader:
             # Held are this share's pieces alone, so those of its steps lie side by side.
             low, high = (np.searchsorted(held.pieces.position, edge) for edge in (begin, end))
             mine = slice(int(low[0]), int(high[-1]))
-            length = held.pieces.length[mine]
+            stretches = held.stretches.part(mine)
             target = held.pieces.position[mine] + np.repeat(shift, high - low)
-            to, stretches = where(target, length), held.stretches.part(mine)
+            to = where(target, stretches.length)
             gather(held.rows.ids, stretches, out=ids, to=to)
             if held.rows.mask is not None:
                 mask = np.ones(len(ids), dtype=bool) if mask is None else mask
                 gather([held.rows.mask], stretches, out=mask, to=to)
             starts.append(target)
-            lengths.append(length)
+            lengths.append(stretches.length)
         for past in [n for n in self._held if n < blocks.stop - 1]:
             del self._held[past]
         return Filled(starts=np.concatenate(starts), lengths=np.concatenate(lengths), mask=mask)

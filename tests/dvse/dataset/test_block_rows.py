@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+from document_shards import write_documents
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dvse.dataset.block_rows import Stretches, gather, paged_in
 from dvse.dataset.piece_reader import PieceReader
 from dvse.dataset.token_dataset import TokenDataset
-from dvse.encoding import Encoding, Span
-from dvse.storage.shard import ShardMetadata, encoding_row, shard_name, shard_schema, write_shard
 
 
 @given(
@@ -50,31 +49,15 @@ def test_a_map_is_read_as_it_is(tmp_path):
 
 def shards(folder, lengths, *, has_mask=False):
     """Six shards of random documents; their dtypes take turns."""
-    folder.mkdir()
     rng = np.random.default_rng(1)
-    metadata = ShardMetadata(
-        bundle="b",
-        bundle_fingerprint="f",
-        vocabulary_fingerprint="v",
-        vocabulary_size=60_000,
-        profile={},
-    ).to_schema_metadata()
-    for number in range(6):
-        rows = []
-        dtype = "uint32" if number % 2 else "uint16"
-        for i in range(20):
-            ids = rng.integers(1, 60_000, int(rng.integers(*lengths)))
-            encoding = Encoding(
-                ids=ids,
-                modality_ids=np.zeros(len(ids), np.int8),
-                spans=(Span(modality="text", start=0, stop=len(ids)),),
-            )
-            mask = rng.random(len(ids)) < 0.5 if has_mask and number == 3 else None
-            rows.append(encoding_row(encoding, id=f"{number}-{i}", id_dtype=dtype, loss_mask=mask))
-        write_shard(
-            folder / shard_name(number), rows, schema=shard_schema(dtype), metadata=metadata
-        )
-    return folder
+    made = [
+        [rng.integers(1, 60_000, int(rng.integers(*lengths))) for _ in range(20)] for _ in range(6)
+    ]
+    masks = [
+        [rng.random(len(ids)) < 0.5 if has_mask and number == 3 else None for ids in rows]
+        for number, rows in enumerate(made)
+    ]
+    return write_documents(folder, made, dtype=["uint16", "uint32"] * 3, masks=masks)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from document_shards import write_documents
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, IterableDataset
@@ -16,42 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from dvse.dataset.packing import ContinuousPacking, WholePacking
 from dvse.dataset.piece_reader import PieceReader
 from dvse.dataset.token_dataset import TokenDataset
-from dvse.encoding import Encoding, Span
 from dvse.errors import ConfigError, ShardError
-from dvse.storage.shard import ShardMetadata, encoding_row, shard_name, shard_schema, write_shard
-
-
-def write(folder, shards, *, dtype="uint16", vocabulary="v", masks=None, modality="text"):
-    """Shards of rows of ids; row i of shard s is named s-i."""
-    folder.mkdir(exist_ok=True)
-    metadata = ShardMetadata(
-        bundle="b",
-        bundle_fingerprint="f",
-        vocabulary_fingerprint=vocabulary,
-        vocabulary_size=60000,
-        profile={},
-    ).to_schema_metadata()
-    for number, rows in enumerate(shards):
-        made = []
-        for i, ids in enumerate(rows):
-            ids = np.asarray(ids, dtype=np.int64)
-            encoding = Encoding(
-                ids=ids,
-                modality_ids=np.zeros(len(ids), np.int8),
-                spans=(Span(modality=modality, start=0, stop=len(ids)),),
-            )
-            mask = masks and masks[number][i]
-            made.append(
-                encoding_row(
-                    encoding,
-                    id=f"{number}-{i}",
-                    id_dtype=dtype,
-                    loss_mask=None if mask is None else np.asarray(mask, bool),
-                )
-            )
-        schema = shard_schema(dtype)
-        write_shard(folder / shard_name(number), made, schema=schema, metadata=metadata)
-    return folder
+from dvse.storage.shard import shard_name
 
 
 def random_shards(num_shards, rows, *, seed=0, longest=50):
@@ -80,7 +47,7 @@ def documents(batches):
 def test_input_order_end_to_end_is_the_stream_cut_every_t_ids(tmp_path):
     shards = random_shards(3, 20)
     dataset = TokenDataset(
-        write(tmp_path / "s", shards), batch_size=2, length=16, shuffle=False, pad_id=7
+        write_documents(tmp_path / "s", shards), batch_size=2, length=16, shuffle=False, pad_id=7
     )
     stream = np.concatenate([np.concatenate(rows) for rows in shards])
     ids = torch.cat([b.input_ids.flatten() for b in dataset]).numpy()
@@ -90,7 +57,7 @@ def test_input_order_end_to_end_is_the_stream_cut_every_t_ids(tmp_path):
 
 
 def test_boundaries_positions_and_masks_by_hand(tmp_path):
-    folder = write(
+    folder = write_documents(
         tmp_path / "s",
         [[[10, 11, 12], [20, 21, 22, 23, 24]]],
         masks=[[None, [False, False, True, True, False]]],
@@ -110,7 +77,7 @@ def test_long_documents_come_out_as_they_went_in(tmp_path, with_masks):
     shards = random_shards(2, 30, longest=900)
     rng = np.random.default_rng(1)
     masks = [[rng.random(len(ids)) < 0.5 for ids in rows] for rows in shards]
-    write(tmp_path, shards, masks=masks if with_masks else None)
+    write_documents(tmp_path, shards, masks=masks if with_masks else None)
     dataset = TokenDataset(tmp_path, batch_size=2, length=256, seed=3)
     by_first = {int(ids[0]): (ids, mask) for s, m in zip(shards, masks, strict=True)
                 for ids, mask in zip(s, m, strict=True)}  # fmt: skip
@@ -129,7 +96,7 @@ def test_long_documents_come_out_as_they_went_in(tmp_path, with_masks):
 
 
 def test_attention_never_crosses_a_document(tmp_path):
-    folder = write(tmp_path / "s", random_shards(1, 30, longest=9))
+    folder = write_documents(tmp_path / "s", random_shards(1, 30, longest=9))
     (batch, *_) = TokenDataset(folder, batch_size=3, length=24)
     mask = batch.attention_mask()
     assert mask.shape == (3, 1, 24, 24)
@@ -147,7 +114,7 @@ def test_attention_never_crosses_a_document(tmp_path):
 def test_every_document_once_over_all_ranks_and_workers(
     tmp_path, keep_whole, num_shards, num_ranks, workers
 ):
-    folder = write(tmp_path / "s", random_shards(num_shards, 7, longest=14))
+    folder = write_documents(tmp_path / "s", random_shards(num_shards, 7, longest=14))
     seen, steps = [], set()
     for rank in range(num_ranks):
         dataset = TokenDataset(
@@ -163,13 +130,15 @@ def test_every_document_once_over_all_ranks_and_workers(
 
 def test_whole_documents_are_not_cut(tmp_path):
     shards = random_shards(2, 50, longest=15)
-    dataset = TokenDataset(write(tmp_path / "s", shards), length=16, batch_size=4, keep_whole=True)
+    dataset = TokenDataset(
+        write_documents(tmp_path / "s", shards), length=16, batch_size=4, keep_whole=True
+    )
     wanted = sorted([list(map(int, row)) for rows in shards for row in rows])
     assert sorted(documents(dataset)) == wanted
 
 
 def test_shuffle_depends_on_seed_and_epoch_only(tmp_path):
-    folder = write(tmp_path / "s", random_shards(12, 10))
+    folder = write_documents(tmp_path / "s", random_shards(12, 10))
 
     def ids(**options):
         dataset = TokenDataset(folder, length=32, **options)
@@ -183,7 +152,7 @@ def test_shuffle_depends_on_seed_and_epoch_only(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_going_on_in_the_middle_gives_the_rest(tmp_path, workers):
-    folder = write(tmp_path / "s", random_shards(9, 30))
+    folder = write_documents(tmp_path / "s", random_shards(9, 30))
 
     def loader(dataset):
         return DataLoader(dataset, batch_size=None, num_workers=workers)
@@ -206,7 +175,7 @@ def test_going_on_in_the_middle_gives_the_rest(tmp_path, workers):
 
 
 def test_the_object_itself_knows_how_far_it_is(tmp_path):
-    folder = write(tmp_path / "s", random_shards(3, 30))
+    folder = write_documents(tmp_path / "s", random_shards(3, 30))
     dataset = TokenDataset(folder, batch_size=1, length=16)
     batches = iter(dataset)
     next(batches), next(batches)
@@ -218,17 +187,17 @@ def test_the_object_itself_knows_how_far_it_is(tmp_path):
 
 
 def test_a_state_of_other_settings_is_refused(tmp_path):
-    folder = write(tmp_path / "s", random_shards(3, 3))
+    folder = write_documents(tmp_path / "s", random_shards(3, 3))
     state = TokenDataset(folder, length=16).state_dict()
     with pytest.raises(ConfigError, match="length: 16 then, 32 now"):
         TokenDataset(folder, length=32).load_state_dict(state)
-    write(tmp_path / "s", random_shards(3, 3, seed=1))
+    write_documents(tmp_path / "s", random_shards(3, 3, seed=1))
     with pytest.raises(ConfigError, match="shards_sha256"):
         TokenDataset(folder, length=16).load_state_dict(state)
 
 
 def test_a_state_of_the_order_before_this_one_is_refused_in_one_sentence(tmp_path):
-    folder = write(tmp_path / "s", random_shards(1, 3))
+    folder = write_documents(tmp_path / "s", random_shards(1, 3))
     with pytest.raises(ConfigError, match="another version of DVSE"):
         TokenDataset(folder).load_state_dict({"epoch": 0, "num_batches": 3, "settings": {}})
 
@@ -236,7 +205,7 @@ def test_a_state_of_the_order_before_this_one_is_refused_in_one_sentence(tmp_pat
 def test_a_state_is_small_json_whatever_the_number_of_shards(tmp_path):
     sizes = []
     for number in (1, 60):
-        dataset = TokenDataset(write(tmp_path / f"s{number}", random_shards(number, 2)))
+        dataset = TokenDataset(write_documents(tmp_path / f"s{number}", random_shards(number, 2)))
         sizes.append(len(json.dumps(dataset.state_dict(3))))
     assert max(sizes) < 400
     assert sizes[1] - sizes[0] < 10
@@ -245,7 +214,7 @@ def test_a_state_is_small_json_whatever_the_number_of_shards(tmp_path):
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_length_is_what_a_data_loader_gives(tmp_path, drop_last, workers):
-    folder = write(tmp_path / "s", random_shards(3, 20))
+    folder = write_documents(tmp_path / "s", random_shards(3, 20))
     for rank in range(2):
         dataset = TokenDataset(
             folder, batch_size=3, length=16, rank=rank, num_ranks=2, drop_last=drop_last
@@ -256,7 +225,7 @@ def test_the_length_is_what_a_data_loader_gives(tmp_path, drop_last, workers):
 
 
 def test_a_data_loader_that_would_batch_again_is_refused_in_one_sentence(tmp_path):
-    dataset = TokenDataset(write(tmp_path / "s", random_shards(1, 9)), length=16)
+    dataset = TokenDataset(write_documents(tmp_path / "s", random_shards(1, 9)), length=16)
     for loader in (DataLoader(dataset), DataLoader(dataset, batch_size=4, num_workers=1)):
         with pytest.raises(ConfigError, match=r"expected DataLoader\(dataset, batch_size=None"):
             next(iter(loader))
@@ -287,7 +256,9 @@ def in_turns(monkeypatch, dataset, workers):
 def folders(tmp_path_factory):
     """Folders with some numbers of shards of five rows."""
     top = tmp_path_factory.mktemp("shards")
-    return {n: write(top / str(n), random_shards(n, 5, longest=14)) for n in (1, 3, 9, 20)}
+    return {
+        n: write_documents(top / str(n), random_shards(n, 5, longest=14)) for n in (1, 3, 9, 20)
+    }
 
 
 @given(
@@ -335,7 +306,7 @@ def test_any_ranks_and_workers_go_on_exactly(
 
 def test_two_workers_then_one_with_real_processes(tmp_path):
     """As it was found: 8,699 ids twice and 8,699 never, of 680,000."""
-    folder = write(tmp_path / "s", random_shards(40, 17, longest=80))
+    folder = write_documents(tmp_path / "s", random_shards(40, 17, longest=80))
 
     def loader(dataset, workers):
         return DataLoader(dataset, batch_size=None, num_workers=workers)
@@ -352,7 +323,7 @@ def test_two_workers_then_one_with_real_processes(tmp_path):
 
 
 def test_without_end_the_order_is_that_of_one_process(tmp_path):
-    folder = write(tmp_path / "s", random_shards(3, 9))
+    folder = write_documents(tmp_path / "s", random_shards(3, 9))
     options = {"batch_size": 2, "length": 16, "seed": 2}
     num_steps = len(TokenDataset(folder, **options))
     assert num_steps % 2
@@ -375,7 +346,7 @@ class Endless(IterableDataset):
 
 
 def test_a_small_share_keeps_only_the_rows_that_it_needs(tmp_path, monkeypatch):
-    folder = write(tmp_path / "s", random_shards(8, 40, longest=30))
+    folder = write_documents(tmp_path / "s", random_shards(8, 40, longest=30))
     held = []
     read = PieceReader._read
     monkeypatch.setattr(
@@ -388,7 +359,7 @@ def test_a_small_share_keeps_only_the_rows_that_it_needs(tmp_path, monkeypatch):
 
 def test_one_process_makes_the_flat_copy_and_the_others_wait(tmp_path):
     """Two writers of one temporary file would cut short what a third has mapped."""
-    folder = write(tmp_path / "s", random_shards(4, 200))
+    folder = write_documents(tmp_path / "s", random_shards(4, 200))
     dataset = TokenDataset(folder, batch_size=2, length=32)
     plain = TokenDataset(folder, use_cache=False)
     wanted = sorted(i for b in plain for i in b.input_ids.flatten().tolist())
@@ -401,28 +372,28 @@ def test_one_process_makes_the_flat_copy_and_the_others_wait(tmp_path):
 
 
 def test_only_chosen_modalities(tmp_path):
-    write(tmp_path / "s", [[[1, 2]]], modality="text")
+    write_documents(tmp_path / "s", [[[1, 2]]], modality="text")
     dataset = TokenDataset(tmp_path / "s", length=4, modalities=["image"])
     assert (dataset.num_documents, len(dataset)) == (0, 0)
     assert TokenDataset(tmp_path / "s", length=4, modalities=["text"]).num_documents == 1
 
 
 def test_ids_above_65535_do_not_wrap_around(tmp_path):
-    folder = write(tmp_path / "s", [[[70000, 5]]], dtype="uint32")
+    folder = write_documents(tmp_path / "s", [[[70000, 5]]], dtype="uint32")
     (batch,) = TokenDataset(folder, batch_size=1, length=2)
     assert batch.input_ids.tolist() == [[70000, 5]]
 
 
 def test_shards_of_different_vocabularies_are_refused(tmp_path):
-    write(tmp_path / "a", [[[1]]])
-    write(tmp_path / "b", [[[1]]], vocabulary="w")
+    write_documents(tmp_path / "a", [[[1]]])
+    write_documents(tmp_path / "b", [[[1]]], vocabulary="w")
     with pytest.raises(ShardError, match="different vocabularies"):
         TokenDataset([tmp_path / "a" / shard_name(0), tmp_path / "b" / shard_name(0)])
 
 
 @pytest.mark.parametrize("masks", [None, [[None, [True, False, False]]]])
 def test_the_flat_copy_is_never_taken_for_another_shard(tmp_path, masks):
-    folder = write(tmp_path / "s", [[[1, 2], [3, 4, 5]]], masks=masks)
+    folder = write_documents(tmp_path / "s", [[[1, 2], [3, 4, 5]]], masks=masks)
 
     def ids(**options):
         (batch,) = TokenDataset(folder, batch_size=1, length=8, shuffle=False, **options)
@@ -433,7 +404,7 @@ def test_the_flat_copy_is_never_taken_for_another_shard(tmp_path, masks):
     assert ids() == first
     assert ids() == first
     assert len(list((folder / ".flat").glob("*.ids.npy"))) == 1
-    write(folder, [[[9, 8], [7, 6, 5]]], masks=masks)
+    write_documents(folder, [[[9, 8], [7, 6, 5]]], masks=masks)
     assert ids() == ids(use_cache=False)
     assert ids()[0] == [9, 8, 7, 6, 5]
 
@@ -441,7 +412,7 @@ def test_the_flat_copy_is_never_taken_for_another_shard(tmp_path, masks):
 def test_nothing_there_and_wrong_numbers_are_refused(tmp_path):
     with pytest.raises(ShardError, match="found none"):
         TokenDataset(tmp_path)
-    write(tmp_path / "s", [[[1]]])
+    write_documents(tmp_path / "s", [[[1]]])
     for options in ({"rank": 2, "num_ranks": 2}, {"batch_size": 0}, {"length": 1}):
         with pytest.raises(ConfigError):
             TokenDataset(tmp_path / "s", **options)

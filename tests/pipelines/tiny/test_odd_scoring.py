@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.answering.caption import Caption
-from pipelines.tiny.odd_scoring import LIMIT, faults, is_mixed
+from pipelines.tiny.odd_scoring import LIMIT, _drawings, faults, is_mixed
 
 
 def caption(text, reasoning=None, is_complete=True):
@@ -49,3 +49,15 @@ def test_the_limit_is_the_one_a_user_meets():
     from pipelines.answering.captioner import Captioner
 
     assert signature(Captioner.__call__).parameters["max_new_tokens"].default == LIMIT
+
+
+def test_a_drawing_is_told_where_its_kind_is_named():
+    asked = []
+
+    def always_a_cat(pictures, *, prompt, on_error):
+        asked.append((len(pictures), prompt))
+        return ["a drawing of a cat"] * len(pictures)
+
+    found = _drawings(always_a_cat, 3)
+    assert found == {"of_each": 3, "accuracy_en": 0.1, "accuracy_zh": 0.1}
+    assert asked == [(3, "What is this?")] * 10 + [(3, "这是什么?")] * 10
