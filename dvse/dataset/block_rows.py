@@ -74,12 +74,14 @@ def gather(
     if len(arrays) == 1 and not are_long(lengths):
         out[to] = arrays[0][runs(begins, lengths)]
         return
+    if not len(lengths):
+        return
     numbers, ends = stretches.array.tolist(), (begins + lengths).tolist()
     slices = [arrays[n][a:b] for n, a, b in zip(numbers, begins.tolist(), ends, strict=True)]
     # Without a copy in between, where no id has to be widened on the way.
     if isinstance(to, slice) and all(array.dtype == out.dtype for array in arrays):
         np.concatenate(slices, out=out[to])
-    elif slices:
+    else:
         out[to] = np.concatenate(slices)
 
 

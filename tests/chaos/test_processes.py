@@ -15,7 +15,7 @@ from killed_job import clean, slow_pictures, start, state
 
 _SAID_OF = {"encoder": b"OMP_WAIT_POLICY=PASSIVE", "worker": b"MKL_NUM_THREADS=1"}
 """What stands in the environment of each kind alone."""
-_ENDS = ("a second time", "is there enough memory?")
+_ENDS = ("for the second time", "is there enough memory?")
 
 
 def processes(job, kind):

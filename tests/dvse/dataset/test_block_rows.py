@@ -27,7 +27,7 @@ def test_what_is_gathered_is_what_slices_say(sizes, cuts, is_narrow):
         stretches.append((array, begin, end - begin))
         wanted += arrays[array][begin:end].tolist()
     table = np.array(stretches, dtype=np.int64).reshape(-1, 3).T
-    for dtype in ("int64", "uint32"):
+    for dtype in ("int64", "uint32", "uint16"):
         for to in (slice(0, len(wanted)), np.arange(len(wanted))[::-1]):
             out = np.full(len(wanted) + 1, 7, dtype=dtype)
             gather(
