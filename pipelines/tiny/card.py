@@ -51,8 +51,8 @@ files to words. Asked in English or Chinese, it
 **What it is not for.** Photographs, other objects, other words, other languages in speech, noise,
 music, facts, conversation. It was taught to say that it cannot, and mostly does: how often stands
 below. Odd pictures as small as those it knows it names in two cases of nine, of drawings of the ten
-kinds it gets one in six wrong, cats and frogs every other one; vowels and one sentence in eight it
-may take for digits, digits of a voice it does not know it mishears, and refuses one in fifty; of
+kinds it gets one in seven wrong, of cats and frogs two in five; vowels and one sentence in ten it
+may take for digits, digits of a voice it does not know it mishears, and refuses one in forty; of
 sums that are written instead of spoken it gets one in nine wrong. Do not decide anything about
 people with it.
 

@@ -68,7 +68,24 @@ _WITH_ANY_WORDS = {
     "number": 0.04,
 }
 
-SHIPPED = ("steadies", "settles")
+_WITH_MORE_BORDERS = {
+    "who": 0.07,
+    "can": 0.03,
+    "hello": 0.03,
+    "thanks": 0.03,
+    "bye": 0.02,
+    "how": 0.02,
+    "nothing": 0.02,
+    "no_media": 0.03,
+    "sum": 0.14,
+    "other": 0.16,
+    "prose": 0.13,
+    "words": 0.18,
+    "border": 0.10,
+    "number": 0.04,
+}
+
+SHIPPED = ("steadies", "settles", "evens")
 """Stages whose models are averaged into the one that ships: each knows some things better."""
 
 STAGES = (
@@ -260,6 +277,46 @@ STAGES = (
         precision="fp32",
         start=("sees", "steadies"),
         seed=61,
+        talk=_WITH_ANY_WORDS,
+    ),
+    # More of what it refuses, in new words and voices: it came to refuse true pictures, too.
+    Stage(
+        name="polishes",
+        counts=Counts(
+            pictures=4_000,
+            mosaics=1_500,
+            digits=2_400,
+            sequences=4_800,
+            texts=3_800,
+            drawings=700,
+            odd_pictures=4_000,
+            odd_recordings=2_000,
+        ),
+        num_steps=760,
+        learning_rate=4e-4,
+        precision="fp32",
+        start=("steadies", "settles"),
+        seed=71,
+        talk=_WITH_MORE_BORDERS,
+    ),
+    # As many true pictures beside the odd ones as in `steadies`, from a third of the way to there.
+    Stage(
+        name="evens",
+        counts=Counts(
+            pictures=4_600,
+            mosaics=1_300,
+            digits=900,
+            sequences=2_500,
+            texts=1_200,
+            drawings=600,
+            odd_pictures=1_500,
+            odd_recordings=1_300,
+        ),
+        num_steps=440,
+        learning_rate=3e-4,
+        precision="fp32",
+        start=("steadies", "settles", "polishes"),
+        seed=83,
         talk=_WITH_ANY_WORDS,
     ),
 )
