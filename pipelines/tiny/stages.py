@@ -299,7 +299,7 @@ STAGES = (
         seed=71,
         talk=_WITH_MORE_BORDERS,
     ),
-    # As many true pictures beside the odd ones as in `steadies`, from a third of the way to there.
+    # Three true pictures to an odd one again, from the mean of all three.
     Stage(
         name="evens",
         counts=Counts(
